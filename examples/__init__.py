@@ -1,0 +1,1 @@
+"""Complete small services, each with its tests."""
