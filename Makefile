@@ -33,7 +33,7 @@ lint: setup ## format, style, strict types, import directions
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 types: setup ## a second opinion on the types, by pyright
 	@$(BIN)/pyright
