@@ -1,0 +1,161 @@
+"""Everything that can go wrong, split by who must act.
+
+    EventmillError                 code, message, details, retryable
+    ├── Rejected                   the component said no: a business answer, never retried
+    ├── RequestError               the caller must change the request
+    │   ├── InvalidPayload         it does not decode or validate
+    │   ├── UnknownComponent       nothing of that name runs here
+    │   ├── UnknownHandler         the component has no such command or query
+    │   └── TooLarge               a limit of `model.limits` is exceeded
+    ├── NotFound                   the thing asked for does not exist
+    ├── Deleted                    the entity was deleted
+    ├── Conflict                   it clashes with what is already there
+    ├── Unavailable                try again later: nothing was acknowledged
+    │   ├── Overloaded             a queue is full
+    │   ├── DeadlineExceeded       the caller's deadline passed before the commit
+    │   ├── StoreUnavailable       the store cannot write now
+    │   └── StoreFull              the store has no space left
+    ├── HandlerFailed              a handler raised: the component's author must mend it
+    ├── ConfigurationError         the service or its operator must be corrected; raised at start
+    └── InternalError              a defect of Eventmill or damaged data
+
+Codes are stable; `http.problems` maps them to status codes, no inner room knows HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class EventmillError(Exception):
+    """Base of all errors that Eventmill raises on purpose.
+
+    `message` says what failed and what to do next; `code` is stable and machine-readable;
+    `details` holds ids and numbers, JSON-encodable.
+    """
+
+    code: str = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str = "", *, code: str | None = None, details: dict[str, Any] | None = None
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().split("\n")[0]
+        if code is not None:
+            self.code = code
+        self.details = details or {}
+        super().__init__(self.message)
+
+
+class Rejected(EventmillError):  # noqa: N818 - the design fixes the name; it is an answer
+    """The component refused the command."""
+
+    code = "rejected"
+
+
+class RequestError(EventmillError):
+    """The request must be changed before it is sent again."""
+
+    code = "request.invalid"
+
+
+class InvalidPayload(RequestError):
+    """The payload does not decode or does not validate."""
+
+    code = "request.payload"
+
+
+class UnknownComponent(RequestError):
+    """No component of that name runs here."""
+
+    code = "request.unknown_component"
+
+
+class UnknownHandler(RequestError):
+    """The component has no such command or query."""
+
+    code = "request.unknown_handler"
+
+
+class TooLarge(RequestError):
+    """A limit on size, depth or count is exceeded."""
+
+    code = "request.too_large"
+
+
+class NotFound(EventmillError):
+    """It does not exist."""
+
+    code = "not_found"
+
+
+class Deleted(EventmillError):
+    """The entity was deleted."""
+
+    code = "entity.deleted"
+
+
+class Conflict(EventmillError):
+    """The request clashes with what is already there."""
+
+    code = "conflict"
+
+
+class Unavailable(EventmillError):
+    """The node cannot do it now; nothing was acknowledged; try again."""
+
+    code = "unavailable"
+    retryable = True
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        details: dict[str, Any] | None = None,
+        retry_after_seconds: float = 1.0,
+    ) -> None:
+        super().__init__(message, code=code, details=details)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Overloaded(Unavailable):
+    """A queue is full; slow down and try again."""
+
+    code = "unavailable.overloaded"
+
+
+class DeadlineExceeded(Unavailable):
+    """The deadline passed before the command was committed."""
+
+    code = "unavailable.deadline"
+
+
+class StoreUnavailable(Unavailable):
+    """The store cannot write now."""
+
+    code = "unavailable.store"
+
+
+class StoreFull(StoreUnavailable):
+    """The store has no space left; free some, work resumes by itself."""
+
+    code = "unavailable.store_full"
+
+
+class HandlerFailed(EventmillError):
+    """A handler raised an exception; its author must mend it."""
+
+    code = "handler.failed"
+
+
+class ConfigurationError(EventmillError):
+    """The service or the node's settings must be corrected before it can start."""
+
+    code = "configuration"
+
+
+class InternalError(EventmillError):
+    """A defect of Eventmill, or damaged data."""
+
+    code = "internal"

@@ -1,0 +1,149 @@
+"""What one transaction writes: the closed list of everything that can become true.
+
+Filled by turns and reactions, written whole by a store's `commit`, or not at all. Adding a field
+is an architectural decision (docs/adr/0002).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from eventmill.model.entry import Entry
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """An entity's encoded state after its entry `sequence`. Only the newest is kept."""
+
+    source: str
+    subject: str
+    sequence: int
+    time: int
+    schema: str
+    """Fingerprint of the state's fields: another one means fold the events instead."""
+    state: bytes
+    marks: dict[str, int] = {}
+    """Dedupe marks: per shard the position of the last sent command that had an effect."""
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """First answer to a keyed request, given again to every repetition."""
+
+    source: str
+    subject: str
+    key: bytes
+    expires: int
+    """Microseconds since the epoch."""
+    reply: bytes
+    rejection: str | None = None
+    """Code of the rejection; `reply` then holds its problem as JSON."""
+
+
+class Timer(msgspec.Struct, frozen=True, gc=False):
+    """A command to be sent when it is due; the same name replaces it."""
+
+    name: str
+    due: int
+    """Microseconds since the epoch."""
+    command: Entry
+    """The `$commands` entry that is appended when the timer fires."""
+
+
+class Offset(msgspec.Struct, frozen=True, gc=False):
+    """How far a subscription has come in one shard. Offset and fence in one: if the stored
+    position is not `expected`, somebody else moved it and the whole commit is refused."""
+
+    subscription: str
+    shard: int
+    expected: int
+    position: int
+
+
+class LetterStatus(StrEnum):
+    """State of a parked letter."""
+
+    RETRYING = "retrying"
+    """At the head of its key and due for another attempt."""
+    WAITING = "waiting"
+    """Behind another letter of its key."""
+    DEAD = "dead"
+    """Its policy is spent: it blocks its key until it is redriven or discarded."""
+    REFUSED = "refused"
+    """A sent command that the component rejected: kept for people, blocks nobody."""
+
+
+class Letter(msgspec.Struct, frozen=True, gc=False):
+    """An entry that a subscription could not handle yet, in its original form."""
+
+    subscription: str
+    key: str
+    entry: Entry
+    status: LetterStatus
+    attempts: int = 0
+    due: int = 0
+    """When to try again, microseconds since the epoch."""
+    parked: int = 0
+    """When it was parked, microseconds since the epoch."""
+    code: str = ""
+    error: str = ""
+    traceback: str = ""
+
+
+class LetterKey(msgspec.Struct, frozen=True, gc=False):
+    """Identity of a letter."""
+
+    subscription: str
+    shard: int
+    position: int
+
+
+class Rows(msgspec.Struct, gc=False):
+    """Changes of one view table; `table` is the physical name."""
+
+    table: str
+    upserts: list[tuple[Any, ...]]
+    """Key first, then the columns in the table's order."""
+    deletes: list[str]
+    """Keys."""
+
+
+class Commit(msgspec.Struct):
+    """One transaction."""
+
+    entries: list[Entry] = []
+    snapshots: list[Snapshot] = []
+    outcomes: list[Outcome] = []
+    timers: list[Timer] = []
+    cancelled: list[str] = []
+    """Names of timers to remove."""
+    offsets: list[Offset] = []
+    letters: list[Letter] = []
+    """Letters to put or replace."""
+    settled: list[LetterKey] = []
+    """Letters to remove."""
+    rows: list[Rows] = []
+    compacted: list[tuple[str, str, int]] = []
+    """(source, subject, sequence): entries of the subject below the sequence are removed."""
+    purged: list[tuple[str, str]] = []
+    """(source, subject): everything about the entity is removed."""
+    registry: dict[str, bytes | None] = {}
+    """Durable facts of the node: subscriptions, pauses, view versions. None removes the name."""
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (
+            self.entries
+            or self.offsets
+            or self.rows
+            or self.letters
+            or self.settled
+            or self.snapshots
+            or self.outcomes
+            or self.timers
+            or self.cancelled
+            or self.compacted
+            or self.purged
+            or self.registry
+        )

@@ -1,0 +1,136 @@
+"""Effects: what a handler returns to say what shall happen. Values only; nothing happens here.
+
+Made by a component's methods (`self.persist(…)`) or the functions `publish`, `send`, `schedule`,
+`cancel`; chained on one another; turned into a `Commit` by the engine. The list is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import msgspec
+
+from eventmill.model.handler import Handler
+from eventmill.model.topic import Topic
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Publication(msgspec.Struct, frozen=True):
+    """Events to be appended to a topic."""
+
+    topic: Topic
+    events: tuple[Any, ...]
+    metadata: dict[str, Any] | None = None
+
+
+class Sending(msgspec.Struct, frozen=True):
+    """A command to be delivered later, exactly once in effect."""
+
+    handler: Handler[Any, Any]
+    id: str
+    arguments: tuple[Any, ...]
+
+
+class Scheduling(msgspec.Struct, frozen=True):
+    """A command to be sent when it is due."""
+
+    name: str
+    after: timedelta | None
+    at: datetime | None
+    sending: Sending
+
+
+class Cancelling(msgspec.Struct, frozen=True):
+    """A timer to be removed; an unknown name is fine."""
+
+    name: str
+
+
+Outgoing = Publication | Sending | Scheduling | Cancelling
+
+
+class Effect(msgspec.Struct, Generic[T_co]):
+    """What shall happen, typed by the reply it leads to. Build it by chaining, then return it."""
+
+    events: tuple[Any, ...] = ()
+    changes: dict[str, Any] | None = None
+    """Fields of a key-value entity to be replaced."""
+    deleted: bool = False
+    value: Any = None
+    function: Callable[[Any], Any] | None = None
+    """Computes the reply on the new state."""
+    outgoing: tuple[Outgoing, ...] = ()
+    expire_after: timedelta | None = None
+    metadata: dict[str, Any] | None = None
+
+    def publish(self, topic: Topic, *events: Any) -> Effect[T_co]:
+        """Also append `events` to a topic, atomic with everything else of this effect."""
+        self.outgoing += (Publication(topic, events),)
+        return self
+
+    def send(
+        self, handler: Handler[P, Any], id: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Effect[T_co]:
+        """Also send a command, delivered later, exactly once in effect."""
+        self.outgoing += (sending_of(handler, id, args, kwargs),)
+        return self
+
+    def schedule(
+        self,
+        name: str,
+        when: timedelta | datetime,
+        handler: Handler[P, Any],
+        id: str,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Effect[T_co]:
+        """Also send a command after a delay or at a time; the same name replaces the timer."""
+        self.outgoing += (scheduling_of(name, when, sending_of(handler, id, args, kwargs)),)
+        return self
+
+    def cancel(self, name: str) -> Effect[T_co]:
+        """Also remove a timer; an unknown name is fine."""
+        self.outgoing += (Cancelling(name),)
+        return self
+
+    def with_metadata(self, **metadata: Any) -> Effect[T_co]:
+        """Also store JSON-encodable metadata with each event of this effect."""
+        self.metadata = {**(self.metadata or {}), **metadata}
+        return self
+
+
+class EntityEffect(Effect[T_co], Generic[S, T_co]):
+    """An entity's effect: its reply may be computed on the new state."""
+
+    def reply(self, reply: Callable[[S], R]) -> EntityEffect[S, R]:
+        """Answer with what `reply` makes of the state after this effect."""
+        self.function = reply
+        return self  # type: ignore[return-value]  # the same object, now typed by its reply
+
+    def expiring(self, after: timedelta) -> EntityEffect[S, T_co]:
+        """Delete the entity `after` this long, unless a later effect changes it before."""
+        self.expire_after = after
+        return self
+
+
+def sending_of(
+    handler: Handler[Any, Any], id: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Sending:
+    """Bind and validate the arguments of a command that is to be sent."""
+    return Sending(handler, id, handler.arguments(args, kwargs))
+
+
+def scheduling_of(name: str, when: timedelta | datetime, sending: Sending) -> Scheduling:
+    """Make a timer's request from a delay or a time."""
+    if isinstance(when, timedelta):
+        return Scheduling(name, when, None, sending)
+    return Scheduling(name, None, when, sending)
+
+

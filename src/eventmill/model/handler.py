@@ -1,0 +1,153 @@
+"""Handlers: a component's commands and queries as values, typed by the method's own signature.
+
+`Cart.add_item` is a `Handler[(sku: str, quantity: int), dict[str, int]]`: what a call validates its
+arguments against, in every way into the road, and what its reply is encoded and decoded with.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar, get_args, get_type_hints
+
+import msgspec
+
+from eventmill.errors import ConfigurationError, InvalidPayload
+from eventmill.model import codec
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+_NULL = b"null"
+
+
+class Handler(Generic[P, R_co]):
+    """One command or query of a component."""
+
+    writes: bool = True
+    """Whether it may change anything: commands do, queries do not."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.component = ""
+        """Component id; known once the class carries `@component`."""
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function
+        self._owner: type | None = None
+        self._resolved = False
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner = owner
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.function.__qualname__}>"
+
+    @property
+    def place(self) -> str:
+        """Where it is written, for messages."""
+        code = self.function.__code__
+        return f"{self.function.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
+
+    def resolve(self) -> None:
+        """Read the signature; done once, when a service or a test kit takes the component in.
+
+        Raises `ConfigurationError` that names the method when an annotation is missing or is of a
+        type that JSON cannot carry.
+        """
+        if self._resolved:
+            return
+        try:
+            hints = get_type_hints(self.function, localns=dict(vars(self._owner or object)))
+        except (NameError, TypeError) as error:
+            raise ConfigurationError(f"{self.place}: annotation not understood: {error}") from error
+        parameters = list(inspect.signature(self.function).parameters.values())[1:]
+        fields = []
+        for parameter in parameters:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise ConfigurationError(
+                    f"{self.place}: *{parameter.name} is not possible; name each parameter"
+                )
+            if parameter.name not in hints:
+                raise ConfigurationError(
+                    f"{self.place}: parameter {parameter.name!r} needs a type annotation"
+                )
+            fields.append(_field(parameter, hints[parameter.name]))
+        self.parameters = [parameter.name for parameter in parameters]
+        self._keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        self._positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        self.result_type = self._result_of(hints.get("return", Any))
+        try:
+            self.arguments_type = msgspec.defstruct(
+                f"{self.name}_arguments", fields, forbid_unknown_fields=True, kw_only=True
+            )
+            self._decode = codec.decoder(self.arguments_type).decode
+            self._decode_reply = codec.decoder(self.result_type).decode
+        except TypeError as error:
+            raise ConfigurationError(f"{self.place}: {error}") from error
+        self._resolved = True
+
+    def _result_of(self, annotation: Any) -> Any:
+        return annotation
+
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Validate a Python call's arguments; return them in the parameters' order.
+
+        Raises `InvalidPayload` that names the parameter.
+        """
+        if args:
+            if len(args) > len(self._positional):
+                raise InvalidPayload(
+                    f"{self.component}.{self.name} takes {len(self._positional)} positional "
+                    f"arguments, {len(args)} were given"
+                )
+            kwargs = {**dict(zip(self._positional, args, strict=False)), **kwargs}
+        elif not kwargs and not self.parameters:
+            return ()
+        try:
+            return msgspec.structs.astuple(codec.convert(kwargs, self.arguments_type))
+        except (msgspec.ValidationError, ValueError, TypeError) as error:
+            raise InvalidPayload(f"{self.component}.{self.name}: {error}") from error
+
+    def decode_arguments(self, body: bytes) -> tuple[Any, ...]:
+        """Validate a JSON object of arguments; an empty body means none.
+
+        Raises `InvalidPayload` that names the parameter.
+        """
+        try:
+            return msgspec.structs.astuple(self._decode(body or b"{}"))
+        except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
+            raise InvalidPayload(f"{self.component}.{self.name}: {error}") from error
+
+    def encode_arguments(self, arguments: tuple[Any, ...]) -> bytes:
+        """Encode arguments as the JSON object that `decode_arguments` reads."""
+        return codec.encode(dict(zip(self.parameters, arguments, strict=True)))
+
+    def invoke(self, component: Any, arguments: tuple[Any, ...]) -> Any:
+        """Call the method itself."""
+        if self._keywords:
+            split = len(self._positional)
+            named = dict(zip(self._keywords, arguments[split:], strict=True))
+            return self.function(component, *arguments[:split], **named)
+        return self.function(component, *arguments)
+
+    def decode_reply(self, reply: bytes) -> Any:
+        """Decode a reply into the handler's result type."""
+        if reply == _NULL:
+            return None
+        return self._decode_reply(reply)
+
+
+def _field(parameter: inspect.Parameter, annotation: Any) -> Any:
+    if parameter.default is parameter.empty:
+        return (parameter.name, annotation)
+    default = parameter.default
+    if isinstance(default, list | dict | set):
+        return (parameter.name, annotation, msgspec.field(default_factory=default.copy))
+    return (parameter.name, annotation, default)
+
+
+def effect_result(annotation: Any) -> Any:
+    """Return T of an `Effect[T]` annotation."""
+    arguments = get_args(annotation)
+    return arguments[-1] if arguments else Any

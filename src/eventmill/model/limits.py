@@ -1,0 +1,96 @@
+"""Every bound of the platform, in one place, each with its reason.
+
+A value beyond a bound gets a clear error (`TooLarge`, `Overloaded`) or is parked; nothing grows
+without end. Relations between the bounds are asserted by `tests/unit/model/test_limits.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SLICES: Final = 1024
+"""Hash slices of the key space: the unit in which shards are cut (Akka's R2DBC journal: 1,024)."""
+
+PAYLOAD_BYTES_MAX: Final = 1 << 20
+"""One event, state, message or command: NATS refuses more than 1 MiB by default."""
+
+BODY_BYTES_MAX: Final = 8 << 20
+"""One HTTP body: a batch of messages; eight full payloads."""
+
+NAME_CHARACTERS_MAX: Final = 128
+"""Component, topic, handler, event-type and subscription names."""
+
+SUBJECT_CHARACTERS_MAX: Final = 512
+"""Entity ids and message keys: part of index keys."""
+
+IDEMPOTENCY_KEY_CHARACTERS_MAX: Final = 256
+"""Part of a primary key; UUIDs and `source/id` pairs fit."""
+
+METADATA_BYTES_MAX: Final = 16 << 10
+"""Correlation, trace context and user metadata of one record."""
+
+EVENTS_PER_EFFECT_MAX: Final = 1_000
+"""Events that one command may persist at once: one command must fit into one commit."""
+
+JSON_DEPTH_MAX: Final = 64
+"""Nesting of JSON in bodies: deeper input is an attack on recursive decoders."""
+
+BATCH_EVENTS_MAX: Final = 1_000
+"""CloudEvents in one HTTP batch."""
+
+MAILBOX_ENTITY_MAX: Final = 1_024
+"""Commands waiting for one entity while it is loaded."""
+
+IN_FLIGHT_MAX: Final = 16_384
+"""Commands of one node between ingress and reply: bounds memory and the wait of the last one."""
+
+COMMIT_RECORDS_MAX: Final = 4_096
+"""Records after which a commit is closed and the next one collects: bounds its duration."""
+
+CACHE_ENTITIES: Final = 100_000
+"""Default number of entities held in memory by a node."""
+
+CACHE_BYTES: Final = 256 << 20
+"""Default size of the entities held in memory, by their encoded size."""
+
+SNAPSHOT_EVERY: Final = 100
+"""Events between two snapshots of an entity (Kalix and Akka default)."""
+
+RETENTION_DELETED_SECONDS: Final = 7 * 24 * 3600
+"""A deleted entity's events stay this long so that consumers can catch up (Kalix default)."""
+
+IDEMPOTENCY_SECONDS: Final = 24 * 3600
+"""Outcomes of keyed commands are kept this long (Stripe's documented window)."""
+
+TAIL_RECORDS: Final = 32_768
+"""Newest records kept in memory for readers that are at the end of the journal."""
+
+TAIL_BYTES: Final = 64 << 20
+"""The same bound in payload bytes."""
+
+DISPATCH_BATCH: Final = 512
+"""Records a subscription takes at once: one commit of its effects."""
+
+SCAN_ROWS: Final = 1_024
+"""Journal rows read from the store in one go; keeps the loop's turn below a few milliseconds."""
+
+CONCURRENCY: Final = 16
+"""Keys of one subscription handled at the same time, by default."""
+
+HANDLER_SECONDS: Final = 30.0
+"""Time one asynchronous handler call may take before it counts as failed."""
+
+PARKED_MAX: Final = 100_000
+"""Parked letters of one subscription; beyond it the subscription waits instead of reading on."""
+
+ERROR_CHARACTERS_MAX: Final = 8_192
+"""Stored length of an error's text and traceback."""
+
+VIEW_ROWS_COLLECTED_MAX: Final = 1_000
+"""Rows of a query that is collected into one answer (Akka default)."""
+
+VIEW_ROWS_STREAMED_MAX: Final = 10_000
+"""Rows of a query that is streamed (Akka default)."""
+
+VIEW_QUERY_SECONDS: Final = 5.0
+"""Time one view query may run before it is interrupted."""

@@ -1,0 +1,51 @@
+"""Topics: named streams of events of declared types, ordered per key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+from eventmill.errors import ConfigurationError, InvalidPayload
+from eventmill.model.events import EventType, event_type_of
+
+
+class Topic:
+    """A named stream of events.
+
+    Parameters: `id` is the storage key and never changes; `types` are the event classes it
+    carries; `key` names the field (or is a function of the event) by which order is kept and that
+    becomes the CloudEvents subject; without it, all events share the empty key.
+    """
+
+    def __init__(self, id: str, *types: type, key: str | Callable[[Any], str] = "") -> None:
+        if not types:
+            raise ConfigurationError(f"topic {id!r}: name at least one event type")
+        self.id = id
+        self.types = types
+        self.key = key
+        self._key_of = attrgetter(key) if isinstance(key, str) and key else key
+
+    def __repr__(self) -> str:
+        return f"<Topic {self.id} [{', '.join(t.__name__ for t in self.types)}]>"
+
+    def subject_of(self, event: Any) -> str:
+        """Return the key of an event as text."""
+        return str(self._key_of(event)) if callable(self._key_of) else ""
+
+    def event_types(self) -> list[EventType]:
+        """Return the stored types that it carries."""
+        return [event_type_of(cls) for cls in self.types]
+
+    def encode(self, event: Any) -> tuple[EventType, str, bytes]:
+        """Return type, key and JSON of an event that is to be published.
+
+        Raises `InvalidPayload` if the topic does not carry the event's type.
+        """
+        if type(event) not in self.types:
+            raise InvalidPayload(
+                f"topic {self.id!r} carries {', '.join(t.__name__ for t in self.types)}, "
+                f"not {type(event).__qualname__}"
+            )
+        kind = event_type_of(type(event))
+        return kind, self.subject_of(event), kind.encode(event)

@@ -1,0 +1,165 @@
+"""The store port: the journal and everything that is committed with it.
+
+Place on the road: the commit. One node opens a store; all writes go through `commit`, one at a
+time; reads may run at any time and see only what was committed.
+
+Invariants every adapter keeps (tested by `eventmill.testing.contract`):
+- `commit` is all or nothing and durable when it returns; entries get positions without gaps, in
+  list order, larger than every earlier one of the shard.
+- (source, subject, sequence) is unique for sequences above 0: a stale writer gets `Conflict`.
+- An `Offset` whose `expected` is not the stored position refuses the whole commit with `Conflict`.
+- After `StoreUnavailable` or `StoreFull` nothing of the commit may be relied on; the caller reloads
+  what it holds in memory. The adapter reopens by itself when the cause is gone.
+Driver errors never leave an adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from eventmill.model.commit import Commit, Letter, LetterStatus, Outcome, Snapshot, Timer
+from eventmill.model.entry import Entry
+
+
+class Scan(NamedTuple):
+    """A stretch of the journal."""
+
+    entries: list[Entry]
+    """Those that were asked for, in order of position."""
+    position: int
+    """The last position that was looked at: continue after it."""
+
+
+class Journal(Protocol):
+    """Entries and the entities made of them."""
+
+    async def load(self, source: str, subject: str) -> tuple[Snapshot | None, list[Entry]]:
+        """Return an entity's newest snapshot and the entries after it."""
+        ...
+
+    async def history(
+        self, source: str, subject: str, *, after: int = 0, limit: int
+    ) -> list[Entry]:
+        """Return an entity's entries with a sequence above `after`, in order."""
+        ...
+
+    async def read(
+        self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
+    ) -> Scan:
+        """Look at up to `limit` positions above `after`; return the entries of `sources`."""
+        ...
+
+    async def end(self, shard: int) -> int:
+        """Return the last committed position."""
+        ...
+
+    async def position_at(self, shard: int, time: int) -> int:
+        """Return the position before the first entry of `time` (microseconds) or later."""
+        ...
+
+    async def subjects(self, source: str, *, after: str = "", limit: int) -> list[tuple[str, int]]:
+        """List subjects of a source above `after`, in order, with their last sequence."""
+        ...
+
+    async def outcomes(self, source: str, subject: str, keys: Sequence[bytes]) -> list[Outcome]:
+        """Return the stored outcomes among `keys`."""
+        ...
+
+
+class Parking(Protocol):
+    """Parked letters."""
+
+    async def heads(self) -> list[tuple[str, str, LetterStatus, int]]:
+        """Return (subscription, key, status, due) of the first letter of every blocked key."""
+        ...
+
+    async def queue(self, subscription: str, key: str, *, limit: int) -> list[Letter]:
+        """Return a key's blocking letters in order of position."""
+        ...
+
+    async def letters(
+        self,
+        *,
+        subscription: str | None = None,
+        statuses: Sequence[LetterStatus] = (),
+        after: tuple[str, int, int] = ("", 0, 0),
+        limit: int,
+    ) -> list[Letter]:
+        """List letters above (subscription, shard, position), in that order."""
+        ...
+
+
+class ViewTables(Protocol):
+    """Tables of views. Their rows change only in `Store.commit`."""
+
+    async def prepare(self, statements: Sequence[str]) -> None:
+        """Create or drop tables and indexes; idempotent statements made by the engine."""
+        ...
+
+    async def rows(self, select: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Return the stored rows of `keys`: key first."""
+        ...
+
+    async def query(
+        self, sql: str, parameters: dict[str, Any], *, seconds: float
+    ) -> bytes:
+        """Run a read-only query that answers one JSON value; interrupt it after `seconds`.
+
+        Raises `DeadlineExceeded` when interrupted, `RequestError` when it cannot run.
+        """
+        ...
+
+
+class Store(Protocol):
+    """Everything durable of one node."""
+
+    shards: int
+    """Number of shards this store orders separately."""
+
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def parking(self) -> Parking: ...
+    @property
+    def views(self) -> ViewTables: ...
+
+    async def open(self) -> None:
+        """Take the store, alone.
+
+        Raises `ConfigurationError` when another process has it or its data cannot be used.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give the store back; committed data stays."""
+        ...
+
+    async def commit(self, commit: Commit) -> None:
+        """Write everything or nothing; return when it is durable. Stamps the entries' positions.
+
+        Raises `Conflict`, `StoreUnavailable` or `StoreFull`.
+        """
+        ...
+
+    async def offsets(self) -> dict[tuple[str, int], int]:
+        """Return position by (subscription, shard)."""
+        ...
+
+    async def registry(self) -> dict[str, bytes]:
+        """Return all durable facts of the node by name."""
+        ...
+
+    async def due_timers(self, until: int, *, limit: int) -> list[Timer]:
+        """Return the timers due at `until` (microseconds) or before, earliest first."""
+        ...
+
+    async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
+        """List timers by name."""
+        ...
+
+    async def sweep(self, now: int, *, limit: int) -> int:
+        """Remove up to `limit` expired outcomes; return how many there were."""
+        ...
+
+

@@ -1,0 +1,1 @@
+"""What users subclass, decorate and return. Makes definitions of it; runs nothing."""

@@ -1,0 +1,58 @@
+"""`@component`: gives a class its id, the storage key that never changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from eventmill.errors import ConfigurationError
+from eventmill.model import limits
+from eventmill.model.handler import Handler
+
+C = TypeVar("C", bound=type)
+
+ID = "__eventmill_id__"
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?")
+
+
+def component(id: str) -> Callable[[C], C]:
+    """Give a component class its id.
+
+    The id is part of every stored key and of the HTTP routes: choose it once, never change it.
+    Lower-case letters, digits, `-`, `_` and `.`.
+
+    Raises `ConfigurationError` if the id does not fit.
+    """
+    check_name("component", id)
+
+    def name(cls: C) -> C:
+        setattr(cls, ID, id)
+        for value in vars(cls).values():
+            if isinstance(value, Handler):
+                value.component = id
+        return cls
+
+    return name
+
+
+def check_name(kind: str, id: str) -> None:
+    """Raise `ConfigurationError` unless `id` is a valid name."""
+    if len(id) > limits.NAME_CHARACTERS_MAX or not _NAME.fullmatch(id):
+        raise ConfigurationError(
+            f"{kind} id {id!r}: use 1 to {limits.NAME_CHARACTERS_MAX} lower-case letters, digits, "
+            "'-', '_' and '.', beginning and ending with a letter or digit"
+        )
+
+
+def id_of(cls: Any) -> str:
+    """Return a component class's id; empty without `@component`."""
+    return str(vars(cls).get(ID, "")) if isinstance(cls, type) else ""
+
+
+def place_of(thing: Any) -> str:
+    """Where a class or function is written, for messages."""
+    code = getattr(thing, "__code__", None)
+    if code is not None:
+        return f"{thing.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
+    return f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', thing)}"

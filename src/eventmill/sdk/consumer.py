@@ -1,0 +1,112 @@
+"""`@consumer`: a stateless reaction to the events of an entity or a topic."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, Literal
+
+from eventmill.errors import ConfigurationError
+from eventmill.model import limits
+from eventmill.model.definition import ConsumerDefinition, Retry, Start
+from eventmill.model.effect import Effect
+from eventmill.sdk.component import check_name, place_of
+from eventmill.sdk.reaction import route_of, source_of
+
+Reaction = Callable[..., Awaitable[Effect[None] | None] | Effect[None] | None]
+
+
+class Consumer:
+    """A consumer as declared; list it in the service's components. Call it as the function."""
+
+    def __init__(self, function: Reaction, **options: Any) -> None:
+        self.function = function
+        self.options = options
+        self.id: str = options["id"]
+        self.__wrapped__ = function
+        self.__doc__ = function.__doc__
+
+    def __repr__(self) -> str:
+        return f"<Consumer {self.id}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def define(self) -> ConsumerDefinition:
+        """Read source and signature.
+
+        Raises `ConfigurationError` that names the function.
+        """
+        options = self.options
+        place = f"@consumer {place_of(self.function)}"
+        start = options["start"]
+        route = route_of(self.function)
+        source = source_of(options["source"], place)
+        known = {kind.cls for kind in source.event_types.values()} | {source.state_class}
+        strangers = [t.__name__ for t in route.types if t not in known and t.__name__ != _DELETED]
+        if strangers:
+            raise ConfigurationError(
+                f"{place}: {source.id!r} has no events of type {', '.join(strangers)}"
+            )
+        return ConsumerDefinition(
+            id=options["id"],
+            source=source,
+            route=route,
+            group=options["group"],
+            ignore_unknown=options["ignore_unknown"],
+            start=start if isinstance(start, datetime) else Start(start),
+            retry=options["retry"],
+            concurrency=options["concurrency"],
+            timeout=options["timeout"],
+            batch_size=options["batch_size"],
+            is_async=inspect.iscoroutinefunction(self.function),
+            place=place,
+        )
+
+
+_DELETED = "EntityDeleted"
+
+
+def consumer(
+    id: str,
+    *,
+    source: Any,
+    group: str = "",
+    ignore_unknown: bool = False,
+    start: Literal["beginning", "latest"] | datetime = "beginning",
+    retry: Retry | None = None,
+    concurrency: int = limits.CONCURRENCY,
+    timeout: float = limits.HANDLER_SECONDS,
+    batch_size: int = limits.DISPATCH_BATCH,
+) -> Callable[[Reaction], Consumer]:
+    """Declare a reaction: `async def place_order(event: CheckedOut, ctx: Context) -> Effect[None]`.
+
+    The annotation of the first parameter selects the events. Events of other known types of the
+    source are skipped; events of a type that the source does not declare are parked, unless
+    `ignore_unknown`.
+
+    Parameters: `source` is an entity class or a topic; `group` starts an independent progress;
+    `start` is where a new subscription begins; `retry` is what happens on failure; `concurrency`
+    bounds the keys handled at the same time; `timeout` is in seconds per asynchronous call;
+    `batch_size` bounds the events handled in one commit, and the list given to a batch handler.
+    """
+    check_name("consumer", id)
+    if not 1 <= batch_size <= limits.DISPATCH_BATCH:
+        raise ConfigurationError(f"consumer {id!r}: batch_size must be 1..{limits.DISPATCH_BATCH}")
+
+    def declare(function: Reaction) -> Consumer:
+        return Consumer(
+            function,
+            id=id,
+            source=source,
+            group=group,
+            ignore_unknown=ignore_unknown,
+            start=start,
+            retry=retry or Retry(),
+            concurrency=concurrency,
+            timeout=timeout,
+            batch_size=batch_size,
+        )
+
+    return declare

@@ -1,0 +1,47 @@
+"""Effects that any handler may return; see `model.effect` for what they are."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, ParamSpec
+
+from eventmill.model.effect import Cancelling, Effect, Publication, scheduling_of, sending_of
+from eventmill.model.handler import Handler
+from eventmill.model.topic import Topic
+from eventmill.sdk import guards
+
+P = ParamSpec("P")
+
+
+def publish(topic: Topic, *events: Any, metadata: dict[str, Any] | None = None) -> Effect[None]:
+    """Append events to a topic, atomic with what caused them."""
+    return guards.made(Effect[None](outgoing=(Publication(topic, events, metadata),)))
+
+
+def send(handler: Handler[P, Any], id: str, /, *args: P.args, **kwargs: P.kwargs) -> Effect[None]:
+    """Send a command to the entity `id`: delivered later, exactly once in effect."""
+    return guards.made(Effect[None](outgoing=(sending_of(handler, id, args, kwargs),)))
+
+
+def schedule(
+    name: str,
+    when: timedelta | datetime,
+    handler: Handler[P, Any],
+    id: str,
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> Effect[None]:
+    """Send a command after a delay or at a time; a timer of the same `name` is replaced."""
+    sending = sending_of(handler, id, args, kwargs)
+    return guards.made(Effect[None](outgoing=(scheduling_of(name, when, sending),)))
+
+
+def cancel(name: str) -> Effect[None]:
+    """Remove a timer; an unknown name is fine."""
+    return guards.made(Effect[None](outgoing=(Cancelling(name),)))
+
+
+def ignore() -> Effect[None]:
+    """Do nothing with this event, on purpose."""
+    return Effect[None]()

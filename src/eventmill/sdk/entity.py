@@ -1,0 +1,108 @@
+"""Entities: classes whose fields are the state, whose methods decide, and whose folds change it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Self, TypeVar
+
+import msgspec
+
+from eventmill.model import limits
+from eventmill.model.effect import EntityEffect
+from eventmill.sdk import guards
+
+T = TypeVar("T")
+
+_IDENTITY = "_identity"
+
+
+class Identity:
+    """Who an entity instance is; set by the engine, read through the entity's properties."""
+
+    __slots__ = ("id", "metadata", "now", "sequence")
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.sequence = 0
+        self.now = 0
+        self.metadata: dict[str, Any] | None = None
+
+
+_UNBOUND = Identity("")
+
+
+class _Entity(msgspec.Struct, dict=True, kw_only=True):
+    """What both kinds of entity have in common."""
+
+    retention: ClassVar[timedelta] = timedelta(seconds=limits.RETENTION_DELETED_SECONDS)
+    """How long a deleted entity's events are kept before they are removed."""
+
+    @property
+    def entity_id(self) -> str:
+        """The id it is called by."""
+        return self._identity.id
+
+    @property
+    def sequence(self) -> int:
+        """Number of its latest event (its revision, for a key-value entity); 0 if it is new."""
+        return self._identity.sequence
+
+    @property
+    def now(self) -> datetime:
+        """The time of this turn; use it instead of the system's clock."""
+        return datetime.fromtimestamp(self._identity.now / 1e6, UTC)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Metadata of the request that is being handled."""
+        return dict(self._identity.metadata or {})
+
+    @property
+    def _identity(self) -> Identity:
+        identity: Identity = self.__dict__.get(_IDENTITY, _UNBOUND)
+        return identity
+
+    def bind(self, identity: Identity) -> None:
+        """Tell the instance who it is. Called by the engine and the test kit."""
+        self.__dict__[_IDENTITY] = identity
+
+    def reply(self, value: T) -> EntityEffect[Self, T]:
+        """Answer without changing anything."""
+        return guards.made(EntityEffect[Self, T](value=value))
+
+
+class EventSourcedEntity(_Entity):
+    """An entity whose state is the fold of its events.
+
+    Its fields are the state and need defaults: they are the state of an entity without events.
+    """
+
+    snapshot_every: ClassVar[int] = limits.SNAPSHOT_EVERY
+    """Events between two snapshots; 0 turns snapshots off."""
+    snapshot_version: ClassVar[int] = 1
+    """Raise it when a fold's meaning changes: older snapshots are then not used."""
+
+    def persist(self, *events: Any) -> EntityEffect[Self, None]:
+        """Store events, all or none, and fold them into the state."""
+        return guards.made(EntityEffect[Self, None](events=events))
+
+    def delete(self, *events: Any) -> EntityEffect[Self, None]:
+        """Delete the entity after a last event or none: later commands are refused."""
+        return guards.made(EntityEffect[Self, None](events=events, deleted=True))
+
+
+class KeyValueEntity(_Entity):
+    """An entity that stores its whole state at every change, without history."""
+
+    @property
+    def revision(self) -> int:
+        """Number of changes so far."""
+        return self.sequence
+
+    def update(self, **changes: Any) -> EntityEffect[Self, None]:
+        """Replace fields of the state."""
+        return guards.made(EntityEffect[Self, None](changes=changes))
+
+    def delete(self) -> EntityEffect[Self, None]:
+        """Delete the entity: later commands are refused."""
+        return guards.made(EntityEffect[Self, None](deleted=True))

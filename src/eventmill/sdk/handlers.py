@@ -1,0 +1,92 @@
+"""`@command`, `@query` and `@on`: what marks a component's methods.
+
+A marked method is a descriptor: on the class it is the typed `Handler` that calls are made with,
+on an instance it is the bound method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from eventmill.model.effect import Effect
+from eventmill.model.handler import Handler, effect_result
+
+C = TypeVar("C")
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+ON = "__eventmill_on__"
+
+
+class Command(Handler[P, R], Generic[C, P, R]):
+    """A method that decides: it returns an `Effect` and changes nothing itself."""
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Command[C, P, R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Callable[P, Effect[R]]: ...
+    def __get__(self, instance: object, owner: type) -> Any:
+        return self if instance is None else self.function.__get__(instance, owner)
+
+    def _result_of(self, annotation: Any) -> Any:
+        return effect_result(annotation)
+
+
+class Query(Handler[P, R], Generic[C, P, R]):
+    """A method that reads: it returns its answer."""
+
+    writes = False
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Query[C, P, R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Callable[P, R]: ...
+    def __get__(self, instance: object, owner: type) -> Any:
+        return self if instance is None else self.function.__get__(instance, owner)
+
+
+class SqlQuery(Query[C, P, R], Generic[C, P, R]):
+    """A view's query: the method's signature types it, the SQL answers it."""
+
+    def __init__(self, function: Callable[..., Any], sql: str) -> None:
+        super().__init__(function)
+        self.sql = sql
+
+
+def command(method: Callable[Concatenate[C, P], Effect[R]]) -> Command[C, P, R]:
+    """Mark a method that decides what a command causes.
+
+    It sees the state, never changes it, does no I/O, and returns an effect or raises `Rejected`.
+    """
+    return Command(method)
+
+
+@overload
+def query(method_or_sql: str) -> Callable[[Callable[Concatenate[C, P], R]], SqlQuery[C, P, R]]: ...
+@overload
+def query(method_or_sql: Callable[Concatenate[C, P], R]) -> Query[C, P, R]: ...
+def query(method_or_sql: Any) -> Any:
+    """Mark a method that reads: bare on an entity's method, with SQL on a view's.
+
+    In a view the SQL names the view's tables, its `:parameters` are the method's parameters, and
+    the method's return type is what the rows are decoded into; the body stays `...`.
+    """
+    if isinstance(method_or_sql, str):
+        return lambda method: SqlQuery(method, method_or_sql)
+    return Query(method_or_sql)
+
+
+def on(*sources: Any, table: str = "") -> Callable[[F], F]:
+    """Mark a fold (`@on(EventClass)` in an entity) or a view's handler (`@on(Cart)`, `@on(topic)`).
+
+    Parameters: `sources` are event classes in an entity; in a view an entity class or a topic, and
+    `table` names the table it changes if the view has several and the row type does not tell.
+    """
+
+    def mark(function: F) -> F:
+        setattr(function, ON, (sources, table))
+        return function
+
+    return mark

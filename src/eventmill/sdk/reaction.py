@@ -1,0 +1,118 @@
+"""Reading a reaction's signature: which events of which source it takes, and how.
+
+Shared by consumers and views. The first parameter's annotation names the event types: a class, a
+union, `list[…]` of them for a batch, or `Event`, `object` or `Any` for every event.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from eventmill.errors import ConfigurationError
+from eventmill.model import codec
+from eventmill.model.definition import Route, Source
+from eventmill.model.events import Event, EventType, event_type_of, is_event_class
+from eventmill.model.topic import Topic
+from eventmill.sdk.component import id_of, place_of
+from eventmill.sdk.context import Context
+from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
+from eventmill.sdk.handlers import ON
+
+_CATCH_ALL = (Event, object, Any)
+
+
+def hints_of(function: Callable[..., Any], owner: type | None = None) -> dict[str, Any]:
+    """Return a function's annotations; names may be those of its class `owner`.
+
+    Raises `ConfigurationError` that names the function.
+    """
+    try:
+        return get_type_hints(function, localns=dict(vars(owner or object)))
+    except (NameError, TypeError) as error:
+        raise ConfigurationError(
+            f"{place_of(function)}: annotation not understood: {error}"
+        ) from error
+
+
+def members_of(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or the annotation itself."""
+    if get_origin(annotation) in (Union, UnionType):
+        return get_args(annotation)
+    return (annotation,)
+
+
+def route_of(function: Callable[..., Any], owner: type | None = None) -> Route:
+    """Read a reaction's signature; a method of `owner` has a leading `self`."""
+    hints = hints_of(function, owner)
+    names = list(inspect.signature(function).parameters)[owner is not None :]
+    if not names or names[0] not in hints:
+        raise ConfigurationError(
+            f"{place_of(function)}: annotate the first parameter with the event types it takes"
+        )
+    annotation = hints[names[0]]
+    is_batch = get_origin(annotation) is list
+    if is_batch:
+        (annotation,) = get_args(annotation)
+    types = members_of(annotation)
+    if any(t in _CATCH_ALL for t in types):
+        types = ()
+    for cls in types:
+        if not (is_event_class(cls) or issubclass_of(cls, KeyValueEntity)):
+            raise ConfigurationError(f"{place_of(function)}: {cls!r} is no event type")
+    takes_context = any(issubclass_of(hints.get(name), Context) for name in names[1:])
+    return Route(function, types, takes_context, is_batch)
+
+
+def issubclass_of(candidate: Any, base: type) -> bool:
+    """`issubclass` for anything."""
+    return isinstance(candidate, type) and issubclass(candidate, base)
+
+
+def source_of(thing: Any, place: str) -> Source:
+    """Describe an entity class or topic as a source of events."""
+    if isinstance(thing, Topic):
+        return Source(thing.id, names_of(thing.event_types(), place))
+    if issubclass_of(thing, KeyValueEntity) and id_of(thing):
+        return Source(id_of(thing), {}, thing, codec.decoder(thing).decode)
+    if issubclass_of(thing, EventSourcedEntity) and id_of(thing):
+        return Source(id_of(thing), names_of(map(event_type_of, folds_of(thing)), place))
+    raise ConfigurationError(
+        f"{place}: the source must be a topic or an entity class with @component, not {thing!r}"
+    )
+
+
+def folds_of(cls: type) -> dict[type, Callable[[Any, Any], None]]:
+    """Return an entity's folds by event class."""
+    folds: dict[type, Callable[[Any, Any], None]] = {}
+    for value in vars(cls).values():
+        for event_class in getattr(value, ON, ((), ""))[0]:
+            if event_class in folds:
+                raise ConfigurationError(
+                    f"{place_of(value)}: {event_class.__name__} already has an @on handler"
+                )
+            folds[event_class] = value
+    return folds
+
+
+def names_of(kinds: Iterable[EventType], place: str) -> dict[str, EventType]:
+    """Index event types by stored name and aliases; two types of one name are a mistake."""
+    index: dict[str, EventType] = {}
+    for kind in kinds:
+        for name in (kind.name, *kind.aliases):
+            other = index.setdefault(name, kind)
+            if other is not kind:
+                raise ConfigurationError(
+                    f"{place}: {kind.cls.__qualname__} and {other.cls.__qualname__} are both "
+                    f"stored as {name!r}; give one another name with @event_type"
+                )
+    return index
+
+
+def fields_need_defaults(cls: type[msgspec.Struct]) -> list[str]:
+    """Return names of a struct's required fields."""
+    return [f.name for f in msgspec.structs.fields(cls) if f.required]

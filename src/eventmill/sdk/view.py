@@ -1,0 +1,110 @@
+"""Views: typed rows made of events, queried with SQL."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any, ClassVar
+
+import msgspec
+
+from eventmill.errors import ConfigurationError
+from eventmill.model.definition import (
+    Retry,
+    ViewDefinition,
+    ViewHandler,
+    ViewQuery,
+    ViewTable,
+)
+from eventmill.sdk.component import id_of, place_of
+from eventmill.sdk.handlers import ON, SqlQuery
+from eventmill.sdk.reaction import hints_of, issubclass_of, members_of, route_of, source_of
+
+
+class Record(msgspec.Struct):
+    """Base of a view's rows: typed fields become columns."""
+
+
+class View:
+    """Rows made of events.
+
+    Nested `Record` classes are its tables: a single one is named like the view (`-` and `.` become
+    `_`), several are named after their classes in snake case. `@on(source)` methods take the
+    event and the current row of the event's subject and return the new row, or None to delete it.
+    """
+
+    version: ClassVar[int] = 1
+    """Raise it when a handler's meaning changes: the view is then rebuilt beside the old one."""
+    ignore_unknown: ClassVar[bool] = False
+    """Skip events of types that the source does not declare instead of parking them."""
+
+
+def define_view(cls: type[View]) -> ViewDefinition:
+    """Read a view class.
+
+    Raises `ConfigurationError` that names the method.
+    """
+    id = id_of(cls)
+    tables = _tables_of(cls, id)
+    handlers = [
+        _handler_of(cls, function, tables)
+        for function in vars(cls).values()
+        if hasattr(function, ON)
+    ]
+    if not handlers:
+        raise ConfigurationError(f"{place_of(cls)}: a view needs at least one @on(source) handler")
+    queries = {
+        name: ViewQuery(value, value.sql)
+        for name, value in vars(cls).items()
+        if isinstance(value, SqlQuery)
+    }
+    for view_query in queries.values():
+        view_query.handler.resolve()
+    return ViewDefinition(
+        id, cls, tables, handlers, queries, cls.version, cls.ignore_unknown, Retry()
+    )
+
+
+def _tables_of(cls: type[View], id: str) -> dict[str, ViewTable]:
+    rows = [value for value in vars(cls).values() if issubclass_of(value, Record)]
+    if not rows:
+        raise ConfigurationError(
+            f"{place_of(cls)}: declare the rows as a nested class Row(Record)"
+        )
+    if len(rows) == 1:
+        name = re.sub(r"[-.]", "_", id)
+        return {name: ViewTable(name, rows[0])}
+    names = {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", row.__name__).lower(): row for row in rows}
+    return {name: ViewTable(name, row) for name, row in names.items()}
+
+
+def _handler_of(cls: type, function: Any, tables: dict[str, ViewTable]) -> ViewHandler:
+    sources, table = getattr(function, ON)
+    place = f"@on handler {place_of(function)}"
+    if len(sources) != 1:
+        raise ConfigurationError(f"{place}: name one source: @on(Cart) or @on(topic)")
+    parameters = list(inspect.signature(function).parameters)
+    if len(parameters) < 3:
+        raise ConfigurationError(
+            f"{place}: it takes (self, event, row) and, if it wants, a Context"
+        )
+    if inspect.iscoroutinefunction(function):
+        raise ConfigurationError(f"{place}: a view only folds events into rows: no async")
+    if not table:
+        table = _table_by_row(hints_of(function, cls).get(parameters[2]), tables, place)
+    if table not in tables:
+        raise ConfigurationError(f"{place}: unknown table {table!r}; there is {', '.join(tables)}")
+    return ViewHandler(source_of(sources[0], place), route_of(function, cls), table)
+
+
+def _table_by_row(annotation: Any, tables: dict[str, ViewTable], place: str) -> str:
+    if len(tables) == 1:
+        return next(iter(tables))
+    members = members_of(annotation)
+    matches = [table.name for table in tables.values() if table.row in members]
+    if len(matches) != 1:
+        raise ConfigurationError(
+            f"{place}: annotate `row` with the row class of the table it changes, or name it: "
+            "@on(source, table=…)"
+        )
+    return matches[0]
