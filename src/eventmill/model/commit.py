@@ -118,6 +118,8 @@ class Commit(msgspec.Struct):
     timers: list[Timer] = []
     cancelled: list[str] = []
     """Names of timers to remove."""
+    fired: list[tuple[str, int]] = []
+    """(name, due) of timers to remove unless they were replaced since."""
     offsets: list[Offset] = []
     letters: list[Letter] = []
     """Letters to put or replace."""
@@ -143,6 +145,7 @@ class Commit(msgspec.Struct):
             or self.outcomes
             or self.timers
             or self.cancelled
+            or self.fired
             or self.compacted
             or self.purged
             or self.registry

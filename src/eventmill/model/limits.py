@@ -38,14 +38,20 @@ JSON_DEPTH_MAX: Final = 64
 BATCH_EVENTS_MAX: Final = 1_000
 """CloudEvents in one HTTP batch."""
 
+ATTRIBUTE_CHARACTERS_MAX: Final = 2_048
+"""One CloudEvents attribute's value: longer than any URI or trace state met in practice."""
+
+ATTRIBUTE_NAME_CHARACTERS_MAX: Final = 64
+"""An extension attribute's name; the specification advises 20."""
+
+EXTENSIONS_MAX: Final = 32
+"""Extension attributes of one CloudEvent; the specification documents about 20."""
+
 MAILBOX_ENTITY_MAX: Final = 1_024
 """Commands waiting for one entity while it is loaded."""
 
 IN_FLIGHT_MAX: Final = 16_384
 """Commands of one node between ingress and reply: bounds memory and the wait of the last one."""
-
-COMMIT_RECORDS_MAX: Final = 4_096
-"""Records after which a commit is closed and the next one collects: bounds its duration."""
 
 CACHE_ENTITIES: Final = 100_000
 """Default number of entities held in memory by a node."""

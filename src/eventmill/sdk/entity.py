@@ -9,23 +9,12 @@ import msgspec
 
 from eventmill.model import limits
 from eventmill.model.effect import EntityEffect
+from eventmill.model.identity import Identity
 from eventmill.sdk import guards
 
 T = TypeVar("T")
 
 _IDENTITY = "_identity"
-
-
-class Identity:
-    """Who an entity instance is; set by the engine, read through the entity's properties."""
-
-    __slots__ = ("id", "metadata", "now", "sequence")
-
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self.sequence = 0
-        self.now = 0
-        self.metadata: dict[str, Any] | None = None
 
 
 _UNBOUND = Identity("")

@@ -1,0 +1,1 @@
+"""Implementations of the ports. Only `node` and `testing` name one; driver errors stop here."""

@@ -1,0 +1,107 @@
+"""Reading the journal. Runs on the loop's thread in short stretches: a scan in another thread
+would pay a GIL hand-off for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import apsw
+import msgspec
+
+from eventmill.adapters.sqlite.connection import errors
+from eventmill.adapters.sqlite.names import Names
+from eventmill.adapters.sqlite.statements import SQL
+from eventmill.model.commit import Outcome, Snapshot
+from eventmill.model.entry import Entry
+from eventmill.ports.store import Scan
+
+_decode_marks = msgspec.msgpack.Decoder(dict[str, int]).decode
+_ALL = 2**62
+
+
+class Journal:
+    """The reading half of the store's journal."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.db: apsw.Connection | None = None
+
+    @property
+    def _reader(self) -> apsw.Connection:
+        assert self.db is not None, "the store is not open"
+        return self.db
+
+    async def load(self, source: str, subject: str) -> tuple[Snapshot | None, list[Entry]]:
+        number = self.names.numbers.get(source)
+        if number is None:
+            return None, []
+        with errors():
+            snapshot = None
+            for sequence, time, schema, state, marks in self._reader.execute(
+                SQL["snapshot"], (number, subject)
+            ):
+                kept = _decode_marks(marks) if marks else {}
+                snapshot = Snapshot(source, subject, sequence, time, schema, state, kept)
+            after = snapshot.sequence if snapshot else 0
+            rows = self._reader.execute(SQL["history"], (number, subject, after, _ALL))
+            return snapshot, self._entries(rows)
+
+    async def history(
+        self, source: str, subject: str, *, after: int = 0, limit: int
+    ) -> list[Entry]:
+        number = self.names.numbers.get(source)
+        if number is None:
+            return []
+        with errors():
+            rows = self._reader.execute(SQL["history"], (number, subject, after, limit))
+            return self._entries(rows)
+
+    async def read(
+        self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
+    ) -> Scan:
+        until = min(after + limit, await self.end(shard))
+        if until <= after:
+            return Scan([], after)
+        with errors():
+            rows: Iterable[tuple[object, ...]]
+            rows = self._reader.execute(SQL["scan"], (after, until))
+            if sources is not None:
+                wanted = {self.names.numbers.get(source) for source in sources}
+                rows = [row for row in rows if row[1] in wanted]
+            return Scan(self._entries(rows), until)
+
+    async def end(self, shard: int) -> int:
+        with errors():
+            (position,) = next(self._reader.execute(SQL["end"]))
+            return int(position)
+
+    async def position_at(self, shard: int, time: int) -> int:
+        low, high = 0, await self.end(shard)
+        # Time grows with the position, up to the skew within one commit: search by halves.
+        with errors():
+            while low < high:
+                middle = (low + high) // 2
+                sql = "SELECT time FROM entry WHERE position > ? ORDER BY position LIMIT 1"
+                (found,) = next(self._reader.execute(sql, (middle,)), (time,))
+                low, high = (middle + 1, high) if found < time else (low, middle)
+        return low
+
+    async def subjects(self, source: str, *, after: str = "", limit: int) -> list[tuple[str, int]]:
+        bindings = {"source": self.names.numbers.get(source), "after": after, "limit": limit}
+        with errors():
+            return list(self._reader.execute(SQL["next_subject"], bindings))
+
+    async def outcomes(self, source: str, subject: str, keys: Sequence[bytes]) -> list[Outcome]:
+        found = []
+        with errors():
+            for key in keys:
+                for row in self._reader.execute(SQL["outcome"], (source, subject, key)):
+                    found.append(Outcome(source, subject, *row))
+        return found
+
+    def _entries(self, rows: Iterable[tuple[object, ...]]) -> list[Entry]:
+        texts = self.names.texts
+        return [
+            Entry(texts[r[1]], r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])  # type: ignore[arg-type,index]
+            for r in rows
+        ]

@@ -1,0 +1,121 @@
+-- Every statement the store runs, by name. Views' statements are generated: see view_sql.py.
+
+-- name: insert_entry
+INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: insert_name
+INSERT INTO name (number, text) VALUES (?, ?)
+
+-- name: names
+SELECT number, text FROM name
+
+-- name: end
+SELECT coalesce(max(position), 0) FROM entry
+
+-- name: put_snapshot
+INSERT INTO snapshot VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (source, subject) DO UPDATE SET
+    sequence = excluded.sequence, time = excluded.time, schema = excluded.schema,
+    state = excluded.state, marks = excluded.marks
+
+-- name: snapshot
+SELECT sequence, time, schema, state, marks FROM snapshot WHERE source = ? AND subject = ?
+
+-- name: history
+SELECT * FROM entry
+WHERE source = ? AND subject = ? AND sequence > ? AND sequence > 0 ORDER BY sequence LIMIT ?
+
+-- name: scan
+SELECT * FROM entry WHERE position > ? AND position <= ? ORDER BY position
+
+-- name: position_at
+SELECT coalesce(min(position) - 1, (SELECT coalesce(max(position), 0) FROM entry)) FROM entry
+WHERE time >= ?
+
+-- name: next_subject
+SELECT subject, max(sequence) FROM entry
+WHERE source = :source AND sequence > 0 AND subject > :after
+GROUP BY subject ORDER BY subject LIMIT :limit
+
+-- name: put_outcome
+INSERT OR REPLACE INTO outcome (source, subject, key, expires, reply, rejection)
+VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: outcome
+SELECT key, expires, reply, rejection FROM outcome WHERE source = ? AND subject = ? AND key = ?
+
+-- name: sweep_outcomes
+DELETE FROM outcome WHERE number IN (
+    SELECT number FROM (SELECT number, expires FROM outcome ORDER BY number LIMIT :limit)
+    WHERE expires <= :now)
+
+-- name: put_timer
+INSERT INTO timer VALUES (?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET due = excluded.due, command = excluded.command
+
+-- name: delete_timer
+DELETE FROM timer WHERE name = ?
+
+-- name: fire_timer
+DELETE FROM timer WHERE name = ? AND due = ?
+
+-- name: due_timers
+SELECT name, due, command FROM timer WHERE due <= ? ORDER BY due LIMIT ?
+
+-- name: timers
+SELECT name, due, command FROM timer WHERE name > ? ORDER BY name LIMIT ?
+
+-- name: move_offset
+INSERT INTO offset VALUES (:subscription, :shard, :position)
+ON CONFLICT (subscription, shard) DO UPDATE SET position = excluded.position
+WHERE offset.position = :expected
+
+-- name: offset
+SELECT position FROM offset WHERE subscription = ? AND shard = ?
+
+-- name: offsets
+SELECT subscription, shard, position FROM offset
+
+-- name: put_letter
+INSERT INTO letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (subscription, shard, position) DO UPDATE SET
+    status = excluded.status, attempts = excluded.attempts, due = excluded.due,
+    code = excluded.code, error = excluded.error, traceback = excluded.traceback
+
+-- name: delete_letter
+DELETE FROM letter WHERE subscription = ? AND shard = ? AND position = ?
+
+-- name: heads
+SELECT l.subscription, l.key, l.status, l.due FROM letter AS l
+WHERE l.status <> 'refused' AND l.position = (
+    SELECT min(m.position) FROM letter AS m
+    WHERE m.subscription = l.subscription AND m.key = l.key AND m.status <> 'refused')
+
+-- name: queue
+SELECT * FROM letter WHERE subscription = ? AND key = ? AND status <> 'refused'
+ORDER BY position LIMIT ?
+
+-- name: letters
+SELECT * FROM letter
+WHERE (subscription, shard, position) > (:subscription_after, :shard_after, :position_after)
+  AND (:subscription IS NULL OR subscription = :subscription)
+  AND (:statuses = '[]' OR status IN (SELECT value FROM json_each(:statuses)))
+ORDER BY subscription, shard, position LIMIT :limit
+
+-- name: compact
+DELETE FROM entry WHERE source = ? AND subject = ? AND sequence < ? AND sequence > 0
+
+-- name: purge_entries
+DELETE FROM entry WHERE source = ? AND subject = ? AND sequence > 0
+
+-- name: purge_snapshot
+DELETE FROM snapshot WHERE source = ? AND subject = ?
+
+-- name: put_registry
+INSERT INTO registry VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- name: delete_registry
+DELETE FROM registry WHERE name = ?
+
+-- name: registry
+SELECT name, value FROM registry

@@ -1,0 +1,282 @@
+"""The embedded store: one file, one writing connection, one commit at a time.
+
+Place on the road: the commit. A transaction is filled on the loop's thread, because handing rows
+to a worker thread costs a GIL hand-off each; only COMMIT, which waits for the disk, runs on the
+writer's own thread while the loop decides the next commands.
+
+Invariants: one process (lock file), one writing connection, one open transaction; `_position` is
+the last committed position; after an error the connection is closed and opened anew before the
+next commit, because the state of a failed sync is unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+import apsw
+import msgspec
+
+from eventmill.adapters.sqlite.connection import errors, open_reader, open_writer
+from eventmill.adapters.sqlite.journal import Journal
+from eventmill.adapters.sqlite.names import Names
+from eventmill.adapters.sqlite.parking import Parking, letter_row
+from eventmill.adapters.sqlite.statements import SCHEMA, SQL
+from eventmill.adapters.sqlite.views import ViewTables, write_rows
+from eventmill.errors import ConfigurationError, Conflict, EventmillError
+from eventmill.model.commit import Commit, Offset, Timer
+from eventmill.model.entry import Entry
+
+SCHEMA_VERSION = 1
+_HEAD = "$head"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_entry = msgspec.msgpack.Decoder(Entry).decode
+
+
+class Store:
+    """A store in a directory.
+
+    Parameters: `directory` is made if it is missing; `synchronous` is SQLite's pragma: with
+    `NORMAL` the last commits may be lost on power failure (never on a crash of the process), which
+    `docs/guarantees.md` documents; `vfs` names an apsw VFS, for fault injection.
+    """
+
+    shards = 1
+
+    def __init__(
+        self, directory: Path, *, synchronous: str = "FULL", vfs: str | None = None
+    ) -> None:
+        if synchronous not in ("FULL", "EXTRA", "NORMAL"):
+            raise ConfigurationError(f"synchronous must be FULL, EXTRA or NORMAL: {synchronous!r}")
+        self.directory = directory
+        self.path = directory / "eventmill.db"
+        self.synchronous = synchronous
+        self.vfs = vfs
+        self.names = Names()
+        self.journal = Journal(self.names)
+        self.parking = Parking()
+        self.views = ViewTables(self._write)
+        self._db: apsw.Connection | None = None
+        self._lock: IO[str] | None = None
+        self._position = 0
+        self._executor: ThreadPoolExecutor | None = None
+        self._turn = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        state = "open" if self._lock else "closed"
+        return f"<sqlite.Store {self.path} [{state}, position {self._position}]>"
+
+    async def open(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.directory)
+        self._executor = ThreadPoolExecutor(1, "eventmill-writer")
+        try:
+            self._open_writer()
+        except BaseException:
+            await self.close()
+            raise
+        self.journal.db = self._reader = open_reader(self.path, self.vfs)
+        self.parking.db = self._reader
+        self.views.open(self.path, self.vfs)
+
+    async def close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
+        self.views.close()
+        if self.journal.db is not None:
+            self.journal.db.close()
+            self.journal.db = self.parking.db = None
+        if self._db is not None:
+            self._db.close(force=True)
+            self._db = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    async def commit(self, commit: Commit) -> None:
+        async with self._turn:
+            if self._db is None:
+                self._open_writer()
+            assert self._db is not None and self._executor is not None
+            db, position = self._db, self._position
+            try:
+                with errors():
+                    self._fill(db, commit)
+                    loop = asyncio.get_running_loop()
+                    await loop.run_in_executor(self._executor, db.execute, "COMMIT")
+            except Conflict:
+                self._position = position
+                self.names.forget_new()
+                _roll_back(db)
+                raise
+            except BaseException:
+                # crash here, or a failed sync: whether the transaction is on the disk is unknown.
+                # Nobody was told that it is; a fresh connection reads what is really there.
+                self.names.forget_new()
+                db.close(force=True)
+                self._db = None
+                raise
+            self.names.keep_new()
+
+    def _open_writer(self) -> None:
+        db = open_writer(self.path, synchronous=self.synchronous, vfs=self.vfs)
+        with errors():
+            (found,) = next(db.execute("PRAGMA user_version"))
+            if found not in (0, SCHEMA_VERSION):
+                raise ConfigurationError(
+                    f"{self.path} has schema version {found}, this code needs {SCHEMA_VERSION}"
+                )
+            db.execute(f"BEGIN IMMEDIATE; {SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
+            self.names.read(db)
+            (self._position,) = next(db.execute(SQL["end"]))
+            for (head,) in db.execute("SELECT value FROM registry WHERE name = ?", (_HEAD,)):
+                self._position = max(self._position, int(head))
+        self._db = db
+
+    def _fill(self, db: apsw.Connection, commit: Commit) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        for offset in commit.offsets:
+            _move(db, offset)
+        for source, subject in commit.purged:
+            number = self.names.number(db, source)
+            db.execute(SQL["purge_entries"], (number, subject))
+            db.execute(SQL["purge_snapshot"], (number, subject))
+        if commit.entries:
+            db.executemany(SQL["insert_entry"], self._entry_rows(db, commit.entries))
+        for source, subject, sequence in commit.compacted:
+            db.execute(SQL["compact"], (self.names.number(db, source), subject, sequence))
+        if commit.purged:
+            commit.registry[_HEAD] = str(self._position).encode()
+        for rows in commit.rows:
+            write_rows(db, rows)
+        self._fill_rare(db, commit)
+
+    def _fill_rare(self, db: apsw.Connection, commit: Commit) -> None:
+        for s in commit.snapshots:
+            number = self.names.number(db, s.source)
+            marks = _encode(s.marks) if s.marks else None
+            row = (number, s.subject, s.sequence, s.time, s.schema, s.state, marks)
+            db.execute(SQL["put_snapshot"], row)
+        if commit.outcomes:
+            db.executemany(
+                SQL["put_outcome"],
+                [(o.source, o.subject, o.key, o.expires, o.reply, o.rejection)
+                 for o in commit.outcomes],
+            )
+        for timer in commit.timers:
+            db.execute(SQL["put_timer"], (timer.name, timer.due, _encode(timer.command)))
+        for name in commit.cancelled:
+            db.execute(SQL["delete_timer"], (name,))
+        if commit.fired:
+            db.executemany(SQL["fire_timer"], commit.fired)
+        if commit.letters:
+            db.executemany(SQL["put_letter"], [letter_row(letter) for letter in commit.letters])
+        for key in commit.settled:
+            db.execute(SQL["delete_letter"], (key.subscription, key.shard, key.position))
+        for name, value in commit.registry.items():
+            if value is None:
+                db.execute(SQL["delete_registry"], (name,))
+            else:
+                db.execute(SQL["put_registry"], (name, value))
+
+    def _entry_rows(self, db: apsw.Connection, entries: list[Entry]) -> Iterator[tuple[object, ...]]:
+        number = self.names.number
+        # A name is stored before the rows that use it: `executemany` may not be nested.
+        for entry in entries:
+            number(db, entry.source)
+            number(db, entry.type)
+        known = self.names.numbers
+        position = self._position
+        rows = []
+        for e in entries:
+            position += 1
+            e.position = position
+            rows.append(
+                (position, known[e.source], e.subject, e.sequence, known[e.type], e.version,
+                 e.time, e.payload, e.metadata, e.origin)
+            )
+        self._position = position
+        return iter(rows)
+
+    async def _write(self, statements: list[str]) -> None:
+        """Run schema statements of views, outside any commit."""
+        async with self._turn:
+            if self._db is None:
+                self._open_writer()
+            assert self._db is not None
+            with errors():
+                for statement in statements:
+                    self._db.execute(statement)
+
+    async def offsets(self) -> dict[tuple[str, int], int]:
+        with errors():
+            return {(name, shard): at for name, shard, at in self._reader.execute(SQL["offsets"])}
+
+    async def registry(self) -> dict[str, bytes]:
+        with errors():
+            rows = dict(self._reader.execute(SQL["registry"]))
+        rows.pop(_HEAD, None)
+        return rows
+
+    async def due_timers(self, until: int, *, limit: int) -> list[Timer]:
+        return self._timers("due_timers", (until, limit))
+
+    async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
+        return self._timers("timers", (after, limit))
+
+    def _timers(self, name: str, bindings: tuple[object, ...]) -> list[Timer]:
+        with errors():
+            rows = self._reader.execute(SQL[name], bindings)
+            return [Timer(name, due, _decode_entry(command)) for name, due, command in rows]
+
+    async def sweep(self, now: int, *, limit: int) -> int:
+        async with self._turn:
+            if self._db is None:
+                self._open_writer()
+            assert self._db is not None
+            with errors():
+                self._db.execute(SQL["sweep_outcomes"], {"now": now, "limit": limit})
+                return self._db.changes()
+
+
+def _move(db: apsw.Connection, offset: Offset) -> None:
+    found = next(db.execute(SQL["offset"], (offset.subscription, offset.shard)), (0,))[0]
+    if found != offset.expected:
+        raise Conflict(
+            f"subscription {offset.subscription!r} is at {found}, not at {offset.expected}",
+            code="conflict.offset",
+        )
+    db.execute(SQL["move_offset"], msgspec.structs.asdict(offset))
+
+
+def _roll_back(db: apsw.Connection) -> None:
+    try:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+    except apsw.Error as error:
+        raise EventmillError("the data file cannot be rolled back") from error
+
+
+def _lock(directory: Path) -> IO[str]:
+    file = (directory / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise ConfigurationError(
+            f"the data directory {directory} is in use by {holder}; stop it, or give this node "
+            "a directory of its own with --data",
+            code="configuration.locked",
+        ) from error
+    file.truncate(0)
+    file.write(f"process {os.getpid()}")
+    file.flush()
+    return file

@@ -1,0 +1,95 @@
+"""Tables of views in the same file as the journal, so that rows and offset are one commit.
+
+Queries run on threads of their own with read-only connections: each answers one JSON value, so a
+result crosses the GIL once, not once per row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from eventmill.adapters.sqlite.connection import errors, open_reader
+from eventmill.errors import DeadlineExceeded, RequestError, StoreUnavailable
+from eventmill.model.commit import Rows
+
+QUERY_THREADS = 2
+STEPS_BETWEEN_CHECKS = 50_000
+
+
+class ViewTables:
+    """Reading and preparing view tables."""
+
+    def __init__(self, write: Callable[[list[str]], Awaitable[None]]) -> None:
+        self._write = write
+        self._path: Path | None = None
+        self._vfs: str | None = None
+        self._local = threading.local()
+        self._executor: ThreadPoolExecutor | None = None
+        self._reader: apsw.Connection | None = None
+
+    def open(self, path: Path, vfs: str | None) -> None:
+        """Connect to the store's file."""
+        self._path, self._vfs = path, vfs
+        self._reader = open_reader(path, vfs)
+        self._executor = ThreadPoolExecutor(QUERY_THREADS, "eventmill-query")
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
+            self._executor = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    async def prepare(self, statements: Sequence[str]) -> None:
+        await self._write(list(statements))
+
+    async def rows(self, select: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+        assert self._reader is not None
+        with errors():
+            return list(self._reader.execute(select, (msgspec.json.encode(keys).decode(),)))
+
+    async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._run, sql, parameters, seconds)
+
+    def _run(self, sql: str, parameters: dict[str, Any], seconds: float) -> bytes:
+        db = getattr(self._local, "db", None)
+        if db is None:
+            assert self._path is not None
+            db = self._local.db = open_reader(self._path, self._vfs)
+        deadline = time.monotonic() + seconds
+        db.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CHECKS)
+        try:
+            (answer,) = next(db.execute(sql, parameters))
+        except apsw.InterruptError as error:
+            raise DeadlineExceeded(
+                f"the query ran longer than {seconds:g} s; narrow it or add a condition that an "
+                "index serves"
+            ) from error
+        except (apsw.SQLError, apsw.TooBigError) as error:
+            raise RequestError(f"the query cannot run: {error}", code="view.query") from error
+        except apsw.Error as error:
+            raise StoreUnavailable(f"the data file cannot be read now: {error}") from error
+        return answer.encode() if isinstance(answer, str) else answer
+
+
+def write_rows(db: apsw.Connection, rows: Rows) -> None:
+    """Write a table's changes inside the open transaction."""
+    if rows.upserts:
+        marks = ", ".join("?" * len(rows.upserts[0]))
+        db.executemany(f'INSERT OR REPLACE INTO "{rows.table}" VALUES ({marks})', rows.upserts)
+    if rows.deletes:
+        db.executemany(
+            f'DELETE FROM "{rows.table}" WHERE _key = ?', [(key,) for key in rows.deletes]
+        )

@@ -1,0 +1,280 @@
+"""Entities, purely: stored entries → state, effect → entries.
+
+Place on the road: the turn. `runtime.turn` loads, calls the user's handler and hands its effect to
+`decide`; what comes back goes into the commit.
+
+Invariants: events are encoded before any of them is folded, so nothing the state does later can
+reach into them; the sequence grows by one per entry without gaps; a reply is encoded at once, on
+the state right after its own events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from eventmill.engine import outgoing
+from eventmill.errors import HandlerFailed, InternalError, TooLarge
+from eventmill.model import codec, limits
+from eventmill.model.commit import Commit, Snapshot
+from eventmill.model.definition import EntityDefinition
+from eventmill.model.effect import Effect
+from eventmill.model.entry import DELETED, STATE, Entry
+from eventmill.model.events import event_type_of
+from eventmill.model.handler import Handler
+from eventmill.model.identity import Identity
+
+NULL: Final = b"null"
+
+
+class Live:
+    """An entity in memory."""
+
+    __slots__ = ("bytes", "definition", "deleted", "id", "identity", "marks", "since", "state")
+
+    def __init__(self, definition: EntityDefinition, id: str) -> None:
+        self.definition = definition
+        self.id = id
+        self.identity = Identity(id)
+        self.marks: dict[str, int] = {}
+        """Per shard, the position of the last sent command that had an effect."""
+        self.deleted = False
+        self.since = 0
+        """Entries since the snapshot."""
+        self.bytes = 0
+        """Encoded size, measured when restored and at snapshots, grown by payloads between."""
+        self.state: Any = None
+        self._renew(definition.cls())
+
+    def __repr__(self) -> str:
+        end = "deleted" if self.deleted else f"sequence {self.identity.sequence}"
+        return f"<{self.definition.id}/{self.id} [{end}]>"
+
+    def _renew(self, state: Any) -> None:
+        self.state = state
+        state.bind(self.identity)
+
+    def restore(self, snapshot: Snapshot | None, entries: Iterable[Entry]) -> None:
+        """Fold a snapshot, if its schema is still the entity's, and the entries after it."""
+        if snapshot is not None:
+            self._renew(self.definition.decode_state(snapshot.state))
+            self.identity.sequence = snapshot.sequence
+            self.marks = dict(snapshot.marks)
+            self.bytes = len(snapshot.state)
+        for entry in entries:
+            self.apply(entry)
+
+    def apply(self, entry: Entry) -> None:
+        """Fold one stored entry.
+
+        Raises `InternalError` for a gap, an unknown type or a payload that does not decode: the
+        entity then cannot be used until its code or its data is mended.
+        """
+        if entry.sequence != self.identity.sequence + 1 and not self.definition.is_key_value:
+            raise InternalError(
+                f"{self!r}: entry {entry.sequence} follows {self.identity.sequence}; "
+                "the journal has a gap",
+                code="journal.gap",
+            )
+        self.identity.sequence = entry.sequence
+        self.since += 1
+        self.bytes += len(entry.payload)
+        if entry.origin is not None:
+            self.mark(entry.origin)
+        if entry.type == DELETED:
+            self.deleted = True
+        elif entry.type == STATE:
+            self._renew(self.definition.decode_state(entry.payload))
+            self.bytes = len(entry.payload)
+        else:
+            self._fold_stored(entry)
+
+    def _fold_stored(self, entry: Entry) -> None:
+        kind = self.definition.event_types.get(entry.type)
+        if kind is None:
+            raise InternalError(
+                f"{self!r}: stored event type {entry.type!r} is unknown; keep an @on handler for "
+                "every type ever stored, or name it in aliases= of its successor",
+                code="journal.unknown_type",
+            )
+        event = kind.decode(entry.payload, entry.version)
+        self.definition.folds[kind.cls](self.state, event)
+
+    def mark(self, origin: str) -> None:
+        """Remember the sent command that caused an entry."""
+        shard, position = origin.split(":")
+        self.marks[shard] = int(position)
+
+    def knows(self, origin: str) -> bool:
+        """Whether this sent command already had its effect."""
+        shard, position = origin.split(":")
+        return int(position) <= self.marks.get(shard, 0)
+
+
+def decide(
+    live: Live,
+    handler: Handler[Any, Any],
+    effect: Effect[Any],
+    now: int,
+    metadata: dict[str, Any] | None,
+    origin: str | None,
+    commit: Commit,
+) -> bytes:
+    """Add what an effect causes to `commit`, fold it into the state, return the encoded reply.
+
+    Raises `HandlerFailed` or `TooLarge` for an effect that cannot be; nothing is added then. If a
+    fold raises, the state is torn and the caller throws the entity out of memory.
+    """
+    entries = _entries_of(live, handler, effect, now, metadata, origin)
+    later = outgoing.expand(effect.outgoing, now, metadata)
+    if effect.events:
+        folds, state = live.definition.folds, live.state
+        for event in effect.events:
+            live.identity.sequence += 1
+            folds[type(event)](state, event)
+    if effect.changes is not None:
+        for field, value in effect.changes.items():
+            setattr(live.state, field, value)
+    if effect.function is not None:
+        reply = codec.encode(effect.function(live.state))
+    else:
+        reply = NULL if effect.value is None else codec.encode(effect.value)
+    if entries:
+        _settle(live, effect, entries, now, origin, commit)
+    commit.entries += later.entries
+    commit.timers += later.timers
+    commit.cancelled += later.cancelled
+    return reply
+
+
+def _entries_of(
+    live: Live,
+    handler: Handler[Any, Any],
+    effect: Effect[Any],
+    now: int,
+    metadata: dict[str, Any] | None,
+    origin: str | None,
+) -> list[Entry]:
+    definition, sequence = live.definition, live.identity.sequence
+    if effect.metadata:
+        metadata = {**(metadata or {}), **effect.metadata}
+    extra = codec.encode(metadata) if metadata else None
+    if extra is not None and len(extra) > limits.METADATA_BYTES_MAX:
+        raise TooLarge(
+            f"metadata of {definition.id}.{handler.name} has {len(extra)} bytes, "
+            f"{limits.METADATA_BYTES_MAX} are possible"
+        )
+    if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
+        raise TooLarge(f"{handler.place} persists {len(effect.events)} events at once")
+    entries = []
+    for event in effect.events:
+        sequence += 1
+        cls = type(event)
+        if cls not in definition.folds:
+            raise HandlerFailed(
+                f"{handler.place} persists {cls.__qualname__}, but {definition.cls.__qualname__} "
+                f"has no @on({cls.__qualname__}) handler",
+                code="guard.fold_missing",
+            )
+        kind = event_type_of(cls)
+        payload = _bounded(kind.encode(event), handler)
+        entries.append(
+            Entry(
+                definition.id, live.id, sequence, kind.name, kind.version, now, payload, extra, origin
+            )
+        )
+    if effect.changes is not None:
+        entries.append(_state_entry(live, handler, effect.changes, now, extra, origin))
+        sequence += 1
+    if effect.deleted:
+        entries.append(
+            Entry(definition.id, live.id, sequence + 1, DELETED, 1, now, b"{}", extra, origin)
+        )
+    return entries
+
+
+def _state_entry(
+    live: Live,
+    handler: Handler[Any, Any],
+    changes: dict[str, Any],
+    now: int,
+    extra: bytes | None,
+    origin: str | None,
+) -> Entry:
+    definition = live.definition
+    unknown = changes.keys() - set(definition.cls.__struct_fields__)  # type: ignore[attr-defined]
+    if unknown:
+        raise HandlerFailed(
+            f"{handler.place} updates {', '.join(sorted(unknown))}, but "
+            f"{definition.cls.__qualname__} has no such field"
+        )
+    fields = {f: getattr(live.state, f) for f in definition.cls.__struct_fields__}  # type: ignore[attr-defined]
+    payload = codec.encode({**fields, **changes})
+    definition.decode_state(payload)
+    return Entry(
+        definition.id,
+        live.id,
+        live.identity.sequence + 1,
+        STATE,
+        1,
+        now,
+        _bounded(payload, handler),
+        extra,
+        origin,
+    )
+
+
+def _bounded(payload: bytes, handler: Handler[Any, Any]) -> bytes:
+    if len(payload) > limits.PAYLOAD_BYTES_MAX:
+        raise TooLarge(
+            f"{handler.place} makes a payload of {len(payload)} bytes; "
+            f"{limits.PAYLOAD_BYTES_MAX} are possible: store a reference instead"
+        )
+    return payload
+
+
+def _settle(
+    live: Live,
+    effect: Effect[Any],
+    entries: list[Entry],
+    now: int,
+    origin: str | None,
+    commit: Commit,
+) -> None:
+    definition = live.definition
+    live.identity.sequence = entries[-1].sequence
+    live.since += len(entries)
+    for entry in entries:
+        live.bytes += len(entry.payload)
+    commit.entries += entries
+    if origin is not None:
+        live.mark(origin)
+    if effect.deleted:
+        live.deleted = True
+        due = now + round(definition.retention.total_seconds() * 1e6)
+        commit.timers.append(outgoing.purge_timer(definition.id, live.id, due, now))
+    elif effect.expire_after is not None:
+        due = now + round(effect.expire_after.total_seconds() * 1e6)
+        sequence = live.identity.sequence
+        commit.timers.append(outgoing.expire_timer(definition.id, live.id, sequence, due, now))
+    if definition.is_key_value:
+        live.bytes = len(entries[0].payload)
+        if live.identity.sequence > 1:
+            commit.compacted.append((definition.id, live.id, live.identity.sequence))
+    elif 0 < definition.snapshot_every <= live.since:
+        commit.snapshots.append(_snapshot(live, now))
+
+
+def _snapshot(live: Live, now: int) -> Snapshot:
+    state = live.definition.encode_state(live.state)
+    live.since = 0
+    live.bytes = len(state)
+    return Snapshot(
+        live.definition.id,
+        live.id,
+        live.identity.sequence,
+        now,
+        live.definition.schema,
+        state,
+        dict(live.marks),
+    )

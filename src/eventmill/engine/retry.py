@@ -1,0 +1,57 @@
+"""When a failed reaction is tried again, and when it is given up. Pure.
+
+Capped exponential backoff with jitter; answers of the business and data that can never be decoded
+are not retried.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from eventmill.errors import Deleted, EventmillError, InternalError, InvalidPayload, Rejected
+from eventmill.model import limits
+from eventmill.model.commit import Letter, LetterStatus
+from eventmill.model.definition import Retry
+from eventmill.model.entry import Entry
+
+HOPELESS = (Rejected, InvalidPayload, Deleted, InternalError)
+"""Trying again cannot help: somebody has to act first."""
+
+
+def delay(policy: Retry, attempts: int, luck: float) -> float:
+    """Seconds to wait after that many attempts; `luck` is uniform in [0, 1)."""
+    wait = min(policy.maximum, policy.initial * policy.factor ** min(attempts - 1, 64))
+    return wait * (1 + policy.jitter * (2 * luck - 1))
+
+
+def park(
+    subscription: str,
+    key: str,
+    entry: Entry,
+    error: BaseException,
+    attempts: int,
+    policy: Retry,
+    now: int,
+    luck: float,
+) -> Letter:
+    """Make the letter of an entry whose reaction just failed for the `attempts`-th time."""
+    dead = isinstance(error, HOPELESS) or attempts >= policy.attempts
+    cause = error.__cause__ or error
+    text = "".join(traceback.format_exception(cause))
+    return Letter(
+        subscription=subscription,
+        key=key,
+        entry=entry,
+        status=LetterStatus.DEAD if dead else LetterStatus.RETRYING,
+        attempts=attempts,
+        due=now + round(delay(policy, attempts, luck) * 1e6),
+        parked=now,
+        code=error.code if isinstance(error, EventmillError) else type(error).__qualname__,
+        error=str(error)[: limits.ERROR_CHARACTERS_MAX],
+        traceback=text[-limits.ERROR_CHARACTERS_MAX :],
+    )
+
+
+def park_behind(subscription: str, key: str, entry: Entry, now: int) -> Letter:
+    """Make the letter of an entry that waits behind a parked one of its key."""
+    return Letter(subscription, key, entry, LetterStatus.WAITING, parked=now)

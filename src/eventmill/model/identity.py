@@ -1,0 +1,17 @@
+"""Who an entity instance is: set by the engine at each turn, read by the user's handlers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Identity:
+    """What an entity's handlers may know besides the state."""
+
+    __slots__ = ("id", "metadata", "now", "sequence")
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.sequence = 0
+        self.now = 0
+        self.metadata: dict[str, Any] | None = None

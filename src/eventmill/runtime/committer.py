@@ -1,0 +1,144 @@
+"""The committer: one writer per node; collects what turns and reactions decided, commits it whole.
+
+Place on the road: after the turn, before reply and dispatch. Turns add to `pending` while the batch
+before it is on its way to the disk; when that is done, everything pending becomes the next commit
+(group commit without a timer: the disk's latency sets the group's size).
+
+Invariants: at most one commit is under way; replies of a batch are released in the order they were
+added, after its commit; when a commit fails, the pending batch fails with it, because its turns
+ran on states that never became true, and `on_failure` tells whoever holds such states.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from eventmill.errors import Conflict, EventmillError, Overloaded, Unavailable
+from eventmill.model import limits
+from eventmill.model.commit import Commit
+from eventmill.ports.store import Store
+
+log = structlog.get_logger()
+
+Reply = tuple["asyncio.Future[Any]", Any]
+
+
+class Batch:
+    """What one commit will write, and who waits for it."""
+
+    __slots__ = ("commit", "done", "holders", "replies")
+
+    def __init__(self) -> None:
+        self.commit = Commit()
+        self.replies: list[Reply] = []
+        self.holders: list[Any] = []
+        """Entities whose memory is ahead of the store until this batch is committed."""
+        self.done = False
+
+
+class Committer:
+    """Owns the store's commits."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.pending = Batch()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._idle = True
+        self.on_commit: list[Callable[[Commit], None]] = []
+        """Called with each commit when it is durable, in order."""
+        self.on_failure: list[Callable[[Batch], None]] = []
+        """Called with each batch that failed."""
+        self.commits = 0
+        self.entries = 0
+
+    def __repr__(self) -> str:
+        return f"<Committer [{len(self.pending.replies)} waiting, {self.commits} commits]>"
+
+    def open_batch(self) -> Batch:
+        """Return the batch to add to; it will be committed soon.
+
+        Raises `Overloaded` when too many callers wait already.
+        """
+        batch = self.pending
+        if len(batch.replies) >= limits.IN_FLIGHT_MAX or self._closing:
+            raise Overloaded(
+                "this node is stopping" if self._closing else "too many commands are in flight"
+            )
+        if self._idle:
+            self._idle = False
+            self._wake.set()
+        return batch
+
+    async def write(self, fill: Callable[[Commit], None]) -> None:
+        """Add to the next commit and wait until it is durable.
+
+        Raises what the store raises; nothing of the batch is true then.
+        """
+        batch = self.open_batch()
+        fill(batch.commit)
+        future = asyncio.get_running_loop().create_future()
+        batch.replies.append((future, None))
+        await future
+
+    async def run(self) -> None:
+        """Commit until `stop`; the last commit is finished first."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self.pending.replies or not self.pending.commit.is_empty():
+                batch, self.pending = self.pending, Batch()
+                await self._commit(batch)
+            self._idle = True
+            if self._closing:
+                return
+
+    def stop(self) -> None:
+        """Refuse new work; `run` returns when all that was accepted is committed."""
+        self._closing = True
+        self._wake.set()
+
+    async def _commit(self, batch: Batch) -> None:
+        try:
+            await self._store.commit(batch.commit)
+        except Exception as error:  # every waiting caller must hear of it, whatever it is
+            self._fail(batch, error)
+            return
+        batch.done = True
+        self.commits += 1
+        self.entries += len(batch.commit.entries)
+        for future, reply in batch.replies:
+            # crash here: the commit is durable, the caller has no answer; its idempotency key
+            # or the entity's state tells what happened.
+            if not future.done():
+                if isinstance(reply, Exception):
+                    future.set_exception(reply)
+                else:
+                    future.set_result(reply)
+        for notify in self.on_commit:
+            notify(batch.commit)
+
+    def _fail(self, batch: Batch, error: Exception) -> None:
+        log.error("commit failed", error=str(error), waiting=len(batch.replies))
+        dependent, self.pending = self.pending, Batch()
+        for failed in (batch, dependent):
+            failed.done = True
+            for notify in self.on_failure:
+                notify(failed)
+            for future, _ in failed.replies:
+                if not future.done():
+                    future.set_exception(_answer_to(error))
+
+
+def _answer_to(error: Exception) -> EventmillError:
+    """Make one exception per waiting caller: a shared one would collect all their tracebacks."""
+    if isinstance(error, Unavailable | Conflict):
+        answer: EventmillError = type(error)(error.message)
+    else:
+        answer = Unavailable(f"the commit failed: {type(error).__name__}: {error}")
+    answer.__cause__ = error
+    return answer

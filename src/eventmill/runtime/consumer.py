@@ -1,0 +1,192 @@
+"""The reaction of a consumer: decode, call the user's function, collect the effects it returns.
+
+Synchronous functions run one after the other; asynchronous ones in lanes: a key always goes to the
+same lane, lanes run at the same time, so order is kept per key and concurrency is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from zlib import crc32
+
+from eventmill.engine import outgoing
+from eventmill.engine.causation import caused_by
+from eventmill.errors import HandlerFailed, InvalidPayload
+from eventmill.model.commit import Commit
+from eventmill.model.definition import ConsumerDefinition, Source
+from eventmill.model.effect import Effect
+from eventmill.model.entry import DELETED, STATE, Entry
+from eventmill.model.events import EntityDeleted
+from eventmill.ports.clock import Clock
+from eventmill.runtime.subscription import Reacted, key_of
+from eventmill.sdk import guards
+from eventmill.sdk.context import Calls, Context
+
+SKIP = object()
+"""What `event_of` returns for an entry that the reaction does not take."""
+
+_DELETION = EntityDeleted()
+
+
+def event_of(source: Source, entry: Entry, types: tuple[type, ...], ignore_unknown: bool) -> Any:
+    """Decode an entry for a reaction that takes `types` (empty: all); `SKIP` if it does not.
+
+    Raises `InvalidPayload` for a type that the source does not declare, unless ignored, and for a
+    payload that does not decode.
+    """
+    if entry.type == DELETED:
+        return _DELETION if EntityDeleted in types else SKIP
+    if entry.type == STATE and source.decode_state is not None:
+        if types and source.state_class not in types:
+            return SKIP
+        return source.decode_state(entry.payload)
+    kind = source.event_types.get(entry.type)
+    if kind is None:
+        if ignore_unknown:
+            return SKIP
+        raise InvalidPayload(
+            f"{source.id!r} declares no event type {entry.type!r}; add it, or set ignore_unknown",
+            code="event.unknown_type",
+        )
+    if types and kind.cls not in types:
+        return SKIP
+    return kind.decode(entry.payload, entry.version)
+
+
+class ConsumerReaction:
+    """Runs one consumer."""
+
+    def __init__(
+        self, definition: ConsumerDefinition, calls: Calls, clock: Clock, *, guarded: bool
+    ) -> None:
+        self.definition = definition
+        self.sources = frozenset({definition.source.id})
+        self.retry = definition.retry
+        self.batch = definition.batch_size
+        self._calls = calls
+        self._clock = clock
+        self._guarded = guarded
+
+    async def react(self, entries: list[Entry], attempt: int) -> Reacted:
+        reacted = Reacted()
+        if self.definition.route.is_batch:
+            await self._whole(entries, attempt, reacted)
+        elif self.definition.is_async and len(entries) > 1:
+            lanes: dict[int, list[Entry]] = {}
+            for entry in entries:
+                lane = crc32(entry.subject.encode()) % self.definition.concurrency
+                lanes.setdefault(lane, []).append(entry)
+            async with asyncio.TaskGroup() as group:
+                for lane_entries in lanes.values():
+                    group.create_task(self._lane(lane_entries, attempt, reacted))
+        else:
+            await self._lane(entries, attempt, reacted)
+        return reacted
+
+    async def _lane(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
+        failed: set[str] = set()
+        for entry in entries:
+            if failed and key_of(entry) in failed:
+                reacted.behind.append(entry)
+                continue
+            try:
+                effect = await self._one(entry, attempt)
+                if effect is not None and effect.outgoing:
+                    reacted.fills.append(self._filler(effect, entry))
+            except Exception as error:  # user code may raise anything; the entry is parked
+                failed.add(key_of(entry))
+                reacted.failed.append((entry, error))
+
+    async def _one(self, entry: Entry, attempt: int) -> Effect[Any] | None:
+        definition = self.definition
+        route = definition.route
+        event = event_of(definition.source, entry, route.types, definition.ignore_unknown)
+        if event is SKIP:
+            return None
+        arguments = (event,)
+        if route.takes_context:
+            arguments += (Context(entry, definition.subscription, self._calls, attempt),)
+        return await self._call(arguments)
+
+    async def _call(self, arguments: tuple[Any, ...]) -> Effect[Any] | None:
+        if self._guarded:
+            with guards.watch(self.definition.place) as returned:
+                returned.effect = result = await self._invoke(arguments)
+        else:
+            result = await self._invoke(arguments)
+        if result is not None and not isinstance(result, Effect):
+            raise HandlerFailed(
+                f"{self.definition.place} returned {type(result).__name__}; return an effect "
+                "(publish, send, schedule, cancel) or None",
+                code="guard.no_effect",
+            )
+        return result
+
+    async def _invoke(self, arguments: tuple[Any, ...]) -> Any:
+        function = self.definition.route.function
+        if not self.definition.is_async:
+            return function(*arguments)
+        async with asyncio.timeout(self.definition.timeout):
+            return await function(*arguments)
+
+    async def _whole(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
+        """Give a batch handler the whole list; if it fails, one by one to find the culprit."""
+        definition, events, taken = self.definition, [], []
+        failed: set[str] = set()
+        for entry in entries:
+            if key_of(entry) in failed:
+                reacted.behind.append(entry)
+                continue
+            try:
+                event = event_of(
+                    definition.source, entry, definition.route.types, definition.ignore_unknown
+                )
+            except InvalidPayload as error:
+                failed.add(key_of(entry))
+                reacted.failed.append((entry, error))
+                continue
+            if event is not SKIP:
+                events.append(event)
+                taken.append(entry)
+        if not events:
+            return
+        try:
+            effect = await self._call(self._batch_arguments(events, taken, attempt))
+        except Exception as error:  # user code may raise anything; see below
+            if len(taken) == 1:
+                reacted.failed.append((taken[0], error))
+                return
+            await self._singly(taken, attempt, reacted)
+            return
+        if effect is not None and effect.outgoing:
+            reacted.fills.append(self._filler(effect, taken[-1]))
+
+    async def _singly(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
+        for entry in entries:
+            if any(key_of(entry) == key_of(other) for other, _ in reacted.failed):
+                reacted.behind.append(entry)
+            else:
+                await self._whole([entry], attempt, reacted)
+
+    def _batch_arguments(
+        self, events: list[Any], entries: list[Entry], attempt: int
+    ) -> tuple[Any, ...]:
+        if not self.definition.route.takes_context:
+            return (events,)
+        return (
+            events,
+            Context(entries[-1], self.definition.subscription, self._calls, attempt),
+        )
+
+    def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
+        # Expanded here, so that an event that its topic does not carry fails this entry alone.
+        expansion = outgoing.expand(effect.outgoing, self._clock.now(), caused_by(cause))
+
+        def fill(commit: Commit) -> None:
+            commit.entries += expansion.entries
+            commit.timers += expansion.timers
+            commit.cancelled += expansion.cancelled
+
+        return fill

@@ -1,0 +1,75 @@
+"""The courier: delivers sent commands to their entities, exactly once in effect.
+
+A sent command is an entry of source `$commands` with subject `component/id`. The entity remembers
+the position of the last one that had an effect, together with that effect, so a second delivery
+after a crash does nothing. A rejection is an answer nobody waits for: it is kept as a `refused`
+letter and blocks nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+
+from eventmill.engine.outgoing import EXPIRE, PURGE
+from eventmill.errors import Deleted, Rejected, Unavailable
+from eventmill.model import limits
+from eventmill.model.definition import Retry
+from eventmill.model.entry import COMMANDS, Entry, metadata_of
+from eventmill.model.envelope import Envelope
+from eventmill.runtime.subscription import Reacted
+from eventmill.runtime.turn import Entities
+
+NAME: Final = "$courier"
+
+
+class Courier:
+    """The reaction to `$commands`."""
+
+    sources = frozenset({COMMANDS})
+    retry = Retry()
+    batch = limits.DISPATCH_BATCH
+
+    def __init__(self, entities: Entities) -> None:
+        self._entities = entities
+
+    async def react(self, entries: list[Entry], attempt: int) -> Reacted:
+        reacted = Reacted()
+        failed: set[str] = set()
+        waiting: list[asyncio.Future[bytes]] = []
+        for entry in entries:
+            if entry.subject in failed:
+                reacted.behind.append(entry)
+                continue
+            try:
+                answer = await self._entities.submit(self._envelope(entry))
+            except Unavailable:
+                raise
+            except (Rejected, Deleted) as error:
+                reacted.refused.append((entry, error))
+            except Exception as error:  # the handler's defect, whatever it is: the entry is parked
+                failed.add(entry.subject)
+                reacted.failed.append((entry, error))
+            else:
+                if not isinstance(answer, bytes):
+                    waiting.append(answer)
+        if waiting:
+            # One failed commit fails the whole batch; what did commit is known by its marks.
+            await asyncio.gather(*waiting)
+        return reacted
+
+    def _envelope(self, entry: Entry) -> Envelope:
+        component, _, id = entry.subject.partition("/")
+        arguments: tuple[Any, ...]
+        if entry.type == EXPIRE:
+            arguments = (msgspec.json.decode(entry.payload)["sequence"],)
+        elif entry.type == PURGE:
+            arguments = ()
+        else:
+            handler = self._entities.handler(component, entry.type)
+            arguments = handler.decode_arguments(entry.payload)
+        metadata = metadata_of(entry)
+        metadata["causation"] = metadata.get("causation", entry.id)
+        return Envelope(component, id, entry.type, arguments, None, None, metadata, entry.id)

@@ -1,0 +1,124 @@
+"""Publishing to topics from outside an effect: HTTP, clients, `ctx.publish`.
+
+A message with a dedupe key (a CloudEvent's source and id) that was published before has no second
+effect: its outcome is stored in the same commit as the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from eventmill.engine import outgoing
+from eventmill.model import limits
+from eventmill.model.commit import Commit, Outcome
+from eventmill.model.entry import Entry
+from eventmill.model.topic import Topic
+from eventmill.ports.clock import Clock
+from eventmill.ports.store import Store
+from eventmill.runtime.committer import Committer
+
+
+class Message(msgspec.Struct, gc=False):
+    """A message on its way to a topic, its payload already encoded."""
+
+    type: str
+    version: int
+    subject: str
+    payload: bytes
+    metadata: dict[str, Any] | None = None
+    dedupe: str | None = None
+
+
+class Publisher:
+    """Appends messages to topics."""
+
+    def __init__(self, store: Store, committer: Committer, clock: Clock) -> None:
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._claims: dict[tuple[str, bytes], asyncio.Future[None]] = {}
+
+    async def events(
+        self,
+        topic: Topic,
+        events: tuple[Any, ...],
+        *,
+        metadata: dict[str, Any] | None = None,
+        dedupe: str | None = None,
+    ) -> int:
+        """Publish Python events; see `messages`."""
+        now = self._clock.now()
+        entries = [outgoing.message_entry(topic, event, now, metadata) for event in events]
+        messages = [
+            Message(e.type, e.version, e.subject, e.payload, metadata, dedupe and f"{dedupe}/{i}")
+            for i, e in enumerate(entries)
+        ]
+        return await self.messages(topic.id, messages)
+
+    async def messages(self, topic: str, messages: list[Message]) -> int:
+        """Append messages in order, all or none; return how many were not duplicates.
+
+        Durable when it returns. Raises `StoreUnavailable`, `Overloaded` and their kin.
+        """
+        keys = [_digest(m.dedupe) if m.dedupe is not None else None for m in messages]
+        stored = await self._known(topic, [key for key in keys if key is not None])
+        fresh: list[tuple[Message, bytes | None]] = []
+        others: list[asyncio.Future[None]] = []
+        mine: set[bytes] = set()
+        for message, key in zip(messages, keys, strict=True):
+            if key is None:
+                fresh.append((message, None))
+            elif key in stored or key in mine:
+                continue
+            elif (claim := self._claims.get((topic, key))) is not None:
+                others.append(claim)
+            else:
+                mine.add(key)
+                fresh.append((message, key))
+        claim = asyncio.get_running_loop().create_future()
+        self._claims.update(dict.fromkeys(((topic, key) for key in mine), claim))
+        try:
+            if fresh:
+                await self._committer.write(lambda commit: self._fill(commit, topic, fresh))
+        except Exception as error:
+            claim.set_exception(error)
+            claim.exception()  # it may have no other waiter: not an error of the loop
+            raise
+        else:
+            claim.set_result(None)
+        finally:
+            claim.cancel()
+            for key in mine:
+                del self._claims[topic, key]
+        for other in others:
+            # A duplicate of a message under way is acknowledged only when that one is durable.
+            await asyncio.shield(other)
+        return len(fresh)
+
+    async def _known(self, topic: str, keys: list[bytes]) -> set[bytes]:
+        if not keys:
+            return set()
+        now = self._clock.now()
+        outcomes = await self._store.journal.outcomes(topic, "", keys)
+        return {outcome.key for outcome in outcomes if outcome.expires > now}
+
+    def _fill(
+        self, commit: Commit, topic: str, fresh: list[tuple[Message, bytes | None]]
+    ) -> None:
+        now = self._clock.now()
+        expires = now + limits.IDEMPOTENCY_SECONDS * 1_000_000
+        for m, key in fresh:
+            extra = msgspec.json.encode(m.metadata) if m.metadata else None
+            commit.entries.append(
+                Entry(topic, m.subject, 0, m.type, m.version, now, m.payload, extra)
+            )
+            if key is not None:
+                commit.outcomes.append(Outcome(topic, "", key, expires, b""))
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=16).digest()

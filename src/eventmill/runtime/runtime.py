@@ -1,0 +1,219 @@
+"""The runtime: one node's loops put together over a store, and the doors that lead into it.
+
+Place on the road: all of it but the outside protocols. HTTP, admin, the client in process and the
+test kit come in through the methods here; `start` and `stop` say in which order things live.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+from typing import Any, ParamSpec, TypeVar
+
+from eventmill.engine.causation import caused_by
+from eventmill.errors import NotFound
+from eventmill.model import limits
+from eventmill.model.commit import Offset
+from eventmill.model.definition import ConsumerDefinition, ServiceDefinition, Start
+from eventmill.model.entry import Entry
+from eventmill.model.envelope import Envelope
+from eventmill.model.handler import Handler
+from eventmill.model.topic import Topic
+from eventmill.ports.clock import Clock
+from eventmill.ports.store import Store
+from eventmill.runtime import courier
+from eventmill.runtime.committer import Committer
+from eventmill.runtime.consumer import ConsumerReaction
+from eventmill.runtime.guards import Guards
+from eventmill.runtime.publisher import Publisher
+from eventmill.runtime.scheduler import Scheduler
+from eventmill.runtime.subscription import Reaction, Subscription
+from eventmill.runtime.supervisor import Supervisor
+from eventmill.runtime.tail import Tail
+from eventmill.runtime.turn import Entities
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PAUSED = "paused/"
+
+
+class Runtime:
+    """One service on one node.
+
+    Parameters: `guards` turns the checks of development and tests on; `cache_entities` and
+    `cache_bytes` bound the entities held in memory; `seed` makes jitter repeatable.
+    """
+
+    def __init__(
+        self,
+        service: ServiceDefinition,
+        store: Store,
+        clock: Clock,
+        *,
+        guards: bool = False,
+        cache_entities: int = limits.CACHE_ENTITIES,
+        cache_bytes: int = limits.CACHE_BYTES,
+        seed: int | None = None,
+    ) -> None:
+        self.service = service
+        self.store = store
+        self.clock = clock
+        self.guarded = guards
+        self.supervisor = Supervisor()
+        self.committer = Committer(store)
+        self.entities = Entities(
+            service.entities,
+            store,
+            self.committer,
+            clock,
+            Guards(enabled=guards),
+            cache_entities=cache_entities,
+            cache_bytes=cache_bytes,
+        )
+        self.publisher = Publisher(store, self.committer, clock)
+        self.tail = Tail(store.journal)
+        self.scheduler = Scheduler(store, self.committer, clock)
+        self.subscriptions: dict[str, Subscription] = {}
+        self.committer.on_commit.append(self.tail.extend)
+        self._luck = random.Random(seed)
+        self.ready = False
+
+    def __repr__(self) -> str:
+        return f"<Runtime {self.service.name} [{'ready' if self.ready else 'not ready'}]>"
+
+    async def start(self) -> None:
+        """Open the store and start every loop; ready when it returns.
+
+        Raises `ConfigurationError` when the store cannot be taken.
+        """
+        await self.store.open()
+        await self.tail.start()
+        self.supervisor.start("committer", self.committer.run())
+        await self.subscribe(courier.NAME, courier.Courier(self.entities))
+        for consumer in self.service.consumers.values():
+            reaction = ConsumerReaction(consumer, self, self.clock, guarded=self.guarded)
+            await self.subscribe(consumer.subscription, reaction, await self._start_of(consumer))
+        self.supervisor.start("scheduler", self.scheduler.run())
+        self.supervisor.start("sweeper", self.scheduler.run_sweeps())
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Finish what was accepted, store the offsets, give the store back."""
+        self.ready = False
+        loops = [name for name in self.supervisor.names() if name != "committer"]
+        await self.supervisor.stop(*loops)
+        for subscription in self.subscriptions.values():
+            await subscription.flush()
+        self.committer.stop()
+        await self.supervisor.join("committer")
+        await self.store.close()
+
+    async def subscribe(self, name: str, reaction: Reaction, start: int = 0) -> Subscription:
+        """Start a subscription where it left off, or at `start` if it is new."""
+        offsets = await self.store.offsets()
+        offset = offsets.get((name, self.tail.shard))
+        if offset is None:
+            offset = start
+            if start:
+                # Stored at once: a restart before the first event must not skip what came between.
+                first = Offset(name, self.tail.shard, 0, start)
+                await self.committer.write(lambda commit: commit.offsets.append(first))
+        subscription = Subscription(
+            name,
+            reaction,
+            self.tail,
+            self.store,
+            self.committer,
+            self.clock,
+            self._luck,
+            offset=offset,
+            paused=_PAUSED + name in await self.store.registry(),
+        )
+        for owner, key, status, due in await self.store.parking.heads():
+            if owner == name:
+                subscription.block(key, status, due)
+        self.subscriptions[name] = subscription
+        self.supervisor.start(f"subscription {name}", subscription.run())
+        self.supervisor.start(f"retries {name}", subscription.run_retries())
+        return subscription
+
+    async def unsubscribe(self, name: str) -> None:
+        """End a subscription's loops; its offset stays."""
+        subscription = self.subscription(name)
+        await self.supervisor.stop(f"subscription {name}", f"retries {name}")
+        await subscription.flush()
+        del self.subscriptions[name]
+
+    def subscription(self, name: str) -> Subscription:
+        """Return a running subscription.
+
+        Raises `NotFound`.
+        """
+        found = self.subscriptions.get(name)
+        if found is None:
+            raise NotFound(
+                f"no subscription {name!r}; there is {', '.join(self.subscriptions) or 'none'}"
+            )
+        return found
+
+    async def pause(self, name: str) -> None:
+        """Pause a subscription; it stays paused across restarts."""
+        subscription = self.subscription(name)
+        await self.set_fact(_PAUSED + name, b"1")
+        subscription.pause()
+
+    async def resume(self, name: str) -> None:
+        """Resume a paused subscription."""
+        subscription = self.subscription(name)
+        await self.set_fact(_PAUSED + name, None)
+        subscription.resume()
+
+    async def set_fact(self, name: str, value: bytes | None) -> None:
+        """Store a durable fact of this node, or remove it."""
+        await self.committer.write(lambda commit: commit.registry.update({name: value}))
+
+    async def call(
+        self,
+        handler: Handler[P, R],
+        id: str,
+        arguments: tuple[Any, ...],
+        idempotency_key: str | None = None,
+        cause: Entry | None = None,
+    ) -> R:
+        """Run a command or query of an entity; return its decoded reply."""
+        metadata = caused_by(cause) if cause is not None else None
+        envelope = Envelope(
+            handler.component, id, handler.name, arguments, idempotency_key, None, metadata
+        )
+        reply: R = handler.decode_reply(await self.entities.execute(envelope))
+        return reply
+
+    async def publish(
+        self, topic: Topic, events: tuple[Any, ...], key: str | None = None
+    ) -> None:
+        """Append events to a topic."""
+        await self.publisher.events(topic, events, dedupe=key)
+
+    async def query(self, handler: Handler[P, R], arguments: tuple[Any, ...]) -> R:
+        """Run a view's query."""
+        raise NotFound(f"{handler!r}")
+
+    def topic(self, id: str) -> Topic:
+        """Return a topic of the service.
+
+        Raises `NotFound`.
+        """
+        topic = self.service.topics.get(id)
+        if topic is None:
+            known = ", ".join(self.service.topics) or "none"
+            raise NotFound(f"no topic {id!r}; there is {known}")
+        return topic
+
+    async def _start_of(self, consumer: ConsumerDefinition) -> int:
+        if isinstance(consumer.start, datetime):
+            time = round(consumer.start.timestamp() * 1e6)
+            return await self.store.journal.position_at(self.tail.shard, time)
+        return self.tail.position if consumer.start is Start.LATEST else 0
+
+

@@ -1,0 +1,91 @@
+"""The scheduler: turns due timers into sent commands, and sweeps what has expired.
+
+Firing is one commit: the timer goes, its command is appended; the courier delivers it. Only the
+timers that are due are in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from eventmill.errors import Conflict, Unavailable
+from eventmill.model.commit import Commit
+from eventmill.ports.clock import Clock
+from eventmill.ports.store import Store
+from eventmill.runtime.committer import Committer
+
+log = structlog.get_logger()
+
+TIMERS_AT_ONCE = 1_000
+LOOK_AHEAD_SECONDS = 1.0
+"""Longest sleep; new timers wake it earlier."""
+
+SWEEP_SECONDS = 10.0
+SWEEP_ROWS = 2_000
+
+
+class Scheduler:
+    """Owns the timers' loop."""
+
+    def __init__(self, store: Store, committer: Committer, clock: Clock) -> None:
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._changed = asyncio.Event()
+        committer.on_commit.append(self._look)
+        self.fired = 0
+
+    def _look(self, commit: Commit) -> None:
+        if commit.timers:
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Fire timers until cancelled."""
+        while True:
+            self._changed.clear()
+            try:
+                wait = await self._fire()
+            except (Unavailable, Conflict) as error:
+                log.warning("timers not fired", error=str(error))
+                wait = LOOK_AHEAD_SECONDS
+            if wait > 0:
+                await self._until(wait)
+
+    async def _fire(self) -> float:
+        now = self._clock.now()
+        ahead = round(LOOK_AHEAD_SECONDS * 1e6)
+        timers = await self._store.due_timers(now + ahead, limit=TIMERS_AT_ONCE)
+        due = [timer for timer in timers if timer.due <= now]
+        if due:
+
+            def fill(commit: Commit) -> None:
+                for timer in due:
+                    timer.command.time = now
+                    commit.entries.append(timer.command)
+                    commit.fired.append((timer.name, timer.due))
+
+            await self._committer.write(fill)
+            self.fired += len(due)
+            return 0.0
+        return (timers[0].due - now) / 1e6 if timers else LOOK_AHEAD_SECONDS
+
+    async def _until(self, seconds: float) -> None:
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        waiting = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({sleeping, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            waiting.cancel()
+
+    async def run_sweeps(self) -> None:
+        """Remove expired outcomes until cancelled."""
+        while True:
+            try:
+                while await self._store.sweep(self._clock.now(), limit=SWEEP_ROWS) == SWEEP_ROWS:
+                    await asyncio.sleep(0)
+            except (Unavailable, Conflict) as error:
+                log.warning("sweep failed", error=str(error))
+            await self._clock.sleep(SWEEP_SECONDS)

@@ -1,0 +1,349 @@
+"""A subscription: follows its sources from an offset, reacts in batches, parks what fails.
+
+Place on the road: dispatch. Tail → batch → reaction → one commit of everything the reaction
+caused, the letters of what failed, and the new offset. Consumers, views, the courier of sent
+commands and pushed subscriptions differ only in their `Reaction`.
+
+Invariants: entries of one key are handled in order; an entry is behind the offset only if its
+effects are committed or it is parked; a key is in `blocked` as long as it has a letter that is not
+merely `refused`, and everything that arrives for it is parked behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from eventmill.engine import retry
+from eventmill.errors import Conflict, Unavailable
+from eventmill.model import limits
+from eventmill.model.commit import Commit, Letter, LetterKey, LetterStatus, Offset
+from eventmill.model.definition import Retry
+from eventmill.model.entry import Entry
+from eventmill.ports.clock import Clock
+from eventmill.ports.store import Store
+from eventmill.runtime.committer import Committer
+from eventmill.runtime.tail import Tail
+
+log = structlog.get_logger()
+
+LAZY_POSITIONS = 10_000
+"""Positions without anything of interest after which the offset is stored all the same."""
+
+RETRY_KEYS_AT_ONCE = 16
+
+
+class Reacted:
+    """What a reaction made of a batch."""
+
+    __slots__ = ("behind", "failed", "fills", "refused")
+
+    def __init__(self) -> None:
+        self.fills: list[Callable[[Commit], None]] = []
+        self.failed: list[tuple[Entry, BaseException]] = []
+        self.behind: list[Entry] = []
+        """Entries of a key whose earlier entry failed in this batch."""
+        self.refused: list[tuple[Entry, BaseException]] = []
+
+
+class Reaction(Protocol):
+    """What a subscription does with its entries."""
+
+    sources: frozenset[str]
+    retry: Retry
+    batch: int
+
+    async def react(self, entries: list[Entry], attempt: int) -> Reacted:
+        """Handle entries, in order per key. An error raised here fails the whole batch for now."""
+        ...
+
+
+def key_of(entry: Entry) -> str:
+    """Order is kept per source and subject."""
+    return f"{entry.source}/{entry.subject}"
+
+
+class Subscription:
+    """Runs one reaction over one shard."""
+
+    def __init__(
+        self,
+        name: str,
+        reaction: Reaction,
+        tail: Tail,
+        store: Store,
+        committer: Committer,
+        clock: Clock,
+        luck: random.Random,
+        *,
+        offset: int,
+        paused: bool = False,
+    ) -> None:
+        self.name = name
+        self.reaction = reaction
+        self._tail = tail
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._luck = luck
+        self.stored = offset
+        self.position = offset
+        """How far it has come; `stored` lags when nothing of interest was seen."""
+        self.blocked: dict[str, int | None] = {}
+        """Key → when its head is due (microseconds), None while it is dead."""
+        self._arriving: set[str] = set()
+        self._running = asyncio.Event()
+        if not paused:
+            self._running.set()
+        self._due = asyncio.Event()
+        self._busy = asyncio.Lock()
+        self.handled = 0
+        self.failures = 0
+
+    def __repr__(self) -> str:
+        state = "paused" if self.paused else f"{self.lag} behind"
+        return f"<Subscription {self.name} [{state}, {len(self.blocked)} keys blocked]>"
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits for `resume`."""
+        return not self._running.is_set()
+
+    @property
+    def lag(self) -> int:
+        """Positions between it and the end of the journal."""
+        return max(0, self._tail.position - self.position)
+
+    def pause(self) -> None:
+        """Stop reacting after the batch under way."""
+        self._running.clear()
+        self._tail.wake()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._running.set()
+        self._due.set()
+
+    def block(self, key: str, status: LetterStatus, due: int) -> None:
+        """Note a key with a parked head, as found at start or made by an operator."""
+        self.blocked[key] = None if status is LetterStatus.DEAD else due
+        self._due.set()
+
+    async def run(self) -> None:
+        """React until cancelled."""
+        failures = 0
+        while True:
+            await self._running.wait()
+            try:
+                moved = await self._step()
+                failures = 0
+            except (Unavailable, Conflict) as error:
+                failures += 1
+                log.warning("reaction not committed", subscription=self.name, error=str(error))
+                await self._clock.sleep(retry.delay(Retry(), failures, self._luck.random()))
+                continue
+            if not moved:
+                await self._tail.wait(self.position)
+
+    async def _step(self) -> bool:
+        if len(self.blocked) > limits.PARKED_MAX:
+            await self._clock.sleep(1.0)  # bounded parking: wait for an operator, lose nothing
+            return True
+        async with self._busy:
+            scan = await self._tail.read(
+                self.position, limit=self.reaction.batch, sources=self.reaction.sources
+            )
+            if scan.position == self.position or self.paused:
+                return False
+            if scan.entries:
+                await self._handle(scan.entries, scan.position)
+            elif scan.position - self.stored > LAZY_POSITIONS:
+                await self._committer.write(self._mover(scan.position))
+                self.stored = scan.position
+            self.position = scan.position
+        return True
+
+    async def _handle(self, entries: list[Entry], position: int) -> None:
+        ready = entries
+        arrivals: list[Entry] = []
+        if self.blocked:
+            arrivals = [e for e in entries if key_of(e) in self.blocked]
+            ready = [e for e in entries if key_of(e) not in self.blocked]
+        self._arriving = {key_of(e) for e in arrivals}
+        try:
+            reacted = await self.reaction.react(ready, 1) if ready else Reacted()
+            letters = self._letters(reacted, 0) if reacted.failed or reacted.refused else []
+            now = self._clock.now()
+            behind = [*reacted.behind, *arrivals]
+            letters += [retry.park_behind(self.name, key_of(e), e, now) for e in behind]
+            move = self._mover(position)
+
+            def fill(commit: Commit) -> None:
+                for part in reacted.fills:
+                    part(commit)
+                commit.letters += letters
+                move(commit)
+
+            await self._committer.write(fill)
+            self.stored = position
+        finally:
+            self._arriving = set()
+        self.handled += len(entries)
+        self._note(letters)
+
+    def _mover(self, position: int) -> Callable[[Commit], None]:
+        offset = Offset(self.name, self._tail.shard, self.stored, position)
+        return lambda commit: commit.offsets.append(offset)
+
+    def _letters(self, reacted: Reacted, attempts: int) -> list[Letter]:
+        now = self._clock.now()
+        letters = []
+        for entry, error in reacted.failed:
+            self.failures += 1
+            letter = retry.park(
+                self.name,
+                key_of(entry),
+                entry,
+                error,
+                attempts + 1,
+                self.reaction.retry,
+                now,
+                self._luck.random(),
+            )
+            log.warning(
+                "parked" if letter.status is LetterStatus.RETRYING else "dead letter",
+                subscription=self.name,
+                entry=entry.id,
+                key=letter.key,
+                attempts=letter.attempts,
+                error=letter.error,
+            )
+            letters.append(letter)
+        for entry, error in reacted.refused:
+            policy = self.reaction.retry
+            letter = retry.park(self.name, key_of(entry), entry, error, 1, policy, now, 0.0)
+            letters.append(_refused(letter))
+        return letters
+
+    def _note(self, letters: list[Letter]) -> None:
+        for letter in letters:
+            if letter.status is LetterStatus.RETRYING:
+                self.blocked[letter.key] = letter.due
+                self._due.set()
+            elif letter.status is LetterStatus.DEAD:
+                self.blocked[letter.key] = None
+
+    async def run_retries(self) -> None:
+        """Try parked heads again when they are due, until cancelled."""
+        while True:
+            await self._running.wait()
+            due = [(at, key) for key, at in self.blocked.items() if at is not None]
+            now = self._clock.now()
+            ripe = [key for at, key in sorted(due) if at <= now][:RETRY_KEYS_AT_ONCE]
+            if ripe:
+                async with asyncio.TaskGroup() as group:
+                    for key in ripe:
+                        group.create_task(self._retry(key))
+                continue
+            self._due.clear()
+            if due:
+                await self._until((min(due)[0] - now) / 1e6)
+            else:
+                await self._due.wait()
+
+    async def _until(self, seconds: float) -> None:
+        """Wait that long or until a key becomes due earlier."""
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        waiting = asyncio.ensure_future(self._due.wait())
+        try:
+            await asyncio.wait({sleeping, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            waiting.cancel()
+
+    async def _retry(self, key: str) -> None:
+        queue = await self._store.parking.queue(self.name, key, limit=self.reaction.batch)
+        if not queue:
+            if key in self._arriving:
+                self.blocked[key] = self._clock.now() + 1_000
+            else:
+                self.blocked.pop(key, None)
+            return
+        head = queue[0]
+        try:
+            reacted = await self.reaction.react([q.entry for q in queue], head.attempts + 1)
+            attempts = head.attempts if reacted.failed[:1] and _is_head(reacted, head) else 0
+            letters = self._letters(reacted, attempts)
+            kept = {e.position for e, _ in reacted.failed} | {e.position for e in reacted.behind}
+            settled = [
+                LetterKey(self.name, q.entry.shard, q.entry.position)
+                for q in queue
+                if q.entry.position not in kept
+                and q.entry.position not in {e.position for e, _ in reacted.refused}
+            ]
+
+            def fill(commit: Commit) -> None:
+                for part in reacted.fills:
+                    part(commit)
+                commit.letters += letters
+                commit.settled += settled
+
+            await self._committer.write(fill)
+        except (Unavailable, Conflict) as error:
+            log.warning("retry not committed", subscription=self.name, key=key, error=str(error))
+            self.blocked[key] = self._clock.now() + 1_000_000
+            return
+        if reacted.failed:
+            self._note(letters)
+        else:
+            self.blocked[key] = 0
+
+    async def reset(self, position: int) -> None:
+        """Continue after `position`; parked letters of this subscription are dropped, because
+        they will be read again."""
+        async with self._busy:
+            keys: list[LetterKey] = []
+            after = (self.name, -1, 0)
+            while letters := await self._store.parking.letters(
+                subscription=self.name, after=after, limit=1_000
+            ):
+                keys += [LetterKey(self.name, x.entry.shard, x.entry.position) for x in letters]
+                after = (self.name, keys[-1].shard, keys[-1].position)
+
+            def fill(commit: Commit) -> None:
+                self._mover(position)(commit)
+                commit.settled += keys
+
+            await self._committer.write(fill)
+            self.stored = self.position = position
+            self.blocked.clear()
+        self._tail.wake()
+
+    async def flush(self) -> None:
+        """Store the offset; done at a graceful stop."""
+        if self.position > self.stored:
+            await self._committer.write(self._mover(self.position))
+            self.stored = self.position
+
+
+def _is_head(reacted: Reacted, head: Letter) -> bool:
+    return reacted.failed[0][0].position == head.entry.position
+
+
+def _refused(letter: Letter) -> Letter:
+    return Letter(
+        letter.subscription,
+        letter.key,
+        letter.entry,
+        LetterStatus.REFUSED,
+        letter.attempts,
+        0,
+        letter.parked,
+        letter.code,
+        letter.error,
+        letter.traceback,
+    )

@@ -1,0 +1,368 @@
+"""Turns: one command after the other per entity, pipelined over the commits.
+
+Place on the road: between the router and the committer. `execute` finds the entity in memory or
+loads it, runs the user's handler on its state, and adds the decision to the open batch; the caller
+waits for that batch. The next command of the same entity runs at once, on the new state.
+
+Invariants: a turn has no `await` between reading the state and adding to the batch, so turns of
+one entity never interleave; an answer that depends on uncommitted state waits for that state's
+commit; after a failed commit or a torn fold the entity is thrown out and loaded anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+
+from eventmill.engine import entity as engine
+from eventmill.engine.outgoing import EXPIRE, PURGE
+from eventmill.errors import (
+    DeadlineExceeded,
+    Deleted,
+    EventmillError,
+    HandlerFailed,
+    Overloaded,
+    Rejected,
+    UnknownComponent,
+    UnknownHandler,
+)
+from eventmill.model import codec, limits
+from eventmill.model.commit import Outcome
+from eventmill.model.definition import EntityDefinition
+from eventmill.model.effect import Effect
+from eventmill.model.envelope import Envelope
+from eventmill.model.handler import Handler
+from eventmill.ports.clock import Clock
+from eventmill.ports.store import Store
+from eventmill.runtime.committer import Batch, Committer
+from eventmill.runtime.guards import Guards
+
+Key = tuple[str, str]
+
+
+class Cell(engine.Live):
+    """A live entity and the batch that its latest decision is in."""
+
+    __slots__ = ("batch",)
+
+    def __init__(self, definition: EntityDefinition, id: str) -> None:
+        super().__init__(definition, id)
+        self.batch: Batch | None = None
+
+
+class Entities:
+    """All entities of this node: runs their turns, bounds their memory."""
+
+    def __init__(
+        self,
+        definitions: dict[str, EntityDefinition],
+        store: Store,
+        committer: Committer,
+        clock: Clock,
+        guards: Guards,
+        *,
+        cache_entities: int = limits.CACHE_ENTITIES,
+        cache_bytes: int = limits.CACHE_BYTES,
+    ) -> None:
+        self.definitions = definitions
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._guards = guards
+        self._cells: OrderedDict[Key, Cell] = OrderedDict()
+        self._loading: dict[Key, asyncio.Future[None]] = {}
+        self._claims: dict[tuple[str, str, str], asyncio.Future[bytes]] = {}
+        self._waiting = 0
+        self._cache_entities = cache_entities
+        self._cache_bytes = cache_bytes
+        self.bytes = 0
+        committer.on_failure.append(self._forget_batch)
+
+    def __repr__(self) -> str:
+        return f"<Entities [{len(self._cells)} in memory, {self.bytes} bytes]>"
+
+    def handler(self, component: str, name: str) -> Handler[Any, Any]:
+        """Find a command or query.
+
+        Raises `UnknownComponent` or `UnknownHandler`.
+        """
+        definition = self.definitions.get(component)
+        if definition is None:
+            raise UnknownComponent(
+                f"no entity component {component!r} runs here; there is "
+                f"{', '.join(self.definitions) or 'none'}"
+            )
+        handler = definition.handlers.get(name)
+        if handler is None:
+            raise UnknownHandler(
+                f"{component!r} has no command or query {name!r}; there is "
+                f"{', '.join(definition.handlers) or 'none'}"
+            )
+        return handler
+
+    async def execute(self, envelope: Envelope) -> bytes:
+        """Run one command or query; return its encoded reply when all it caused is durable.
+
+        Raises `Rejected`, `Deleted`, `HandlerFailed`, `DeadlineExceeded`, `Overloaded`,
+        `StoreUnavailable` and their kin.
+        """
+        if envelope.idempotency_key is not None:
+            return await self._execute_once(envelope, envelope.idempotency_key)
+        answer = await self.submit(envelope)
+        return answer if isinstance(answer, bytes) else await answer
+
+    async def submit(
+        self, envelope: Envelope, once: bytes | None = None
+    ) -> bytes | asyncio.Future[bytes]:
+        """Run the turn; return the reply, or the future of a reply that waits for its commit.
+
+        For a sent command (`origin`) an error is raised at once, so that its sender can hold back
+        what comes behind it; other errors wait for the commit that they depend on.
+        """
+        key = (envelope.component, envelope.id)
+        while (cell := self._cells.get(key)) is None:
+            await self._load(key)
+        return self._turn(key, cell, envelope, once)
+
+    async def peek(self, component: str, id: str) -> Cell:
+        """Return the entity as it is in memory, loading it if needed; only to be read."""
+        self.handler_check(component)
+        while (cell := self._cells.get((component, id))) is None:
+            await self._load((component, id))
+        return cell
+
+    def handler_check(self, component: str) -> None:
+        """Raise `UnknownComponent` unless this node has the entity component."""
+        if component not in self.definitions:
+            self.handler(component, "")
+
+    async def _execute_once(self, envelope: Envelope, text: str) -> bytes:
+        claim_key = (envelope.component, envelope.id, text)
+        claim = self._claims.get(claim_key)
+        if claim is not None:
+            return await asyncio.shield(claim)
+        claim = self._claims[claim_key] = asyncio.get_running_loop().create_future()
+        try:
+            reply = await self._first_time(envelope, text.encode())
+        except BaseException as error:
+            if isinstance(error, Exception):
+                claim.set_exception(error)
+                claim.exception()  # it may have no other waiter: not an error of the loop
+            else:
+                claim.cancel()
+            raise
+        else:
+            claim.set_result(reply)
+            return reply
+        finally:
+            del self._claims[claim_key]
+
+    async def _first_time(self, envelope: Envelope, key: bytes) -> bytes:
+        stored = await self._store.journal.outcomes(envelope.component, envelope.id, [key])
+        now = self._clock.now()
+        for outcome in stored:
+            if outcome.expires > now:
+                return _repeat(outcome)
+        answer = await self.submit(envelope, key)
+        return answer if isinstance(answer, bytes) else await answer
+
+    def _turn(
+        self, key: Key, cell: Cell, envelope: Envelope, once: bytes | None
+    ) -> bytes | asyncio.Future[bytes]:
+        if envelope.deadline is not None and self._clock.monotonic() >= envelope.deadline:
+            raise DeadlineExceeded()
+        self._cells.move_to_end(key)
+        if envelope.origin is not None and cell.knows(envelope.origin):
+            return self._released(cell, engine.NULL)
+        handler = cell.definition.handlers.get(envelope.name)
+        if handler is None:
+            return self._built_in(key, cell, envelope)
+        identity = cell.identity
+        identity.now = now = self._clock.now()
+        identity.metadata = envelope.metadata
+        try:
+            if cell.deleted:
+                raise Deleted(f"{key[0]}/{key[1]} was deleted")
+            if not handler.writes:
+                reply = codec.encode(handler.invoke(cell.state, envelope.arguments))
+                return self._released(cell, reply)
+            effect = self._guards.run(cell, handler, envelope.arguments)
+        except Exception as error:  # user code may raise anything; the caller hears which handler
+            if not isinstance(error, EventmillError):
+                error = failure_of(handler, error)
+            if envelope.origin is not None:
+                raise error from error.__cause__
+            if isinstance(error, Rejected) and once is not None:
+                return self._refused(cell, error, once, now)
+            return self._released(cell, error)
+        batch = self._committer.open_batch()
+        size = cell.bytes
+        try:
+            reply = engine.decide(
+                cell, handler, effect, now, envelope.metadata, envelope.origin, batch.commit
+            )
+        except Exception as error:
+            # A fold may have torn the state; what was decided before is in batches and safe.
+            self._drop(key, cell, after=cell.batch)
+            if isinstance(error, EventmillError):
+                raise
+            raise failure_of(handler, error) from error
+        if once is not None:
+            batch.commit.outcomes.append(self._outcome(cell, once, reply, None, now))
+        elif not effect.events and effect.changes is None and not effect.deleted:
+            if not effect.outgoing:
+                return self._released(cell, reply)
+        self.bytes += cell.bytes - size
+        if cell.batch is not batch:
+            cell.batch = batch
+            batch.holders.append(cell)
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        batch.replies.append((future, reply))
+        return future
+
+    def _released(self, cell: Cell, answer: Any) -> bytes | asyncio.Future[bytes]:
+        """Answer now, or with the commit of what the answer depends on."""
+        batch = cell.batch
+        if batch is None or batch.done:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer  # type: ignore[no-any-return]
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        batch.replies.append((future, answer))
+        return future
+
+    def _refused(
+        self, cell: Cell, rejection: Rejected, once: bytes, now: int
+    ) -> asyncio.Future[bytes]:
+        batch = self._committer.open_batch()
+        problem = codec.encode({"message": rejection.message, "details": rejection.details})
+        batch.commit.outcomes.append(self._outcome(cell, once, problem, rejection.code, now))
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        batch.replies.append((future, rejection))
+        return future
+
+    def _outcome(
+        self, cell: Cell, key: bytes, reply: bytes, rejection: str | None, now: int
+    ) -> Outcome:
+        expires = now + limits.IDEMPOTENCY_SECONDS * 1_000_000
+        return Outcome(cell.definition.id, cell.id, key, expires, reply, rejection)
+
+    def _built_in(
+        self, key: Key, cell: Cell, envelope: Envelope
+    ) -> bytes | asyncio.Future[bytes]:
+        if envelope.name == EXPIRE and not cell.deleted:
+            if envelope.arguments != (cell.identity.sequence,):
+                return self._released(cell, engine.NULL)
+            batch = self._committer.open_batch()
+            now, gone = self._clock.now(), Effect[None](deleted=True)
+            engine.decide(cell, _EXPIRY, gone, now, None, envelope.origin, batch.commit)
+        elif envelope.name == PURGE and cell.deleted:
+            batch = self._committer.open_batch()
+            batch.commit.purged.append(key)
+            self._drop(key, cell, after=batch)
+        elif envelope.name in (EXPIRE, PURGE):
+            return self._released(cell, engine.NULL)
+        else:
+            self.handler(*key[:1], envelope.name)
+            raise AssertionError("unreachable: `handler` raised")
+        cell.batch = batch
+        batch.holders.append(cell)
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        batch.replies.append((future, engine.NULL))
+        return future
+
+    async def _load(self, key: Key) -> None:
+        loading = self._loading.get(key)
+        if loading is None:
+            self.handler_check(key[0])
+            loading = self._loading[key] = asyncio.get_running_loop().create_future()
+            try:
+                cell = await self._restored(key)
+                self._cells[key] = cell
+                self.bytes += cell.bytes
+                loading.set_result(None)
+            except BaseException:
+                loading.set_result(None)
+                raise
+            finally:
+                del self._loading[key]
+            self._evict()
+            return
+        if self._waiting >= limits.IN_FLIGHT_MAX:
+            raise Overloaded()
+        self._waiting += 1
+        try:
+            await asyncio.shield(loading)
+        finally:
+            self._waiting -= 1
+
+    async def _restored(self, key: Key) -> Cell:
+        definition = self.definitions[key[0]]
+        cell = Cell(definition, key[1])
+        snapshot, entries = await self._store.journal.load(*key)
+        if snapshot is not None and snapshot.schema != definition.schema:
+            snapshot = None
+            entries = await self._store.journal.history(*key, limit=2**62)
+        cell.restore(snapshot, entries)
+        return cell
+
+    def _evict(self) -> None:
+        """Drop the least recently used entities beyond the bounds; those in flight stay."""
+        over = len(self._cells) - self._cache_entities
+        if over <= 0 and self.bytes <= self._cache_bytes:
+            return
+        for key in list(self._cells)[: max(over, 1) + 64]:
+            if len(self._cells) <= self._cache_entities and self.bytes <= self._cache_bytes:
+                return
+            cell = self._cells[key]
+            if cell.batch is None or cell.batch.done:
+                del self._cells[key]
+                self.bytes -= cell.bytes
+
+    def _drop(self, key: Key, cell: Cell, *, after: Batch | None) -> None:
+        """Throw an entity out of memory; it is loaded again when `after` is committed."""
+        if self._cells.get(key) is cell:
+            del self._cells[key]
+            self.bytes -= cell.bytes
+        if after is not None and not after.done:
+            loading = self._loading[key] = asyncio.get_running_loop().create_future()
+            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def reopen(_: asyncio.Future[None]) -> None:
+                gate.exception() if not gate.cancelled() else None
+                self._loading.pop(key, None)
+                loading.set_result(None)
+
+            gate.add_done_callback(reopen)
+            after.replies.append((gate, None))
+
+    def _forget_batch(self, batch: Batch) -> None:
+        for cell in batch.holders:
+            self._drop((cell.definition.id, cell.id), cell, after=None)
+
+
+def failure_of(handler: Handler[Any, Any], error: BaseException) -> HandlerFailed:
+    """Wrap what a handler raised, naming the handler."""
+    failure = HandlerFailed(
+        f"{handler.function.__qualname__} raised {type(error).__name__}: {error}",
+        details={"handler": handler.name, "component": handler.component},
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def _repeat(outcome: Outcome) -> bytes:
+    if outcome.rejection is None:
+        return outcome.reply
+    problem = msgspec.json.decode(outcome.reply)
+    raise Rejected(problem["message"], code=outcome.rejection, details=problem["details"])
+
+
+def _expire(entity: Any) -> None:
+    """The built-in expiry."""
+
+
+_EXPIRY: Handler[Any, Any] = Handler(_expire)
