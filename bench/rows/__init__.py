@@ -1,0 +1,8 @@
+"""The rows of the table, one module each: what is done, by whom, and what must be reached."""
+
+from __future__ import annotations
+
+from bench.figures import Row
+from bench.rows import http_command, in_process, one_in_flight, rebuild
+
+ROWS: tuple[Row, ...] = (http_command.ROW, in_process.ROW, one_in_flight.ROW, rebuild.ROW)
