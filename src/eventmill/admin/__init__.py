@@ -1,0 +1,1 @@
+"""Reading and operating a node: its own port, loopback by default."""

@@ -119,6 +119,18 @@ class Handler(Generic[P, R_co]):
         except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
             raise InvalidPayload(f"{self.component}.{self.name}: {error}") from error
 
+    def parse_arguments(self, texts: dict[str, str]) -> tuple[Any, ...]:
+        """Validate arguments given as texts, as in a URL's query; numbers and booleans are parsed.
+
+        Raises `InvalidPayload` that names the parameter.
+        """
+        try:
+            return msgspec.structs.astuple(
+                msgspec.convert(texts, self.arguments_type, strict=False)
+            )
+        except (msgspec.ValidationError, ValueError, TypeError) as error:
+            raise InvalidPayload(f"{self.component}.{self.name}: {error}") from error
+
     def encode_arguments(self, arguments: tuple[Any, ...]) -> bytes:
         """Encode arguments as the JSON object that `decode_arguments` reads."""
         return codec.encode(dict(zip(self.parameters, arguments, strict=True)))

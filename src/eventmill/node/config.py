@@ -1,0 +1,31 @@
+"""Settings of a node, parsed once into one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from eventmill.model import limits
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What an operator may set; see `docs/configuration.md`."""
+
+    data: Path = Path(".eventmill")
+    """Directory of the store; one node at a time uses it."""
+    host: str = "127.0.0.1"
+    """Address of the service's HTTP port; loopback unless told otherwise."""
+    port: int = 8080
+    """Port of the service; 0 takes a free one."""
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 0
+    """Port of the operating surface; 0 takes a free one, which `node.json` tells the CLI."""
+    synchronous: str = "FULL"
+    """SQLite's pragma; NORMAL may lose the last commits on power failure."""
+    guards: bool = False
+    """Checks of development: lost effects, state changed outside `@on`."""
+    cache_entities: int = limits.CACHE_ENTITIES
+    cache_bytes: int = limits.CACHE_BYTES
+    drain_seconds: float = 30.0
+    """How long a stop waits for requests under way."""
