@@ -98,5 +98,20 @@ VIEW_ROWS_COLLECTED_MAX: Final = 1_000
 VIEW_ROWS_STREAMED_MAX: Final = 10_000
 """Rows of a query that is streamed (Akka default)."""
 
+VIEW_ROWS_CACHED: Final = 50_000
+"""Rows of one view table kept in memory between batches."""
+
 VIEW_QUERY_SECONDS: Final = 5.0
 """Time one view query may run before it is interrupted."""
+
+VIEW_COLUMNS_MAX: Final = 200
+"""Fields of a view's row: a query's answer needs two function arguments each (SQLite: 1,000)."""
+
+VIEW_INDEXES_MAX: Final = 8
+"""Indexes of one view table: each slows every write of a row."""
+
+VIEW_PAGE_ROWS: Final = 100
+"""Rows of a page, unless the query has a `page_size` (Akka default for token pages)."""
+
+PAGE_TOKEN_BYTES_MAX: Final = 4_096
+"""A page token holds the sort values of a row and travels in URLs (servers take 8 KiB lines)."""

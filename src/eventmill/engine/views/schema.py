@@ -11,6 +11,7 @@ and Python code for the columns that need a conversion alone.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
@@ -163,21 +164,21 @@ class RowCodec(Generic[R]):
     def _refused(self, row: R, index: int, error: Exception) -> HandlerFailed:
         """Tell which field; off the fast path."""
         if index < 0:
-            index = self._culprit(row)
+            index, error = self._culprit(row, error)
         where = f", field {self._names[index]!r}" if index >= 0 else ""
         return HandlerFailed(
             f"{self.place}{where}: the handler's value cannot be kept: {error}", code="view.row"
         )
 
-    def _culprit(self, row: R) -> int:
+    def _culprit(self, row: R, error: Exception) -> tuple[int, Exception]:
         for index, field in enumerate(msgspec.structs.fields(self._checked)):
             value = getattr(row, field.name)
             try:
                 msgspec.convert(value, field.type)
                 _encode(value if isinstance(value, str) else None)
-            except (msgspec.MsgspecError, ValueError, TypeError):
-                return index
-        return -1
+            except (msgspec.MsgspecError, ValueError, TypeError) as found:
+                return index, found
+        return -1, error
 
 
 _BYTES_MAX = limits.PAYLOAD_BYTES_MAX
@@ -213,12 +214,6 @@ def _is_free_text(column: Column) -> bool:
 
 
 def _takes_positions(row: type[msgspec.Struct]) -> bool:
-    """Whether all fields can be given by position (not `kw_only`), in the fields' order."""
-    blank: list[Any] = [None] * len(row.__struct_fields__)
-    try:
-        row(*blank)
-    except TypeError:
-        return False
-    except Exception:  # its __post_init__ refuses blanks: then positions were possible
-        return True
-    return True
+    """Whether all fields can be given by position (none is `kw_only`), in the fields' order."""
+    parameters = inspect.signature(row).parameters.values()
+    return not any(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters)
