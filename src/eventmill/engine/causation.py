@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from eventmill.model.entry import Entry, metadata_of
 
-INHERITED: Final = ("correlation", "traceparent", "tracestate", "request_id")
+INHERITED: Final[tuple[str, ...]] = ("correlation", "traceparent", "tracestate", "request_id")
 
 
 def caused_by(entry: Entry) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def caused_by(entry: Entry) -> dict[str, Any]:
     if entry.metadata is None:
         return {"causation": entry.id, "correlation": entry.id}
     own = metadata_of(entry)
-    metadata = {name: own[name] for name in INHERITED if name in own}
+    metadata: dict[str, Any] = {name: own[name] for name in INHERITED if name in own}
     metadata["causation"] = entry.id
     metadata.setdefault("correlation", entry.id)
     return metadata

@@ -58,6 +58,8 @@ def event_of(source: Source, entry: Entry, types: tuple[type, ...], ignore_unkno
 class ConsumerReaction:
     """Runs one consumer."""
 
+    exclusive = False
+
     def __init__(
         self, definition: ConsumerDefinition, calls: Calls, clock: Clock, *, guarded: bool
     ) -> None:
@@ -85,6 +87,9 @@ class ConsumerReaction:
             await self._lane(entries, attempt, reacted)
         return reacted
 
+    def committed(self) -> None:
+        """Nothing is kept in memory between batches."""
+
     async def _lane(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
         failed: set[str] = set()
         for entry in entries:
@@ -105,7 +110,7 @@ class ConsumerReaction:
         event = event_of(definition.source, entry, route.types, definition.ignore_unknown)
         if event is SKIP:
             return None
-        arguments = (event,)
+        arguments: tuple[Any, ...] = (event,)
         if route.takes_context:
             arguments += (Context(entry, definition.subscription, self._calls, attempt),)
         return await self._call(arguments)

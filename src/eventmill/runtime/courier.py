@@ -31,6 +31,7 @@ class Courier:
     sources = frozenset({COMMANDS})
     retry = Retry()
     batch = limits.DISPATCH_BATCH
+    exclusive = False
 
     def __init__(self, entities: Entities) -> None:
         self._entities = entities
@@ -59,6 +60,9 @@ class Courier:
             # One failed commit fails the whole batch; what did commit is known by its marks.
             await asyncio.gather(*waiting)
         return reacted
+
+    def committed(self) -> None:
+        """Nothing is kept in memory between batches."""
 
     def _envelope(self, entry: Entry) -> Envelope:
         component, _, id = entry.subject.partition("/")

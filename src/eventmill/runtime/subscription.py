@@ -56,9 +56,15 @@ class Reaction(Protocol):
     sources: frozenset[str]
     retry: Retry
     batch: int
+    exclusive: bool
+    """Whether a retry must not run beside a batch, because both change the same rows."""
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         """Handle entries, in order per key. An error raised here fails the whole batch for now."""
+        ...
+
+    def committed(self) -> None:
+        """What the last `react` returned is durable; without this call it never became true."""
         ...
 
 
@@ -189,6 +195,7 @@ class Subscription:
                 move(commit)
 
             await self._committer.write(fill)
+            self.reaction.committed()
             self.stored = position
         finally:
             self._arriving = set()
@@ -266,6 +273,13 @@ class Subscription:
             waiting.cancel()
 
     async def _retry(self, key: str) -> None:
+        if self.reaction.exclusive:
+            async with self._busy:
+                await self._retry_queue(key)
+        else:
+            await self._retry_queue(key)
+
+    async def _retry_queue(self, key: str) -> None:
         queue = await self._store.parking.queue(self.name, key, limit=self.reaction.batch)
         if not queue:
             if key in self._arriving:
@@ -293,6 +307,7 @@ class Subscription:
                 commit.settled += settled
 
             await self._committer.write(fill)
+            self.reaction.committed()
         except (Unavailable, Conflict) as error:
             log.warning("retry not committed", subscription=self.name, key=key, error=str(error))
             self.blocked[key] = self._clock.now() + 1_000_000

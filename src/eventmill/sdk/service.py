@@ -11,6 +11,7 @@ from eventmill.errors import ConfigurationError
 from eventmill.model import codec
 from eventmill.model.definition import EntityDefinition, ServiceDefinition
 from eventmill.model.events import event_type_of
+from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.sdk.component import check_name, id_of, place_of
 from eventmill.sdk.consumer import Consumer
@@ -128,8 +129,8 @@ def define_entity(cls: type) -> EntityDefinition:
             f"{place}: give {', '.join(required)} a default: it is the state of a new entity"
         )
     members = vars(cls)
-    commands = {n: v for n, v in members.items() if isinstance(v, Command)}
-    queries = {n: v for n, v in members.items() if isinstance(v, Query)}
+    commands: dict[str, Handler[Any, Any]] = {n: v for n, v in members.items() if isinstance(v, Command)}
+    queries: dict[str, Handler[Any, Any]] = {n: v for n, v in members.items() if isinstance(v, Query)}
     for handler in (*commands.values(), *queries.values()):
         if isinstance(handler, SqlQuery):
             raise ConfigurationError(f"{handler.place}: @query with SQL belongs into a View")

@@ -82,7 +82,7 @@ def _letters(rows: Iterable[tuple[object, ...]]) -> list[Letter]:
             subscription=r[0],  # type: ignore[arg-type]
             key=r[3],  # type: ignore[arg-type]
             entry=_decode(r[11]),  # type: ignore[arg-type]
-            status=LetterStatus(r[4]),
+            status=LetterStatus(str(r[4])),
             attempts=r[5],  # type: ignore[arg-type]
             due=r[6],  # type: ignore[arg-type]
             parked=r[7],  # type: ignore[arg-type]
