@@ -1,0 +1,166 @@
+"""The projector: a view's reaction. Events and current rows in, changed rows out.
+
+Place on the road: the end of dispatch. Rows of a batch are read once, folded in memory, encoded
+once per key, and written in the same commit as the offset.
+
+Invariants: handlers are pure, so a key's events may be folded again; the cache holds only rows that
+are committed or belong to the batch under way, and is emptied when that batch was not committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from eventmill.engine.views.schema import RowCodec, Table
+from eventmill.model import limits
+from eventmill.model.commit import Commit, Rows
+from eventmill.model.definition import ViewDefinition, ViewHandler
+from eventmill.model.entry import DELETED, Entry
+from eventmill.model.events import EntityDeleted
+from eventmill.ports.store import ViewTables
+from eventmill.runtime.consumer import SKIP, event_of
+from eventmill.runtime.subscription import Reacted, key_of
+from eventmill.sdk.context import Context
+
+
+class TableRows:
+    """Rows of one table of one version of a view, as far as they are in memory."""
+
+    def __init__(self, table: Table, physical: str, store: ViewTables, view: str) -> None:
+        self.physical = physical
+        self._codec: RowCodec[Any] = RowCodec(table.row, table, view=view)
+        self._store = store
+        self._rows: dict[str, Any] = {}
+        self._changed: set[str] = set()
+
+    async def fetch(self, keys: Iterable[str]) -> None:
+        """Read rows that are not in memory; a key without a row has None."""
+        missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
+        if not missing:
+            return
+        self._rows.update(dict.fromkeys(missing))
+        decode = self._codec.decode
+        for key, *values in await self._store.rows(self.physical, missing):
+            self._rows[key] = decode(tuple(values))
+
+    def get(self, key: str) -> Any:
+        """Return the current row; it must have been fetched."""
+        return self._rows[key]
+
+    def put(self, key: str, row: Any) -> None:
+        """Take the row that a handler returned, or None."""
+        self._rows[key] = row
+        self._changed.add(key)
+
+    def forget(self, key: str) -> None:
+        """Read the key from the store next time."""
+        self._rows.pop(key, None)
+        self._changed.discard(key)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._rows.clear()
+        self._changed.clear()
+
+    def changes(self) -> Rows | None:
+        """Return what changed since the last call; bounds the memory."""
+        if not self._changed:
+            return None
+        rows = Rows(self.physical, [], [])
+        for key in self._changed:
+            row = self._rows[key]
+            if row is None:
+                rows.deletes.append(key)
+            else:
+                rows.upserts.append(self._codec.encode(key, row))
+        self._changed = set()
+        if len(self._rows) > limits.VIEW_ROWS_CACHED:
+            self._rows.clear()
+        return rows
+
+
+class Projector:
+    """The reaction that keeps one version of a view."""
+
+    batch = limits.SCAN_ROWS
+    exclusive = True
+
+    def __init__(self, definition: ViewDefinition, tables: dict[str, TableRows]) -> None:
+        self.definition = definition
+        self.retry = definition.retry
+        self.tables = tables
+        self.sources = frozenset(handler.source.id for handler in definition.handlers)
+        self._handlers: dict[str, list[ViewHandler]] = {}
+        for handler in definition.handlers:
+            self._handlers.setdefault(handler.source.id, []).append(handler)
+        self._view = definition.cls()
+        self._name = definition.id
+        self._uncommitted = False
+
+    async def react(self, entries: list[Entry], attempt: int) -> Reacted:
+        if self._uncommitted:
+            for rows in self.tables.values():
+                rows.clear()
+        self._uncommitted = True
+        await self._fetch(entries)
+        reacted = Reacted()
+        failed: set[str] = set()
+        done: list[Entry] = []
+        for entry in entries:
+            if failed and key_of(entry) in failed:
+                reacted.behind.append(entry)
+                continue
+            try:
+                self._fold(entry)
+                done.append(entry)
+            except Exception as error:  # user code may raise anything; the entry is parked
+                failed.add(key_of(entry))
+                reacted.failed.append((entry, error))
+                await self._undo(entry.subject, done)
+        changes = [change for table in self.tables.values() if (change := table.changes())]
+        reacted.fills.append(lambda commit: _write(commit, changes))
+        return reacted
+
+    def committed(self) -> None:
+        """The last batch is durable."""
+        self._uncommitted = False
+
+    def _fold(self, entry: Entry) -> None:
+        for handler in self._handlers[entry.source]:
+            route = handler.route
+            table = self.tables[handler.table]
+            if entry.type == DELETED and EntityDeleted not in route.types:
+                if table.get(entry.subject) is not None:
+                    table.put(entry.subject, None)
+                continue
+            event = event_of(handler.source, entry, route.types, self.definition.ignore_unknown)
+            if event is SKIP:
+                continue
+            row = table.get(entry.subject)
+            if route.takes_context:
+                context = Context(entry, self._name)
+                new = route.function(self._view, event, row, context)
+            else:
+                new = route.function(self._view, event, row)
+            if new is not None or row is not None:
+                table.put(entry.subject, new)
+
+    async def _fetch(self, entries: list[Entry]) -> None:
+        for source, handlers in self._handlers.items():
+            keys = [entry.subject for entry in entries if entry.source == source]
+            for name in {handler.table for handler in handlers}:
+                await self.tables[name].fetch(keys)
+
+    async def _undo(self, subject: str, done: list[Entry]) -> None:
+        """A handler may have changed the row in place before it failed: fold the subject anew."""
+        for table in self.tables.values():
+            table.forget(subject)
+            await table.fetch([subject])
+        for entry in done:
+            if entry.subject == subject:
+                self._fold(entry)
+
+
+def _write(commit: Commit, changes: list[Rows]) -> None:
+    commit.rows += changes
