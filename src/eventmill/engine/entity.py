@@ -180,7 +180,15 @@ def _entries_of(
         payload = _bounded(kind.encode(event), handler)
         entries.append(
             Entry(
-                definition.id, live.id, sequence, kind.name, kind.version, now, payload, extra, origin
+                definition.id,
+                live.id,
+                sequence,
+                kind.name,
+                kind.version,
+                now,
+                payload,
+                extra,
+                origin,
             )
         )
     if effect.changes is not None:

@@ -37,9 +37,7 @@ class Expansion(msgspec.Struct):
 _NOTHING = Expansion()
 
 
-def expand(
-    effects: Iterable[Outgoing], now: int, metadata: dict[str, Any] | None
-) -> Expansion:
+def expand(effects: Iterable[Outgoing], now: int, metadata: dict[str, Any] | None) -> Expansion:
     """Turn outgoing effects into entries and timers.
 
     Raises `InvalidPayload` if a topic does not carry an event's type, `TooLarge` for a payload
@@ -65,9 +63,7 @@ def expand(
     return expansion
 
 
-def message_entry(
-    topic: Topic, event: Any, now: int, metadata: dict[str, Any] | None
-) -> Entry:
+def message_entry(topic: Topic, event: Any, now: int, metadata: dict[str, Any] | None) -> Entry:
     """Make the entry of an event that is published to a topic."""
     kind, key, payload = topic.encode(event)
     if len(payload) > limits.PAYLOAD_BYTES_MAX:
@@ -83,7 +79,9 @@ def command_entry(sending: Sending, now: int, metadata: dict[str, Any] | None) -
     """Make the entry of a command that is sent."""
     handler = sending.handler
     if not handler.component:
-        raise HandlerFailed(f"{handler.place}: its class has no @component id, so it has no address")
+        raise HandlerFailed(
+            f"{handler.place}: its class has no @component id, so it has no address"
+        )
     extra = codec.encode(metadata) if metadata else None
     return Entry(
         COMMANDS,

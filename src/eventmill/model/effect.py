@@ -132,5 +132,3 @@ def scheduling_of(name: str, when: timedelta | datetime, sending: Sending) -> Sc
     if isinstance(when, timedelta):
         return Scheduling(name, when, None, sending)
     return Scheduling(name, None, when, sending)
-
-

@@ -88,9 +88,7 @@ class EventType:
         return data
 
 
-def event_type(
-    name: str, *, version: int = 1, aliases: tuple[str, ...] = ()
-) -> Callable[[C], C]:
+def event_type(name: str, *, version: int = 1, aliases: tuple[str, ...] = ()) -> Callable[[C], C]:
     """Give a class its stored type name.
 
     Parameters: `name` is the storage key and never changes; `version` is raised by one with each

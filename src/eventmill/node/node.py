@@ -19,6 +19,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from eventmill.adapters.clock import SystemClock
+from eventmill.adapters.luck import system_luck
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.admin.app import admin_app
 from eventmill.errors import ConfigurationError
@@ -53,6 +54,7 @@ class Node:
             checked(service),
             SqliteStore(config.data, synchronous=config.synchronous),
             SystemClock(),
+            system_luck,
             guards=config.guards,
             cache_entities=config.cache_entities,
             cache_bytes=config.cache_bytes,

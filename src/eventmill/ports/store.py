@@ -101,9 +101,7 @@ class ViewTables(Protocol):
         """Return the stored rows of `keys`: key first."""
         ...
 
-    async def query(
-        self, sql: str, parameters: dict[str, Any], *, seconds: float
-    ) -> bytes:
+    async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
         """Run a read-only query that answers one JSON value; interrupt it after `seconds`.
 
         Raises `DeadlineExceeded` when interrupted, `RequestError` when it cannot run.
@@ -161,5 +159,3 @@ class Store(Protocol):
     async def sweep(self, now: int, *, limit: int) -> int:
         """Remove up to `limit` expired outcomes; return how many there were."""
         ...
-
-

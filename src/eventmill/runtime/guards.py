@@ -17,7 +17,9 @@ class Guards:
     def __init__(self, *, enabled: bool) -> None:
         self.enabled = enabled
 
-    def run(self, live: Live, handler: Handler[Any, Any], arguments: tuple[Any, ...]) -> Effect[Any]:
+    def run(
+        self, live: Live, handler: Handler[Any, Any], arguments: tuple[Any, ...]
+    ) -> Effect[Any]:
         """Call the handler.
 
         Raises whatever the handler raises, and `HandlerFailed` when it returned no effect or, with

@@ -106,9 +106,7 @@ class Publisher:
         outcomes = await self._store.journal.outcomes(topic, "", keys)
         return {outcome.key for outcome in outcomes if outcome.expires > now}
 
-    def _fill(
-        self, commit: Commit, topic: str, fresh: list[tuple[Message, bytes | None]]
-    ) -> None:
+    def _fill(self, commit: Commit, topic: str, fresh: list[tuple[Message, bytes | None]]) -> None:
         now = self._clock.now()
         expires = now + limits.IDEMPOTENCY_SECONDS * 1_000_000
         for m, key in fresh:

@@ -6,7 +6,7 @@ test kit come in through the methods here; `start` and `stop` say in which order
 
 from __future__ import annotations
 
-import random
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
@@ -42,7 +42,7 @@ class Runtime:
     """One service on one node.
 
     Parameters: `guards` turns the checks of development and tests on; `cache_entities` and
-    `cache_bytes` bound the entities held in memory; `seed` makes jitter repeatable.
+    `cache_bytes` bound the entities held in memory; `luck` is uniform in [0, 1), for jitter.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Runtime:
         service: ServiceDefinition,
         store: Store,
         clock: Clock,
+        luck: Callable[[], float],
         *,
         guards: bool = False,
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
-        seed: int | None = None,
     ) -> None:
         self.service = service
         self.store = store
@@ -76,7 +76,7 @@ class Runtime:
         self.scheduler = Scheduler(store, self.committer, clock)
         self.subscriptions: dict[str, Subscription] = {}
         self.committer.on_commit.append(self.tail.extend)
-        self._luck = random.Random(seed)
+        self._luck = luck
         self.ready = False
 
     def __repr__(self) -> str:
@@ -189,9 +189,7 @@ class Runtime:
         reply: R = handler.decode_reply(await self.entities.execute(envelope))
         return reply
 
-    async def publish(
-        self, topic: Topic, events: tuple[Any, ...], key: str | None = None
-    ) -> None:
+    async def publish(self, topic: Topic, events: tuple[Any, ...], key: str | None = None) -> None:
         """Append events to a topic."""
         await self.publisher.events(topic, events, dedupe=key)
 
@@ -215,5 +213,3 @@ class Runtime:
             time = round(consumer.start.timestamp() * 1e6)
             return await self.store.journal.position_at(self.tail.shard, time)
         return self.tail.position if consumer.start is Start.LATEST else 0
-
-

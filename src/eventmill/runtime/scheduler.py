@@ -51,7 +51,7 @@ class Scheduler:
                 log.warning("timers not fired", error=str(error))
                 wait = LOOK_AHEAD_SECONDS
             if wait > 0:
-                await self._until(wait)
+                await self._clock.wait(self._changed, wait)
 
     async def _fire(self) -> float:
         now = self._clock.now()
@@ -71,20 +71,11 @@ class Scheduler:
             return 0.0
         return (timers[0].due - now) / 1e6 if timers else LOOK_AHEAD_SECONDS
 
-    async def _until(self, seconds: float) -> None:
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        waiting = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait({sleeping, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            waiting.cancel()
-
     async def run_sweeps(self) -> None:
         """Remove expired outcomes until cancelled."""
         while True:
             try:
-                while await self._store.sweep(self._clock.now(), limit=SWEEP_ROWS) == SWEEP_ROWS:
+                while await self._store.sweep(self._clock.now(), limit=SWEEP_ROWS):
                     await asyncio.sleep(0)
             except (Unavailable, Conflict) as error:
                 log.warning("sweep failed", error=str(error))

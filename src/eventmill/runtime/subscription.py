@@ -12,7 +12,6 @@ merely `refused`, and everything that arrives for it is parked behind.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import Protocol
 
@@ -84,7 +83,7 @@ class Subscription:
         store: Store,
         committer: Committer,
         clock: Clock,
-        luck: random.Random,
+        luck: Callable[[], float],
         *,
         offset: int,
         paused: bool = False,
@@ -150,7 +149,7 @@ class Subscription:
             except (Unavailable, Conflict) as error:
                 failures += 1
                 log.warning("reaction not committed", subscription=self.name, error=str(error))
-                await self._clock.sleep(retry.delay(Retry(), failures, self._luck.random()))
+                await self._clock.sleep(retry.delay(Retry(), failures, self._luck()))
                 continue
             if not moved:
                 await self._tail.wait(self.position)
@@ -219,7 +218,7 @@ class Subscription:
                 attempts + 1,
                 self.reaction.retry,
                 now,
-                self._luck.random(),
+                self._luck(),
             )
             log.warning(
                 "parked" if letter.status is LetterStatus.RETRYING else "dead letter",
@@ -258,19 +257,9 @@ class Subscription:
                 continue
             self._due.clear()
             if due:
-                await self._until((min(due)[0] - now) / 1e6)
+                await self._clock.wait(self._due, (min(due)[0] - now) / 1e6)
             else:
                 await self._due.wait()
-
-    async def _until(self, seconds: float) -> None:
-        """Wait that long or until a key becomes due earlier."""
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        waiting = asyncio.ensure_future(self._due.wait())
-        try:
-            await asyncio.wait({sleeping, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            waiting.cancel()
 
     async def _retry(self, key: str) -> None:
         if self.reaction.exclusive:

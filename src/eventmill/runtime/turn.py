@@ -181,7 +181,7 @@ class Entities:
         if handler is None:
             return self._built_in(key, cell, envelope)
         identity = cell.identity
-        identity.now = now = self._clock.now()
+        identity.now = self._clock.now()
         identity.metadata = envelope.metadata
         try:
             if cell.deleted:
@@ -191,15 +191,36 @@ class Entities:
                 return self._released(cell, reply)
             effect = self._guards.run(cell, handler, envelope.arguments)
         except Exception as error:  # user code may raise anything; the caller hears which handler
-            if not isinstance(error, EventmillError):
-                error = failure_of(handler, error)
-            if envelope.origin is not None:
-                raise error from error.__cause__
-            if isinstance(error, Rejected) and once is not None:
-                return self._refused(cell, error, once, now)
-            return self._released(cell, error)
+            return self._answer_failure(cell, handler, envelope, error, once)
+        return self._decide(key, cell, handler, effect, envelope, once)
+
+    def _answer_failure(
+        self,
+        cell: Cell,
+        handler: Handler[Any, Any],
+        envelope: Envelope,
+        error: Exception,
+        once: bytes | None,
+    ) -> bytes | asyncio.Future[bytes]:
+        if not isinstance(error, EventmillError):
+            error = failure_of(handler, error)
+        if envelope.origin is not None:
+            raise error from error.__cause__
+        if isinstance(error, Rejected) and once is not None:
+            return self._refused(cell, error, once)
+        return self._released(cell, error)
+
+    def _decide(
+        self,
+        key: Key,
+        cell: Cell,
+        handler: Handler[Any, Any],
+        effect: Effect[Any],
+        envelope: Envelope,
+        once: bytes | None,
+    ) -> bytes | asyncio.Future[bytes]:
         batch = self._committer.open_batch()
-        size = cell.bytes
+        size, now = cell.bytes, cell.identity.now
         try:
             reply = engine.decide(
                 cell, handler, effect, now, envelope.metadata, envelope.origin, batch.commit
@@ -211,11 +232,14 @@ class Entities:
                 raise
             raise failure_of(handler, error) from error
         if once is not None:
-            batch.commit.outcomes.append(self._outcome(cell, once, reply, None, now))
-        elif not effect.events and effect.changes is None and not effect.deleted:
-            if not effect.outgoing:
-                return self._released(cell, reply)
+            batch.commit.outcomes.append(self._outcome(cell, once, reply, None))
+        elif not changes_anything(effect):
+            return self._released(cell, reply)
         self.bytes += cell.bytes - size
+        return self._promise(cell, batch, reply)
+
+    def _promise(self, cell: Cell, batch: Batch, reply: Any) -> asyncio.Future[bytes]:
+        """Answer when the batch, which holds what the entity just decided, is durable."""
         if cell.batch is not batch:
             cell.batch = batch
             batch.holders.append(cell)
@@ -234,45 +258,32 @@ class Entities:
         batch.replies.append((future, answer))
         return future
 
-    def _refused(
-        self, cell: Cell, rejection: Rejected, once: bytes, now: int
-    ) -> asyncio.Future[bytes]:
+    def _refused(self, cell: Cell, rejection: Rejected, once: bytes) -> asyncio.Future[bytes]:
         batch = self._committer.open_batch()
         problem = codec.encode({"message": rejection.message, "details": rejection.details})
-        batch.commit.outcomes.append(self._outcome(cell, once, problem, rejection.code, now))
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        batch.replies.append((future, rejection))
-        return future
+        batch.commit.outcomes.append(self._outcome(cell, once, problem, rejection.code))
+        return self._promise(cell, batch, rejection)
 
-    def _outcome(
-        self, cell: Cell, key: bytes, reply: bytes, rejection: str | None, now: int
-    ) -> Outcome:
-        expires = now + limits.IDEMPOTENCY_SECONDS * 1_000_000
+    def _outcome(self, cell: Cell, key: bytes, reply: bytes, rejection: str | None) -> Outcome:
+        expires = cell.identity.now + limits.IDEMPOTENCY_SECONDS * 1_000_000
         return Outcome(cell.definition.id, cell.id, key, expires, reply, rejection)
 
-    def _built_in(
-        self, key: Key, cell: Cell, envelope: Envelope
-    ) -> bytes | asyncio.Future[bytes]:
-        if envelope.name == EXPIRE and not cell.deleted:
-            if envelope.arguments != (cell.identity.sequence,):
-                return self._released(cell, engine.NULL)
+    def _built_in(self, key: Key, cell: Cell, envelope: Envelope) -> bytes | asyncio.Future[bytes]:
+        if envelope.name not in (EXPIRE, PURGE):
+            self.handler(key[0], envelope.name)
+        is_current = envelope.arguments == (cell.identity.sequence,)
+        if envelope.name == EXPIRE and is_current and not cell.deleted:
             batch = self._committer.open_batch()
             now, gone = self._clock.now(), Effect[None](deleted=True)
             engine.decide(cell, _EXPIRY, gone, now, None, envelope.origin, batch.commit)
-        elif envelope.name == PURGE and cell.deleted:
+            return self._promise(cell, batch, engine.NULL)
+        if envelope.name == PURGE and cell.deleted:
             batch = self._committer.open_batch()
             batch.commit.purged.append(key)
+            promise = self._promise(cell, batch, engine.NULL)
             self._drop(key, cell, after=batch)
-        elif envelope.name in (EXPIRE, PURGE):
-            return self._released(cell, engine.NULL)
-        else:
-            self.handler(*key[:1], envelope.name)
-            raise AssertionError("unreachable: `handler` raised")
-        cell.batch = batch
-        batch.holders.append(cell)
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        batch.replies.append((future, engine.NULL))
-        return future
+            return promise
+        return self._released(cell, engine.NULL)
 
     async def _load(self, key: Key) -> None:
         loading = self._loading.get(key)
@@ -342,6 +353,11 @@ class Entities:
     def _forget_batch(self, batch: Batch) -> None:
         for cell in batch.holders:
             self._drop((cell.definition.id, cell.id), cell, after=None)
+
+
+def changes_anything(effect: Effect[Any]) -> bool:
+    """Whether an effect leads to a commit."""
+    return bool(effect.events or effect.outgoing or effect.deleted or effect.changes is not None)
 
 
 def failure_of(handler: Handler[Any, Any], error: BaseException) -> HandlerFailed:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-
 from eventmill.errors import ConfigurationError
 from eventmill.model import codec
 from eventmill.model.definition import EntityDefinition, ServiceDefinition
@@ -80,7 +79,7 @@ class _Reader:
         id, place = id_of(thing), place_of(thing)
         if not id:
             raise ConfigurationError(
-                f"{place}: a component needs @component(\"…\") (a class) or @consumer (a function)"
+                f'{place}: a component needs @component("…") (a class) or @consumer (a function)'
             )
         self.claim(id, place)
         if issubclass_of(thing, View):
@@ -129,8 +128,12 @@ def define_entity(cls: type) -> EntityDefinition:
             f"{place}: give {', '.join(required)} a default: it is the state of a new entity"
         )
     members = vars(cls)
-    commands: dict[str, Handler[Any, Any]] = {n: v for n, v in members.items() if isinstance(v, Command)}
-    queries: dict[str, Handler[Any, Any]] = {n: v for n, v in members.items() if isinstance(v, Query)}
+    commands: dict[str, Handler[Any, Any]] = {
+        n: v for n, v in members.items() if isinstance(v, Command)
+    }
+    queries: dict[str, Handler[Any, Any]] = {
+        n: v for n, v in members.items() if isinstance(v, Query)
+    }
     for handler in (*commands.values(), *queries.values()):
         if isinstance(handler, SqlQuery):
             raise ConfigurationError(f"{handler.place}: @query with SQL belongs into a View")
@@ -153,5 +156,3 @@ def define_entity(cls: type) -> EntityDefinition:
         encode_state=codec.encode,
         decode_state=codec.decoder(cls).decode,
     )
-
-

@@ -68,9 +68,7 @@ def define_view(cls: type[View]) -> ViewDefinition:
 def _tables_of(cls: type[View], id: str) -> dict[str, ViewTable]:
     rows = [value for value in vars(cls).values() if issubclass_of(value, Record)]
     if not rows:
-        raise ConfigurationError(
-            f"{place_of(cls)}: declare the rows as a nested class Row(Record)"
-        )
+        raise ConfigurationError(f"{place_of(cls)}: declare the rows as a nested class Row(Record)")
     if len(rows) == 1:
         name = re.sub(r"[-.]", "_", id)
         return {name: ViewTable(name, rows[0])}

@@ -92,11 +92,11 @@ class Journal:
             return list(self._reader.execute(SQL["next_subject"], bindings))
 
     async def outcomes(self, source: str, subject: str, keys: Sequence[bytes]) -> list[Outcome]:
-        found = []
+        found: list[Outcome] = []
         with errors():
             for key in keys:
-                for row in self._reader.execute(SQL["outcome"], (source, subject, key)):
-                    found.append(Outcome(source, subject, *row))
+                rows = self._reader.execute(SQL["outcome"], (source, subject, key))
+                found += [Outcome(source, subject, *row) for row in rows]
         return found
 
     def _entries(self, rows: Iterable[tuple[object, ...]]) -> list[Entry]:

@@ -103,7 +103,8 @@ class Store:
         async with self._turn:
             if self._db is None:
                 self._open_writer()
-            assert self._db is not None and self._executor is not None
+            assert self._db is not None
+            assert self._executor is not None
             db, position = self._db, self._position
             try:
                 with errors():
@@ -166,8 +167,10 @@ class Store:
         if commit.outcomes:
             db.executemany(
                 SQL["put_outcome"],
-                [(o.source, o.subject, o.key, o.expires, o.reply, o.rejection)
-                 for o in commit.outcomes],
+                [
+                    (o.source, o.subject, o.key, o.expires, o.reply, o.rejection)
+                    for o in commit.outcomes
+                ],
             )
         for timer in commit.timers:
             db.execute(SQL["put_timer"], (timer.name, timer.due, _encode(timer.command)))
@@ -185,7 +188,9 @@ class Store:
             else:
                 db.execute(SQL["put_registry"], (name, value))
 
-    def _entry_rows(self, db: apsw.Connection, entries: list[Entry]) -> Iterator[tuple[object, ...]]:
+    def _entry_rows(
+        self, db: apsw.Connection, entries: list[Entry]
+    ) -> Iterator[tuple[object, ...]]:
         number = self.names.number
         # A name is stored before the rows that use it: `executemany` may not be nested.
         for entry in entries:
@@ -198,8 +203,18 @@ class Store:
             position += 1
             e.position = position
             rows.append(
-                (position, known[e.source], e.subject, e.sequence, known[e.type], e.version,
-                 e.time, e.payload, e.metadata, e.origin)
+                (
+                    position,
+                    known[e.source],
+                    e.subject,
+                    e.sequence,
+                    known[e.type],
+                    e.version,
+                    e.time,
+                    e.payload,
+                    e.metadata,
+                    e.origin,
+                )
             )
         self._position = position
         return iter(rows)

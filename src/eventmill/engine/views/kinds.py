@@ -36,9 +36,9 @@ from typing import Annotated, Any, Final, get_args
 import msgspec
 from msgspec import inspect
 
+from eventmill.engine.views.shapes import shape_of
 from eventmill.errors import TooLarge
 from eventmill.model import codec, limits
-from eventmill.engine.views.shapes import shape_of
 
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**63 - 1
