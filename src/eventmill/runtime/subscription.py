@@ -106,6 +106,9 @@ class Subscription:
             self._running.set()
         self._due = asyncio.Event()
         self._busy = asyncio.Lock()
+        self.letters = asyncio.Lock()
+        """Held by whoever changes letters of blocked keys: retries and operators. Taken before
+        `_busy`."""
         self.handled = 0
         self.failures = 0
 
@@ -251,7 +254,7 @@ class Subscription:
             now = self._clock.now()
             ripe = [key for at, key in sorted(due) if at <= now][:RETRY_KEYS_AT_ONCE]
             if ripe:
-                async with asyncio.TaskGroup() as group:
+                async with self.letters, asyncio.TaskGroup() as group:
                     for key in ripe:
                         group.create_task(self._retry(key))
                 continue
@@ -309,7 +312,7 @@ class Subscription:
     async def reset(self, position: int) -> None:
         """Continue after `position`; parked letters of this subscription are dropped, because
         they will be read again."""
-        async with self._busy:
+        async with self.letters, self._busy:
             keys: list[LetterKey] = []
             after = (self.name, -1, 0)
             while letters := await self._store.parking.letters(

@@ -274,7 +274,7 @@ class Entities:
         is_current = envelope.arguments == (cell.identity.sequence,)
         if envelope.name == EXPIRE and is_current and not cell.deleted:
             batch = self._committer.open_batch()
-            now, gone = self._clock.now(), Effect[None](deleted=True)
+            now, gone = self._clock.now(), _GONE
             engine.decide(cell, _EXPIRY, gone, now, None, envelope.origin, batch.commit)
             return self._promise(cell, batch, engine.NULL)
         if envelope.name == PURGE and cell.deleted:
@@ -381,4 +381,5 @@ def _expire(entity: Any) -> None:
     """The built-in expiry."""
 
 
+_GONE: Effect[None] = Effect(deleted=True)
 _EXPIRY: Handler[Any, Any] = Handler(_expire)

@@ -15,12 +15,12 @@ P = ParamSpec("P")
 
 def publish(topic: Topic, *events: Any, metadata: dict[str, Any] | None = None) -> Effect[None]:
     """Append events to a topic, atomic with what caused them."""
-    return guards.made(Effect[None](outgoing=(Publication(topic, events, metadata),)))
+    return guards.made(Effect(outgoing=(Publication(topic, events, metadata),)))
 
 
 def send(handler: Handler[P, Any], id: str, /, *args: P.args, **kwargs: P.kwargs) -> Effect[None]:
     """Send a command to the entity `id`: delivered later, exactly once in effect."""
-    return guards.made(Effect[None](outgoing=(sending_of(handler, id, args, kwargs),)))
+    return guards.made(Effect(outgoing=(sending_of(handler, id, args, kwargs),)))
 
 
 def schedule(
@@ -34,14 +34,14 @@ def schedule(
 ) -> Effect[None]:
     """Send a command after a delay or at a time; a timer of the same `name` is replaced."""
     sending = sending_of(handler, id, args, kwargs)
-    return guards.made(Effect[None](outgoing=(scheduling_of(name, when, sending),)))
+    return guards.made(Effect(outgoing=(scheduling_of(name, when, sending),)))
 
 
 def cancel(name: str) -> Effect[None]:
     """Remove a timer; an unknown name is fine."""
-    return guards.made(Effect[None](outgoing=(Cancelling(name),)))
+    return guards.made(Effect(outgoing=(Cancelling(name),)))
 
 
 def ignore() -> Effect[None]:
     """Do nothing with this event, on purpose."""
-    return Effect[None]()
+    return Effect()

@@ -57,7 +57,7 @@ class _Entity(msgspec.Struct, dict=True, kw_only=True):
 
     def reply(self, value: T) -> EntityEffect[Self, T]:
         """Answer without changing anything."""
-        return guards.made(EntityEffect[Self, T](value=value))
+        return guards.made(EntityEffect(value=value))
 
 
 class EventSourcedEntity(_Entity):
@@ -73,11 +73,11 @@ class EventSourcedEntity(_Entity):
 
     def persist(self, *events: Any) -> EntityEffect[Self, None]:
         """Store events, all or none, and fold them into the state."""
-        return guards.made(EntityEffect[Self, None](events=events))
+        return guards.made(EntityEffect(events=events))
 
     def delete(self, *events: Any) -> EntityEffect[Self, None]:
         """Delete the entity after a last event or none: later commands are refused."""
-        return guards.made(EntityEffect[Self, None](events=events, deleted=True))
+        return guards.made(EntityEffect(events=events, deleted=True))
 
 
 class KeyValueEntity(_Entity):
@@ -90,8 +90,8 @@ class KeyValueEntity(_Entity):
 
     def update(self, **changes: Any) -> EntityEffect[Self, None]:
         """Replace fields of the state."""
-        return guards.made(EntityEffect[Self, None](changes=changes))
+        return guards.made(EntityEffect(changes=changes))
 
     def delete(self) -> EntityEffect[Self, None]:
         """Delete the entity: later commands are refused."""
-        return guards.made(EntityEffect[Self, None](deleted=True))
+        return guards.made(EntityEffect(deleted=True))
