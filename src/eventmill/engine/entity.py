@@ -142,8 +142,7 @@ def decide(
     if entries:
         _settle(live, effect, entries, now, origin, commit)
     commit.entries += later.entries
-    commit.timers += later.timers
-    commit.cancelled += later.cancelled
+    commit.timers.update(later.timers)
     return reply
 
 
@@ -260,11 +259,13 @@ def _settle(
     if effect.deleted:
         live.deleted = True
         due = now + round(definition.retention.total_seconds() * 1e6)
-        commit.timers.append(outgoing.purge_timer(definition.id, live.id, due, now))
+        timer = outgoing.purge_timer(definition.id, live.id, due, now)
+        commit.timers[timer.name] = timer
     elif effect.expire_after is not None:
         due = now + round(effect.expire_after.total_seconds() * 1e6)
         sequence = live.identity.sequence
-        commit.timers.append(outgoing.expire_timer(definition.id, live.id, sequence, due, now))
+        timer = outgoing.expire_timer(definition.id, live.id, sequence, due, now)
+        commit.timers[timer.name] = timer
     if definition.is_key_value:
         live.bytes = len(entries[0].payload)
         if live.identity.sequence > 1:

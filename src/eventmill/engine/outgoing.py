@@ -30,8 +30,8 @@ class Expansion(msgspec.Struct):
     """Entries and timers that effects lead to."""
 
     entries: list[Entry] = []
-    timers: list[Timer] = []
-    cancelled: list[str] = []
+    timers: dict[str, Timer | None] = {}
+    """None cancels."""
 
 
 _NOTHING = Expansion()
@@ -57,9 +57,9 @@ def expand(effects: Iterable[Outgoing], now: int, metadata: dict[str, Any] | Non
             case Scheduling(name, after, at, sending):
                 due = _due(after, at.timestamp() if at else 0.0, now)
                 command = command_entry(sending, now, metadata)
-                expansion.timers.append(Timer(timer_name(name), due, command))
+                expansion.timers[name] = Timer(timer_name(name), due, command)
             case Cancelling(name):
-                expansion.cancelled.append(timer_name(name))
+                expansion.timers[timer_name(name)] = None
     return expansion
 
 

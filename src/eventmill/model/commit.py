@@ -115,9 +115,9 @@ class Commit(msgspec.Struct):
     entries: list[Entry] = []
     snapshots: list[Snapshot] = []
     outcomes: list[Outcome] = []
-    timers: list[Timer] = []
-    cancelled: list[str] = []
-    """Names of timers to remove."""
+    timers: dict[str, Timer | None] = {}
+    """Timers to put or replace, by name; None removes the name. The last request wins, also when
+    two commands of one commit schedule and cancel the same name."""
     fired: list[tuple[str, int]] = []
     """(name, due) of timers to remove unless they were replaced since."""
     offsets: list[Offset] = []
@@ -144,7 +144,6 @@ class Commit(msgspec.Struct):
             or self.snapshots
             or self.outcomes
             or self.timers
-            or self.cancelled
             or self.fired
             or self.compacted
             or self.purged

@@ -191,7 +191,6 @@ class ConsumerReaction:
 
         def fill(commit: Commit) -> None:
             commit.entries += expansion.entries
-            commit.timers += expansion.timers
-            commit.cancelled += expansion.cancelled
+            commit.timers.update(expansion.timers)
 
         return fill

@@ -172,12 +172,13 @@ class Store:
                     for o in commit.outcomes
                 ],
             )
-        for timer in commit.timers:
-            db.execute(SQL["put_timer"], (timer.name, timer.due, _encode(timer.command)))
-        for name in commit.cancelled:
-            db.execute(SQL["delete_timer"], (name,))
         if commit.fired:
             db.executemany(SQL["fire_timer"], commit.fired)
+        for name, timer in commit.timers.items():
+            if timer is None:
+                db.execute(SQL["delete_timer"], (name,))
+            else:
+                db.execute(SQL["put_timer"], (name, timer.due, _encode(timer.command)))
         if commit.letters:
             db.executemany(SQL["put_letter"], [letter_row(letter) for letter in commit.letters])
         for key in commit.settled:
