@@ -1,0 +1,92 @@
+"""The journal in memory: entries by position, and the same entries by entity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from eventmill.model.commit import Outcome, Snapshot
+from eventmill.model.entry import Entry
+from eventmill.ports.store import Scan
+
+Subject = tuple[str, str]
+"""(source, subject)."""
+
+
+class Journal:
+    """Plain dicts; `Store.commit` alone changes them."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, Entry] = {}
+        """By position, in order of position; compaction and purge leave holes."""
+        self.last = 0
+        """The last committed position, whatever was removed since."""
+        self.sequences: dict[Subject, dict[int, Entry]] = {}
+        """Entries with a sequence above 0, by subject and sequence, in order."""
+        self.snapshots: dict[Subject, Snapshot] = {}
+        self.outcomes_by_key: dict[tuple[str, str, bytes], Outcome] = {}
+
+    async def load(self, source: str, subject: str) -> tuple[Snapshot | None, list[Entry]]:
+        snapshot = self.snapshots.get((source, subject))
+        after = snapshot.sequence if snapshot else 0
+        return snapshot, self._after(source, subject, after)
+
+    async def history(
+        self, source: str, subject: str, *, after: int = 0, limit: int
+    ) -> list[Entry]:
+        return self._after(source, subject, after)[:limit]
+
+    async def read(
+        self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
+    ) -> Scan:
+        until = min(after + limit, self.last)
+        if until <= after:
+            return Scan([], after)
+        looked_at = [self.entries.get(position) for position in range(after + 1, until + 1)]
+        found = [e for e in looked_at if e and (sources is None or e.source in sources)]
+        return Scan(found, until)
+
+    async def end(self, shard: int) -> int:
+        return self.last
+
+    async def position_at(self, shard: int, time: int) -> int:
+        for position, entry in self.entries.items():
+            if entry.time >= time:
+                return position - 1
+        return self.last
+
+    async def subjects(self, source: str, *, after: str = "", limit: int) -> list[tuple[str, int]]:
+        found = sorted(
+            (subject, max(entries))
+            for (owner, subject), entries in self.sequences.items()
+            if owner == source and subject > after
+        )
+        return found[:limit]
+
+    async def outcomes(self, source: str, subject: str, keys: Sequence[bytes]) -> list[Outcome]:
+        wanted = [(source, subject, key) for key in keys]
+        return [self.outcomes_by_key[key] for key in wanted if key in self.outcomes_by_key]
+
+    def append(self, entries: Iterable[Entry]) -> None:
+        """Take entries whose positions are stamped."""
+        for entry in entries:
+            self.entries[entry.position] = entry
+            self.last = entry.position
+            if entry.sequence > 0:
+                subject = (entry.source, entry.subject)
+                self.sequences.setdefault(subject, {})[entry.sequence] = entry
+
+    def compact(self, subject: Subject, sequence: int) -> None:
+        """Remove a subject's entries below a sequence."""
+        entries = self.sequences.get(subject, {})
+        for old in [number for number in entries if number < sequence]:
+            del self.entries[entries.pop(old).position]
+
+    def purge(self, subject: Subject) -> None:
+        """Remove everything about an entity."""
+        for entry in self.sequences.pop(subject, {}).values():
+            del self.entries[entry.position]
+        self.snapshots.pop(subject, None)
+
+    def _after(self, source: str, subject: str, after: int) -> list[Entry]:
+        entries = self.sequences.get((source, subject), {})
+        return [entries[number] for number in sorted(entries) if number > after]

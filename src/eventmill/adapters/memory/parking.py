@@ -1,0 +1,48 @@
+"""Parked letters in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from eventmill.model.commit import Letter, LetterStatus
+
+Key = tuple[str, int, int]
+"""(subscription, shard, position)."""
+
+
+class Parking:
+    """A dict of letters; `Store.commit` alone changes it."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[Key, Letter] = {}
+
+    async def heads(self) -> list[tuple[str, str, LetterStatus, int]]:
+        first: dict[tuple[str, str], Letter] = {}
+        for letter in self._blocking():
+            first.setdefault((letter.subscription, letter.key), letter)
+        return [(x.subscription, x.key, x.status, x.due) for x in first.values()]
+
+    async def queue(self, subscription: str, key: str, *, limit: int) -> list[Letter]:
+        wanted = (subscription, key)
+        return [x for x in self._blocking() if (x.subscription, x.key) == wanted][:limit]
+
+    async def letters(
+        self,
+        *,
+        subscription: str | None = None,
+        statuses: Sequence[LetterStatus] = (),
+        after: tuple[str, int, int] = ("", 0, 0),
+        limit: int,
+    ) -> list[Letter]:
+        return [
+            letter
+            for key, letter in sorted(self.by_key.items())
+            if key > after
+            and (subscription is None or letter.subscription == subscription)
+            and (not statuses or letter.status in statuses)
+        ][:limit]
+
+    def _blocking(self) -> Iterator[Letter]:
+        for _, letter in sorted(self.by_key.items()):
+            if letter.status is not LetterStatus.REFUSED:
+                yield letter

@@ -1,0 +1,171 @@
+"""The model of a store: what every adapter does, in plain dicts and with nothing durable.
+
+Place on the road: the commit. `commit` first checks everything that can refuse it, then changes
+everything without an `await` between: all or nothing needs no more here. Committed data lives as
+long as the object, across `close` and `open`, so a restart can be tested.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from copy import copy
+
+from eventmill.adapters.memory.journal import Journal
+from eventmill.adapters.memory.parking import Parking
+from eventmill.adapters.memory.views import ViewTables
+from eventmill.errors import ConfigurationError, Conflict
+from eventmill.model.commit import Commit, Letter, Timer
+
+
+class Store:
+    """A store whose data is gone with the object."""
+
+    shards = 1
+
+    def __init__(self) -> None:
+        self.journal = Journal()
+        self.parking = Parking()
+        self.views = ViewTables()
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._timers: dict[str, Timer] = {}
+        self._registry: dict[str, bytes] = {}
+        self._taken = False
+
+    def __repr__(self) -> str:
+        state = "open" if self._taken else "closed"
+        return f"<memory.Store [{state}, position {self.journal.last}]>"
+
+    async def open(self) -> None:
+        if self._taken:
+            raise ConfigurationError(
+                "this memory store is in use; stop its node first", code="configuration.locked"
+            )
+        self._taken = True
+
+    async def close(self) -> None:
+        self._taken = False
+
+    async def commit(self, commit: Commit) -> None:
+        self._check_offsets(commit)
+        self._check_sequences(commit)
+        self.views.write(commit.rows)
+        # From here on nothing can fail.
+        self._move_offsets(commit)
+        self._change_journal(commit)
+        self._change_timers(commit)
+        self._change_letters(commit)
+        for name, value in commit.registry.items():
+            if value is None:
+                self._registry.pop(name, None)
+            else:
+                self._registry[name] = value
+
+    async def offsets(self) -> dict[tuple[str, int], int]:
+        return dict(self._offsets)
+
+    async def registry(self) -> dict[str, bytes]:
+        return dict(self._registry)
+
+    async def due_timers(self, until: int, *, limit: int) -> list[Timer]:
+        due = sorted(
+            (t for t in self._timers.values() if t.due <= until), key=lambda timer: timer.due
+        )
+        return [_copied(timer) for timer in due[:limit]]
+
+    async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
+        names = sorted(name for name in self._timers if name > after)
+        return [_copied(self._timers[name]) for name in names[:limit]]
+
+    async def sweep(self, now: int, *, limit: int) -> int:
+        outcomes = self.journal.outcomes_by_key
+        expired = [key for key, outcome in outcomes.items() if outcome.expires <= now][:limit]
+        for key in expired:
+            del outcomes[key]
+        return len(expired)
+
+    def _check_offsets(self, commit: Commit) -> None:
+        at = dict(self._offsets)
+        for offset in commit.offsets:
+            found = at.get((offset.subscription, offset.shard), 0)
+            if found != offset.expected:
+                raise Conflict(
+                    f"subscription {offset.subscription!r} is at {found}, not at {offset.expected}",
+                    code="conflict.offset",
+                )
+            at[offset.subscription, offset.shard] = offset.position
+
+    def _check_sequences(self, commit: Commit) -> None:
+        purged = set(commit.purged)
+        numbered = [e for e in commit.entries if e.sequence > 0]
+        counts = Counter((e.source, e.subject, e.sequence) for e in numbered)
+        for source, subject, sequence in counts:
+            stored = (
+                {}
+                if (source, subject) in purged
+                else self.journal.sequences.get((source, subject), {})
+            )
+            if counts[source, subject, sequence] > 1 or sequence in stored:
+                raise Conflict(f"somebody else wrote {source}/{subject} {sequence} first")
+        for source, subject, sequence in commit.compacted:
+            stored = self.journal.sequences.get((source, subject), {})
+            if any(number >= sequence for number in stored) and (source, subject) not in purged:
+                raise Conflict(f"somebody else wrote {source}/{subject} beyond {sequence}")
+
+    def _move_offsets(self, commit: Commit) -> None:
+        for offset in commit.offsets:
+            self._offsets[offset.subscription, offset.shard] = offset.position
+
+    def _change_journal(self, commit: Commit) -> None:
+        journal = self.journal
+        for subject in commit.purged:
+            journal.purge(subject)
+        for position, entry in enumerate(commit.entries, journal.last + 1):
+            entry.position = position
+        journal.append([copy(entry) for entry in commit.entries])
+        for source, name, sequence in commit.compacted:
+            journal.compact((source, name), sequence)
+        for snapshot in commit.snapshots:
+            journal.snapshots[snapshot.source, snapshot.subject] = snapshot
+        for outcome in commit.outcomes:
+            journal.outcomes_by_key[outcome.source, outcome.subject, outcome.key] = outcome
+
+    def _change_timers(self, commit: Commit) -> None:
+        for name, due in commit.fired:
+            if name in self._timers and self._timers[name].due == due:
+                del self._timers[name]
+        for name, timer in commit.timers.items():
+            if timer is None:
+                self._timers.pop(name, None)
+            else:
+                self._timers[name] = _copied(timer)
+
+    def _change_letters(self, commit: Commit) -> None:
+        letters = self.parking.by_key
+        for letter in commit.letters:
+            key = (letter.subscription, letter.entry.shard, letter.entry.position)
+            letters[key] = _parked_since(letters.get(key), letter)
+        for settled in commit.settled:
+            letters.pop((settled.subscription, settled.shard, settled.position), None)
+
+
+def _copied(timer: Timer) -> Timer:
+    """The scheduler stamps the command of a timer that it fires: give it one of its own."""
+    return Timer(timer.name, timer.due, copy(timer.command))
+
+
+def _parked_since(before: Letter | None, letter: Letter) -> Letter:
+    """A letter that is put again keeps the time when it was first parked."""
+    if before is None:
+        return letter
+    return Letter(
+        letter.subscription,
+        before.key,
+        before.entry,
+        letter.status,
+        letter.attempts,
+        letter.due,
+        before.parked,
+        letter.code,
+        letter.error,
+        letter.traceback,
+    )
