@@ -7,6 +7,7 @@ that a node opens.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 import apsw
@@ -14,6 +15,7 @@ import apsw
 from eventmill.adapters.sqlite.connection import open_writer
 from eventmill.adapters.sqlite.statements import SCHEMA, SQL
 from eventmill.adapters.sqlite.store import SCHEMA_VERSION
+from eventmill.runtime.courier import NAME as COURIER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,10 +63,18 @@ def rows(after: int, count: int, carts: int) -> Iterator[tuple[object, ...]]:
 
 
 def fill(folder: Path, *, events: int, carts: int) -> None:
-    """Make a journal of that many events; durable once, at the end."""
-    db = new_journal(folder, synchronous="NORMAL")
+    """Make a journal of that many events; durable once, at the end.
+
+    The courier has seen them all, as it had when they were written one by one.
+    """
+    db = new_journal(folder, synchronous="OFF")
+    db.execute("DROP INDEX entry_subject")  # made in one go afterwards: sorted, minutes sooner
     for after in range(0, events, FILL_GROUP):
         with db:
             db.executemany(INSERT, rows(after, min(FILL_GROUP, events - after), carts))
+    db.execute(SCHEMA)
+    courier = {"subscription": COURIER, "shard": 0, "position": events, "expected": 0}
+    db.execute(SQL["move_offset"], courier)
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.close()
+    os.sync()

@@ -37,7 +37,7 @@ class Sample(msgspec.Struct, frozen=True):
 
     per_second: float
     latency: Latency | None = None
-    notes: dict[str, str | int | float | bool] = {}
+    notes: Mapping[str, str | int | float | bool] = {}
     """What was checked or observed beside the figure: settings read back, memory, counts."""
     others_percent: int = 0
     """Share of the machine that processes outside the run took meanwhile; filled in by the run."""
@@ -113,6 +113,17 @@ def rate(system: str, at_least: float) -> Target:
         systems=(system,),
         value=lambda f: f[system].median.per_second,
         bound=at_least,
+    )
+
+
+def note(system: str, name: str, at_most: float, text: str) -> Target:
+    """A number that was noted beside the figure."""
+    return Target(
+        text=text,
+        systems=(system,),
+        value=lambda f: float(f[system].median.notes[name]),
+        bound=at_most,
+        at_most=True,
     )
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import resource
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,12 +15,13 @@ from pathlib import Path
 
 import uvloop
 
-from bench import carts, wrk
+from bench import carts, services, wrk
 from bench.figures import OURS, Contestant, Latency, Sample
 from bench.processes import answers, free_port, isolated, resident_mb, running
-from eventmill.adapters.clock import SystemClock
-from eventmill.adapters.sqlite.store import Store
-from eventmill.node.node import checked
+from eventmill import Service
+from eventmill.model.limits import CACHE_ENTITIES
+from eventmill.node.config import NodeConfig
+from eventmill.node.node import Node
 from eventmill.runtime.runtime import Runtime
 from examples.shopping_cart.shop import Cart
 
@@ -30,10 +30,19 @@ EVENTMILL = str(Path(sys.executable).with_name("eventmill"))
 DURABLE = "SQLite, WAL, synchronous=FULL, reply after the commit"
 
 
-def over_http(system: str, service: str, conditions: str) -> Contestant:
-    """`eventmill run` on a service of `bench.services`, loaded by wrk."""
+def over_http(
+    system: str,
+    service: str,
+    conditions: str,
+    prepare: Callable[[Path], None] = lambda data: None,
+) -> Contestant:
+    """`eventmill run` on a service of `bench.services`, loaded by wrk.
+
+    `prepare` may fill the data directory first.
+    """
 
     def measure(folder: Path, seconds: float) -> Sample:
+        prepare(folder / "data")
         with served(folder, service) as (url, pid):
             sample = wrk.load(url, seconds, before=BEFORE, after=AFTER)
             notes = {**sample.notes, "resident_mb": resident_mb(pid)}
@@ -86,15 +95,41 @@ def calls_for(folder: str, seconds: float, cart_count: int) -> Sample:
 
 
 @contextlib.asynccontextmanager
-async def runtime(folder: Path, service: str = "carts") -> AsyncIterator[Runtime]:
-    """Run the runtime in this process, as a node does without its servers."""
-    definition = checked(getattr(importlib.import_module("bench.services"), service))
-    found = Runtime(definition, Store(folder / "data"), SystemClock())
+async def runtime(
+    folder: Path, service: Service = services.carts, cache_entities: int = CACHE_ENTITIES
+) -> AsyncIterator[Runtime]:
+    """Run a node's runtime in this process, wired as the node wires it, without its servers."""
+    config = NodeConfig(data=folder / "data", cache_entities=cache_entities)
+    found = Node(service, config).runtime
     await found.start()
     try:
         yield found
     finally:
         await found.stop()
+
+
+async def drive(
+    here: Runtime, cart_of: Callable[[int], str], in_flight: int, enough: Callable[[int], bool]
+) -> tuple[list[float], float]:
+    """Keep so many commands under way until there were enough; return durations and elapsed time."""
+    durations: list[float] = []
+    sent = 0
+    clock = time.perf_counter
+
+    async def caller() -> None:
+        nonlocal sent
+        while not enough(sent):
+            cart = cart_of(sent)
+            sent += 1
+            begin = clock()
+            await here.call(Cart.add_item, cart, ("sku-3", 1))
+            durations.append(clock() - begin)
+
+    begin = clock()
+    async with asyncio.TaskGroup() as callers:
+        for _ in range(in_flight):
+            callers.create_task(caller())
+    return durations, clock() - begin
 
 
 async def _calls(
@@ -104,30 +139,12 @@ async def _calls(
         ids = [f"cart-{number * carts.SCATTER % cart_count}" for number in range(cart_count)]
         for cart in ids:
             await here.call(Cart.add_item, cart, ("sku-3", 1))
-        durations: list[float] = []
-        sent = 0
-
-        async def caller() -> None:
-            nonlocal sent
-            clock = time.perf_counter
-            while not enough(sent):
-                cart = ids[sent % cart_count]
-                sent += 1
-                begin = clock()
-                await here.call(Cart.add_item, cart, ("sku-3", 1))
-                durations.append(clock() - begin)
-
-        begin = time.perf_counter()
-        async with asyncio.TaskGroup() as callers:
-            for _ in range(in_flight):
-                callers.create_task(caller())
-        elapsed = time.perf_counter() - begin
+        durations, elapsed = await drive(here, lambda n: ids[n % cart_count], in_flight, enough)
         contents = [await here.call(Cart.content, cart, ()) for cart in ids]
-    held = sum(items["sku-3"] for items in contents)
+    sent, held = len(durations), sum(items["sku-3"] for items in contents)
     if held != sent + cart_count:
         raise AssertionError(f"the carts hold {held} items, not {sent + cart_count}")
-    peak_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-    notes = {"commands": sent, "peak_resident_mb": peak_mb}
+    notes = {"commands": sent, "resident_mb": resident_mb(os.getpid())}
     return Sample(sent / elapsed, Latency.of_seconds(durations), notes)
 
 
