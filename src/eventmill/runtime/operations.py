@@ -1,0 +1,337 @@
+"""Operations: what an operator may do to a running node. Admin, the CLI and the test kit come here.
+
+Place on the road: beside it. Calls and messages enter at the ingress like everybody's; letters,
+offsets and pauses change through commits. Nothing here reaches into a loop's memory but through
+the subscription's own methods, and letters change only under the subscription's `letters` lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from eventmill.engine import resend
+from eventmill.errors import Conflict, InvalidPayload, NotFound
+from eventmill.model import limits
+from eventmill.model.commit import Commit, Letter, LetterKey, LetterStatus
+from eventmill.model.entry import COMMANDS
+from eventmill.model.envelope import Envelope
+from eventmill.runtime.projector import Projector
+from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.subscription import Subscription
+
+LETTERS_AT_ONCE = 1_000
+"""Letters changed in one commit."""
+
+
+class ConsumerStatus(msgspec.Struct, frozen=True):
+    """How a subscription is doing."""
+
+    name: str
+    kind: Literal["consumer", "view", "built-in", "push"]
+    sources: list[str]
+    position: int
+    end: int
+    """The journal's end."""
+    lag: int
+    """Positions behind the end, of all sources together."""
+    paused: bool
+    blocked: int
+    """Keys with a parked head."""
+    dead: int
+    """Those among them that wait for a redrive or discard."""
+    handled: int
+    failures: int
+    """Both since the node started."""
+
+
+class Operations:
+    """Operates one runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def call(
+        self, component: str, id: str, name: str, body: bytes, idempotency_key: str | None = None
+    ) -> bytes:
+        """Run a command or query of an entity with a JSON object of arguments; return JSON.
+
+        Raises what the turn raises, `UnknownComponent`, `UnknownHandler` or `InvalidPayload`.
+        """
+        handler = self._runtime.entities.handler(component, name)
+        key = idempotency_key if handler.writes else None
+        envelope = Envelope(component, id, name, handler.decode_arguments(body), key)
+        return await self._runtime.entities.execute(envelope)
+
+    async def publish(self, topic: str, payload: bytes, type: str | None = None) -> None:
+        """Append one event, given as JSON, to a topic.
+
+        Raises `NotFound` for an unknown topic, `InvalidPayload` if the event does not fit it.
+        """
+        known = self._runtime.topic(topic)
+        names = {name: kind for kind in known.event_types() for name in (kind.name, *kind.aliases)}
+        if type is None and len(known.types) > 1:
+            raise InvalidPayload(f"topic {topic!r} carries {', '.join(names)}: name the type")
+        kind = names.get(type) if type is not None else next(iter(names.values()))
+        if kind is None:
+            raise InvalidPayload(f"topic {topic!r} carries {', '.join(names)}, not {type!r}")
+        await self._runtime.publisher.events(known, (kind.decode(payload, kind.version),))
+
+    def consumers(self) -> list[ConsumerStatus]:
+        """Every subscription: consumers, views, pushes and the built-in courier."""
+        return [self._status(s) for s in self._runtime.subscriptions.values()]
+
+    def consumer(self, name: str) -> ConsumerStatus:
+        """One subscription.
+
+        Raises `NotFound`.
+        """
+        return self._status(self._runtime.subscription(name))
+
+    async def pause(self, name: str) -> ConsumerStatus:
+        """Pause a subscription; it stays paused across restarts."""
+        await self._runtime.pause(name)
+        return self.consumer(name)
+
+    async def resume(self, name: str) -> ConsumerStatus:
+        """Resume a paused subscription."""
+        await self._runtime.resume(name)
+        return self.consumer(name)
+
+    async def reset(
+        self, name: str, to: Literal["beginning", "latest"] | int | datetime
+    ) -> ConsumerStatus:
+        """Let a subscription continue at the beginning, the end, after a position, or at a time.
+
+        Its parked letters are dropped: those behind the new offset are read again.
+
+        Raises `NotFound`, `InvalidPayload` for a position outside the journal, and `Conflict` for
+        views, which are rebuilt instead, and for the courier, whose commands would be lost.
+        """
+        subscription = self._runtime.subscription(name)
+        if isinstance(subscription.reaction, Projector):
+            raise Conflict(f"{name!r} keeps a view: rebuild the view instead")
+        if name.startswith("$"):
+            raise Conflict(f"{name!r} is built in and delivers each command once: it has no reset")
+        await subscription.reset(await self._position(to))
+        return self.consumer(name)
+
+    async def letters(
+        self,
+        subscription: str | None = None,
+        *,
+        statuses: tuple[LetterStatus, ...] = (),
+        after: str = "",
+        limit: int = 100,
+    ) -> list[Letter]:
+        """List letters after a letter's id, ordered by subscription and position."""
+        start = letter_key(after) if after else LetterKey("", 0, 0)
+        return await self._runtime.store.parking.letters(
+            subscription=subscription,
+            statuses=statuses,
+            after=(start.subscription, start.shard, start.position),
+            limit=min(limit, LETTERS_AT_ONCE),
+        )
+
+    async def letter(self, id: str) -> Letter:
+        """One letter by its id `subscription:shard:position`.
+
+        Raises `NotFound`.
+        """
+        key = letter_key(id)
+        found = await self._runtime.store.parking.letters(
+            subscription=key.subscription,
+            after=(key.subscription, key.shard, key.position - 1),
+            limit=1,
+        )
+        if not found or letter_id(found[0]) != id:
+            raise NotFound(f"no letter {id!r}: it was handled, redriven or discarded meanwhile")
+        return found[0]
+
+    async def redrive(
+        self,
+        subscription: str,
+        key: str | None = None,
+        letter: str | None = None,
+        *,
+        refused: bool = False,
+    ) -> int:
+        """Try dead letters again, now and with fresh attempts; return how many.
+
+        One letter by id, the head of one key (`source/subject`), or the dead letters of the whole
+        subscription; `refused` takes the refused commands instead. What waits behind a letter
+        follows it in order. A refused command is sent anew, at the journal's end: later commands
+        of its entity have had their effect.
+
+        Raises `NotFound`, and `Conflict` for a letter that waits behind another of its key.
+        """
+        running = self._runtime.subscription(subscription)
+        now = self._runtime.clock.now()
+        redriven = 0
+        async with running.letters:
+            async for chosen in self._chosen(subscription, key, letter, refused):
+                for one in chosen:
+                    await self._need_head(one)
+                again = [x for x in chosen if not _is_resent(x)]
+                resent = [x for x in chosen if _is_resent(x)]
+
+                def fill(
+                    commit: Commit, again: list[Letter] = again, resent: list[Letter] = resent
+                ) -> None:
+                    commit.letters += [resend.retried(x, now) for x in again]
+                    commit.entries += [resend.sent_again(x.entry, now) for x in resent]
+                    commit.settled += [_key_of(x) for x in resent]
+
+                await self._runtime.committer.write(fill)
+                for x in again:
+                    running.block(x.key, LetterStatus.RETRYING, now)
+                redriven += len(chosen)
+        return redriven
+
+    async def discard(
+        self,
+        subscription: str,
+        key: str | None = None,
+        letter: str | None = None,
+        *,
+        refused: bool = False,
+    ) -> int:
+        """Remove dead letters for good; return how many. The next of their keys proceed.
+
+        Chosen as in `redrive`; a letter named by its id may also wait behind another. Letters of a
+        subscription that no longer runs can be discarded too.
+
+        Raises `NotFound`.
+        """
+        discarded = 0
+        async with self._letters_of(subscription):
+            async for chosen in self._chosen(subscription, key, letter, refused):
+                heads = [x for x in chosen if await self._is_head(x)]
+
+                def fill(commit: Commit, chosen: list[Letter] = chosen) -> None:
+                    commit.settled += [_key_of(x) for x in chosen]
+
+                await self._runtime.committer.write(fill)
+                running = self._runtime.subscriptions.get(subscription)
+                for head in heads if running is not None else ():
+                    assert running is not None
+                    running.block(head.key, LetterStatus.RETRYING, 0)
+                discarded += len(chosen)
+        return discarded
+
+    @asynccontextmanager
+    async def _letters_of(self, subscription: str) -> AsyncIterator[None]:
+        running = self._runtime.subscriptions.get(subscription)
+        if running is None:
+            yield
+            return
+        async with running.letters:
+            yield
+
+    async def _chosen(
+        self, subscription: str, key: str | None, letter: str | None, refused: bool
+    ) -> AsyncIterator[list[Letter]]:
+        """Yield the letters an operator means, in order, in bounded portions."""
+        if letter is not None:
+            found = await self.letter(letter)
+            if found.subscription != subscription or key not in (None, found.key):
+                raise NotFound(f"letter {letter!r} does not belong to {subscription!r}, {key!r}")
+            yield [found]
+            return
+        if key is not None and not refused:
+            queue = await self._runtime.store.parking.queue(subscription, key, limit=1)
+            if queue:
+                yield queue
+            return
+        status = LetterStatus.REFUSED if refused else LetterStatus.DEAD
+        after = (subscription, -1, 0)
+        while page := await self._runtime.store.parking.letters(
+            subscription=subscription, statuses=(status,), after=after, limit=LETTERS_AT_ONCE
+        ):
+            after = (subscription, page[-1].entry.shard, page[-1].entry.position)
+            chosen = [x for x in page if key in (None, x.key)]
+            if chosen:
+                yield chosen
+
+    async def _is_head(self, letter: Letter) -> bool:
+        if letter.status is LetterStatus.REFUSED:
+            return False
+        parking = self._runtime.store.parking
+        (head,) = await parking.queue(letter.subscription, letter.key, limit=1)
+        return head.entry.id == letter.entry.id
+
+    async def _need_head(self, letter: Letter) -> None:
+        if letter.status is LetterStatus.WAITING and not await self._is_head(letter):
+            raise Conflict(
+                f"letter {letter_id(letter)!r} waits behind another of key {letter.key!r}: redrive "
+                "the key, or discard what is before it"
+            )
+
+    async def _position(self, to: Literal["beginning", "latest"] | int | datetime) -> int:
+        end = self._runtime.tail.position
+        if isinstance(to, datetime):
+            time = round(to.timestamp() * 1e6)
+            return await self._runtime.store.journal.position_at(self._runtime.tail.shard, time)
+        if isinstance(to, int):
+            if not 0 <= to <= end:
+                raise InvalidPayload(f"position {to} is outside the journal, which ends at {end}")
+            return to
+        return end if to == "latest" else 0
+
+    def _status(self, subscription: Subscription) -> ConsumerStatus:
+        blocked = subscription.blocked
+        return ConsumerStatus(
+            name=subscription.name,
+            kind=self._kind_of(subscription),
+            sources=sorted(subscription.reaction.sources),
+            position=subscription.position,
+            end=self._runtime.tail.position,
+            lag=subscription.lag,
+            paused=subscription.paused,
+            blocked=len(blocked),
+            dead=sum(1 for due in blocked.values() if due is None),
+            handled=subscription.handled,
+            failures=subscription.failures,
+        )
+
+    def _kind_of(
+        self, subscription: Subscription
+    ) -> Literal["consumer", "view", "built-in", "push"]:
+        if isinstance(subscription.reaction, Projector):
+            return "view"
+        if subscription.name.startswith("$"):
+            return "built-in"
+        known = {c.subscription for c in self._runtime.service.consumers.values()}
+        return "consumer" if subscription.name in known else "push"
+
+
+def letter_id(letter: Letter) -> str:
+    """Return a letter's id: `subscription:shard:position`."""
+    return f"{letter.subscription}:{letter.entry.id}"
+
+
+def letter_key(id: str) -> LetterKey:
+    """Read a letter's id.
+
+    Raises `InvalidPayload`.
+    """
+    subscription, _, rest = id.partition(":")
+    shard, _, position = rest.partition(":")
+    if not (subscription and shard.isdecimal() and position.isdecimal()):
+        raise InvalidPayload(f"{id!r} is no letter's id: use subscription:shard:position")
+    return LetterKey(subscription, int(shard), int(position))
+
+
+def _key_of(letter: Letter) -> LetterKey:
+    return LetterKey(letter.subscription, letter.entry.shard, letter.entry.position)
+
+
+def _is_resent(letter: Letter) -> bool:
+    return letter.status is LetterStatus.REFUSED and letter.entry.source == COMMANDS
+
+
+assert LETTERS_AT_ONCE <= limits.PARKED_MAX
