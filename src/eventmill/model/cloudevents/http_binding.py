@@ -86,7 +86,7 @@ def decode_binary(headers: Headers, body: bytes) -> CloudEvent:
     if content_type is not None:
         values["datacontenttype"] = content_type
     extensions: dict[str, Value] = {
-        name: values.pop(name) for name in values.keys() - attributes.CORE
+        name: values.pop(name) for name in values.keys() - set(attributes.CORE)
     }
     event = CloudEvent(**values, data=body or None, extensions=extensions)
     validity.check(event)

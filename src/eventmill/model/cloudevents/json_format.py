@@ -20,7 +20,7 @@ import msgspec
 
 from eventmill.model import limits
 from eventmill.model.cloudevents import attributes, validity
-from eventmill.model.cloudevents.attributes import OPTIONAL, REQUIRED, Value
+from eventmill.model.cloudevents.attributes import Value
 from eventmill.model.cloudevents.event import CloudEvent, CloudEventTooLarge, InvalidCloudEvent
 
 
@@ -63,7 +63,7 @@ def encode_batch(events: Sequence[CloudEvent]) -> bytes:
 
 def attributes_of(event: CloudEvent) -> dict[str, Value]:
     """Return all attributes that are set, core and extensions, by name."""
-    core = {name: getattr(event, name) for name in REQUIRED + OPTIONAL}
+    core = {name: getattr(event, name) for name in attributes.CORE}
     set_core = {name: value for name, value in core.items() if value is not None}
     return {**set_core, **event.extensions, **set_core}
 
@@ -78,7 +78,7 @@ _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.ATTRIBUTE_CH
 
 
 class _Wire(msgspec.Struct, gc=False):
-    """What the typed decoding sees of an event."""
+    """What the typed decoding sees of an event: the core attributes in their order, and data."""
 
     id: _Text
     source: _Text
@@ -104,6 +104,8 @@ _VALUE = msgspec.json.Decoder(Value | None)
 _STRING = msgspec.json.Decoder(str)
 _BASE64 = msgspec.json.Decoder(bytes | None)
 
+_FLAT_BYTES: Final = 2 * limits.JSON_DEPTH_MAX
+"""Shorter JSON cannot nest too deep, as each level takes two brackets."""
 _MALFORMED = (msgspec.DecodeError, ValueError, RecursionError)
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([^;\s\"']+)", re.IGNORECASE)
 _PLACE = re.compile(
@@ -137,60 +139,36 @@ def _events(
     *,
     in_batch: bool,
 ) -> list[CloudEvent]:
-    texts = [bytes(wire.data) for wire in wires]
-    saw_all = body.count(b'"') == _quotes(wires, texts)
-    if saw_all and all(map(attributes.is_json, {wire.datacontenttype for wire in wires})):
-        events = [_event(wire, text or None) for wire, text in zip(wires, texts, strict=True)]
+    if not wires:
+        return []
+    *core, raws = zip(*map(msgspec.structs.astuple, wires), strict=True)
+    columns = dict(zip(attributes.CORE, core, strict=True))
+    texts = list(map(bytes, raws))
+    validity.check_columns(columns, in_batch=in_batch)
+    saw_all = body.count(b'"') == _quotes(columns, texts)
+    if saw_all and all(map(attributes.is_json, set(columns["datacontenttype"]))):
+        events = list(map(CloudEvent, *core, [text or None for text in texts]))
     else:
         members = read_members()
         events = [
-            _event_of_members(wire, others, index if in_batch else None)
+            _event(wire, others, index if in_batch else None)
             for index, (wire, others) in enumerate(zip(wires, members, strict=True))
         ]
         _check_no_repeats(body, members, in_batch)
-    validity.check_cores(events, in_batch=in_batch)
-    for index, event in enumerate(events):
-        if event.data is not None and len(event.data) > limits.JSON_DEPTH_MAX:
-            at = index if in_batch else None
-            validity.check_size(event.data, at)
-            if attributes.is_json(event.datacontenttype):
-                validity.check_depth(event.data, at)
+    for index in [at for at, text in enumerate(texts) if len(text) > _FLAT_BYTES]:
+        validity.check_size(texts[index], index if in_batch else None)
+        validity.check_depth(texts[index], index if in_batch else None)
     return events
 
 
-def _quotes(wires: list[_Wire], texts: list[bytes]) -> int:
+def _quotes(columns: validity.Columns, texts: list[bytes]) -> int:
     """Count the quotes of the members that were seen: two for a name, two for a string."""
-    count = len(wires)
-    strings = len(REQUIRED) * count
-    for column in (
-        [wire.subject for wire in wires],
-        [wire.time for wire in wires],
-        [wire.datacontenttype for wire in wires],
-        [wire.dataschema for wire in wires],
-    ):
-        strings += count - column.count(None)
+    strings = sum([len(texts) - column.count(None) for column in columns.values()])
     in_data = sum([text.count(b'"') for text in texts])
-    return 4 * strings + 2 * (count - texts.count(b"")) + in_data
+    return 4 * strings + 2 * (len(texts) - texts.count(b"")) + in_data
 
 
-def _event(
-    wire: _Wire, data: bytes | None, extensions: dict[str, Value] | None = None
-) -> CloudEvent:
-    return CloudEvent(
-        wire.id,
-        wire.source,
-        wire.type,
-        "1.0",
-        wire.subject,
-        wire.time,
-        wire.datacontenttype,
-        wire.dataschema,
-        data,
-        extensions or {},
-    )
-
-
-def _event_of_members(wire: _Wire, members: _Members, index: int | None) -> CloudEvent:
+def _event(wire: _Wire, members: _Members, index: int | None) -> CloudEvent:
     others: dict[str, Any] = {}
     for name in members.keys() - _SEEN:
         try:
@@ -206,8 +184,21 @@ def _event_of_members(wire: _Wire, members: _Members, index: int | None) -> Clou
         raise InvalidCloudEvent("send data or data_base64, not both", "data", index)
     elif attributes.is_json(wire.datacontenttype):
         validity.check_json(data, index)
+    else:
+        validity.check_size(data, index)
     validity.check_extensions(others, index)
-    return _event(wire, data, others)
+    return CloudEvent(
+        wire.id,
+        wire.source,
+        wire.type,
+        wire.specversion,
+        wire.subject,
+        wire.time,
+        wire.datacontenttype,
+        wire.dataschema,
+        data,
+        others,
+    )
 
 
 def _content(wire: _Wire, index: int | None) -> bytes | None:
