@@ -101,14 +101,32 @@ class Live:
         self.definition.folds[kind.cls](self.state, event)
 
     def mark(self, origin: str) -> None:
-        """Remember the sent command that caused an entry."""
-        shard, position = origin.split(":")
-        self.marks[shard] = int(position)
+        """Remember the sent commands that an entry names as its origin."""
+        for part in origin.split(","):
+            shard, position = part.split(":")
+            self.marks[shard] = int(position)
+
+    def origin_of(self, origin: str | None) -> str | None:
+        """Return what an entry stores as its origin.
+
+        An event names the command that caused it. A key-value entity keeps a single entry, so it
+        names the latest command of every shard.
+        """
+        if not self.definition.is_key_value or not self.marks:
+            return origin
+        if origin is not None:
+            shard, position = origin.split(":")
+            return _joined({**self.marks, shard: int(position)})
+        return _joined(self.marks)
 
     def knows(self, origin: str) -> bool:
         """Whether this sent command already had its effect."""
         shard, position = origin.split(":")
         return int(position) <= self.marks.get(shard, 0)
+
+
+def _joined(marks: dict[str, int]) -> str:
+    return ",".join(f"{shard}:{position}" for shard, position in marks.items())
 
 
 def decide(
@@ -165,6 +183,7 @@ def _entries_of(
         )
     if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
         raise TooLarge(f"{handler.place} persists {len(effect.events)} events at once")
+    origin = live.origin_of(origin)
     entries = []
     for event in effect.events:
         sequence += 1

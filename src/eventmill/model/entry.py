@@ -45,7 +45,8 @@ class Entry(msgspec.Struct, gc=False):
     metadata: bytes | None = None
     """JSON object: correlation, causation, trace context, CloudEvents attributes, user metadata."""
     origin: str | None = None
-    """`shard:position` of the sent command that caused it: the entity's dedupe mark."""
+    """`shard:position` of the sent command that caused it: the entity's dedupe mark. In a
+    key-value entity, those of all shards, separated by commas."""
     shard: int = 0
     position: int = 0
 

@@ -38,6 +38,21 @@ JSON_DEPTH_MAX: Final = 64
 BATCH_EVENTS_MAX: Final = 1_000
 """CloudEvents in one HTTP batch."""
 
+HEADER_BYTES_MAX: Final = 64 << 10
+"""All headers of one HTTP request together; hyper refuses more than 100 headers by itself."""
+
+QUERY_PARAMETERS_MAX: Final = 100
+"""Parameters in one URL's query; more than any handler has."""
+
+STREAMS_MAX: Final = 1_024
+"""`text/event-stream` answers of one node at the same time: each holds a connection."""
+
+STREAM_CHUNK_BYTES: Final = 64 << 10
+"""Events of a stream are put together up to this size before they are sent."""
+
+HEARTBEAT_SECONDS: Final = 15.0
+"""Silence on a stream after which a comment is sent (the HTML standard advises 15 seconds)."""
+
 ATTRIBUTE_CHARACTERS_MAX: Final = 2_048
 """One CloudEvents attribute's value: longer than any URI or trace state met in practice."""
 
@@ -52,6 +67,12 @@ MAILBOX_ENTITY_MAX: Final = 1_024
 
 IN_FLIGHT_MAX: Final = 16_384
 """Commands of one node between ingress and reply: bounds memory and the wait of the last one."""
+
+COMMIT_ENTRIES_MAX: Final = 4_096
+"""Entries after which a commit is full and the next one collects: bounds a commit's duration."""
+
+COMMITS_WAITING_MAX: Final = 16
+"""Full commits that may wait for the disk; beyond them callers are told to slow down."""
 
 CACHE_ENTITIES: Final = 100_000
 """Default number of entities held in memory by a node."""

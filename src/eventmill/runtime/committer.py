@@ -1,17 +1,18 @@
 """The committer: one writer per node; collects what turns and reactions decided, commits it whole.
 
-Place on the road: after the turn, before reply and dispatch. Turns add to `pending` while the batch
+Place on the road: after the turn, before reply and dispatch. Turns add to the open batch while the one
 before it is on its way to the disk; when that is done, everything pending becomes the next commit
 (group commit without a timer: the disk's latency sets the group's size).
 
 Invariants: at most one commit is under way; replies of a batch are released in the order they were
-added, after its commit; when a commit fails, the pending batch fails with it, because its turns
-ran on states that never became true, and `on_failure` tells whoever holds such states.
+added, after its commit; when a commit fails, everything pending fails with it, because its
+turns ran on states that never became true, and `on_failure` tells whoever holds such states.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +46,8 @@ class Committer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.pending = Batch()
+        self._queue = deque([Batch()])
+        """The last one is open; the others are full and wait for their turn."""
         self._wake = asyncio.Event()
         self._closing = False
         self._idle = True
@@ -57,18 +59,28 @@ class Committer:
         self.entries = 0
 
     def __repr__(self) -> str:
-        return f"<Committer [{len(self.pending.replies)} waiting, {self.commits} commits]>"
+        return f"<Committer [{self.waiting} waiting, {self.commits} commits]>"
+
+    @property
+    def waiting(self) -> int:
+        """Callers whose commit has not begun."""
+        return sum(len(batch.replies) for batch in self._queue)
 
     def open_batch(self) -> Batch:
         """Return the batch to add to; it will be committed soon.
 
         Raises `Overloaded` when too many callers wait already.
         """
-        batch = self.pending
-        if len(batch.replies) >= limits.IN_FLIGHT_MAX or self._closing:
+        if self._closing or self.waiting >= limits.IN_FLIGHT_MAX:
             raise Overloaded(
                 "this node is stopping" if self._closing else "too many commands are in flight"
             )
+        batch = self._queue[-1]
+        if len(batch.commit.entries) >= limits.COMMIT_ENTRIES_MAX:
+            if len(self._queue) >= limits.COMMITS_WAITING_MAX:
+                raise Overloaded("the journal cannot keep up with what is appended")
+            batch = Batch()
+            self._queue.append(batch)
         if self._idle:
             self._idle = False
             self._wake.set()
@@ -79,19 +91,25 @@ class Committer:
 
         Raises what the store raises; nothing of the batch is true then.
         """
+        await self.submit(fill)
+
+    def submit(self, fill: Callable[[Commit], None]) -> asyncio.Future[None]:
+        """Add to the next commit; the future is done when it is durable, or holds the error."""
         batch = self.open_batch()
         fill(batch.commit)
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         batch.replies.append((future, None))
-        await future
+        return future
 
     async def run(self) -> None:
         """Commit until `stop`; the last commit is finished first."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self.pending.replies or not self.pending.commit.is_empty():
-                batch, self.pending = self.pending, Batch()
+            while self._queue[0].replies or not self._queue[0].commit.is_empty():
+                batch = self._queue.popleft()
+                if not self._queue:
+                    self._queue.append(Batch())
                 await self._commit(batch)
             self._idle = True
             if self._closing:
@@ -124,8 +142,8 @@ class Committer:
 
     def _fail(self, batch: Batch, error: Exception) -> None:
         log.error("commit failed", error=str(error), waiting=len(batch.replies))
-        dependent, self.pending = self.pending, Batch()
-        for failed in (batch, dependent):
+        dependent, self._queue = self._queue, deque([Batch()])
+        for failed in (batch, *dependent):
             failed.done = True
             for notify in self.on_failure:
                 notify(failed)

@@ -19,6 +19,7 @@ from eventmill.model import limits
 from eventmill.model.definition import Retry
 from eventmill.model.entry import COMMANDS, Entry, metadata_of
 from eventmill.model.envelope import Envelope
+from eventmill.ports.store import Journal
 from eventmill.runtime.subscription import Reacted
 from eventmill.runtime.turn import Entities
 
@@ -33,8 +34,11 @@ class Courier:
     batch = limits.DISPATCH_BATCH
     exclusive = False
 
-    def __init__(self, entities: Entities) -> None:
+    def __init__(self, entities: Entities, journal: Journal, doubtful: int) -> None:
         self._entities = entities
+        self._journal = journal
+        self._doubtful = doubtful
+        """Up to this position a command may have been delivered before a crash."""
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         reacted = Reacted()
@@ -45,8 +49,12 @@ class Courier:
                 reacted.behind.append(entry)
                 continue
             try:
-                answer = await self._entities.submit(self._envelope(entry))
+                envelope = self._envelope(entry)
+                if entry.position <= self._doubtful and await self._is_done(envelope):
+                    continue
+                answer = await self._entities.submit(envelope)
             except Unavailable:
+                self._doubtful = max(self._doubtful, entries[-1].position)
                 raise
             except (Rejected, Deleted) as error:
                 reacted.refused.append((entry, error))
@@ -58,8 +66,18 @@ class Courier:
                     waiting.append(answer)
         if waiting:
             # One failed commit fails the whole batch; what did commit is known by its marks.
-            await asyncio.gather(*waiting)
+            try:
+                await asyncio.gather(*waiting)
+            except Unavailable:
+                self._doubtful = max(self._doubtful, entries[-1].position)
+                raise
         return reacted
+
+    async def _is_done(self, envelope: Envelope) -> bool:
+        """Whether it had an effect that left no entry of the entity, and so no mark."""
+        assert envelope.origin is not None
+        key = envelope.origin.encode()
+        return bool(await self._journal.outcomes(envelope.component, envelope.id, [key]))
 
     def committed(self) -> None:
         """Nothing is kept in memory between batches."""

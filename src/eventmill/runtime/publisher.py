@@ -64,26 +64,26 @@ class Publisher:
 
         Durable when it returns. Raises `StoreUnavailable`, `Overloaded` and their kin.
         """
-        keys = [_digest(m.dedupe) if m.dedupe is not None else None for m in messages]
-        stored = await self._known(topic, [key for key in keys if key is not None])
-        fresh: list[tuple[Message, bytes | None]] = []
+        fresh: dict[bytes, Message] = {}
+        plain: list[tuple[Message, bytes | None]] = []
         others: list[asyncio.Future[None]] = []
-        mine: set[bytes] = set()
-        for message, key in zip(messages, keys, strict=True):
+        for message in messages:
+            key = _digest(message.dedupe) if message.dedupe is not None else None
             if key is None:
-                fresh.append((message, None))
-            elif key in stored or key in mine:
-                continue
+                plain.append((message, None))
             elif (claim := self._claims.get((topic, key))) is not None:
                 others.append(claim)
-            else:
-                mine.add(key)
-                fresh.append((message, key))
+            elif key not in fresh:
+                fresh[key] = message
+                plain.append((message, key))
+        # Claimed before the store is asked: whoever comes with the same key waits for this one.
         claim = asyncio.get_running_loop().create_future()
-        self._claims.update(dict.fromkeys(((topic, key) for key in mine), claim))
+        self._claims.update(dict.fromkeys(((topic, key) for key in fresh), claim))
         try:
-            if fresh:
-                await self._committer.write(lambda commit: self._fill(commit, topic, fresh))
+            known = await self._known(topic, list(fresh))
+            new = [pair for pair in plain if pair[1] not in known] if known else plain
+            if new:
+                await self._committer.write(lambda commit: self._fill(commit, topic, new))
         except Exception as error:
             claim.set_exception(error)
             claim.exception()  # it may have no other waiter: not an error of the loop
@@ -92,12 +92,12 @@ class Publisher:
             claim.set_result(None)
         finally:
             claim.cancel()
-            for key in mine:
+            for key in fresh:
                 del self._claims[topic, key]
         for other in others:
             # A duplicate of a message under way is acknowledged only when that one is durable.
             await asyncio.shield(other)
-        return len(fresh)
+        return len(new)
 
     async def _known(self, topic: str, keys: list[bytes]) -> set[bytes]:
         if not keys:

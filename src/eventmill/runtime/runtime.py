@@ -90,7 +90,9 @@ class Runtime:
         await self.store.open()
         await self.tail.start()
         self.supervisor.start("committer", self.committer.run())
-        await self.subscribe(courier.NAME, courier.Courier(self.entities))
+        await self.subscribe(
+            courier.NAME, courier.Courier(self.entities, self.store.journal, self.tail.position)
+        )
         for consumer in self.service.consumers.values():
             reaction = ConsumerReaction(consumer, self, self.clock, guarded=self.guarded)
             await self.subscribe(consumer.subscription, reaction, await self._start_of(consumer))
@@ -103,11 +105,16 @@ class Runtime:
         self.ready = False
         loops = [name for name in self.supervisor.names() if name != "committer"]
         await self.supervisor.stop(*loops)
-        for subscription in self.subscriptions.values():
-            await subscription.flush()
-        self.committer.stop()
-        await self.supervisor.join("committer")
-        await self.store.close()
+        try:
+            for subscription in self.subscriptions.values():
+                await subscription.flush()
+        except Unavailable as error:
+            # Offsets that were not stored are only read again: their effects are in the commits.
+            log.warning("offsets not stored", error=str(error))
+        finally:
+            self.committer.stop()
+            await self.supervisor.join("committer")
+            await self.store.close()
 
     async def subscribe(self, name: str, reaction: Reaction, start: int = 0) -> Subscription:
         """Start a subscription where it left off, or at `start` if it is new."""

@@ -101,6 +101,8 @@ class Subscription:
         self.blocked: dict[str, int | None] = {}
         """Key → when its head is due (microseconds), None while it is dead."""
         self._arriving: set[str] = set()
+        self._writing: tuple[asyncio.Future[None], int] | None = None
+        """The latest write of an offset, and that offset."""
         self._running = asyncio.Event()
         if not paused:
             self._running.set()
@@ -170,8 +172,7 @@ class Subscription:
             if scan.entries:
                 await self._handle(scan.entries, scan.position)
             elif scan.position - self.stored > LAZY_POSITIONS:
-                await self._committer.write(self._mover(scan.position))
-                self.stored = scan.position
+                await self._commit(self._mover(scan.position), scan.position)
             self.position = scan.position
         return True
 
@@ -203,6 +204,13 @@ class Subscription:
             self._arriving = set()
         self.handled += len(entries)
         self._note(letters)
+
+    async def _commit(self, fill: Callable[[Commit], None], position: int) -> None:
+        """Write effects and offset. A stop in the middle does not undo them: `flush` waits."""
+        writing = self._committer.submit(fill)
+        self._writing = (writing, position)
+        await asyncio.shield(writing)
+        self.stored = position
 
     def _mover(self, position: int) -> Callable[[Commit], None]:
         offset = Offset(self.name, self._tail.shard, self.stored, position)
@@ -331,7 +339,12 @@ class Subscription:
         self._tail.wake()
 
     async def flush(self) -> None:
-        """Store the offset; done at a graceful stop."""
+        """Store the offset; done at a graceful stop, when the loops have ended."""
+        if self._writing is not None:
+            writing, position = self._writing
+            await asyncio.wait({writing})
+            if writing.exception() is None:
+                self.stored = max(self.stored, position)
         if self.position > self.stored:
             await self._committer.write(self._mover(self.position))
             self.stored = self.position

@@ -42,6 +42,9 @@ from eventmill.runtime.guards import Guards
 
 Key = tuple[str, str]
 
+EVICTIONS_AT_ONCE = 16
+"""Per entity that comes in: the cache shrinks, and no turn waits long."""
+
 
 class Cell(engine.Live):
     """A live entity and the batch that its latest decision is in."""
@@ -235,7 +238,13 @@ class Entities:
             batch.commit.outcomes.append(self._outcome(cell, once, reply, None))
         elif not changes_anything(effect):
             return self._released(cell, reply)
+        elif envelope.origin is not None and not changes_state(effect):
+            # Without an entry of its own the entity keeps no mark: the outcome is the mark.
+            key_of_origin = envelope.origin.encode()
+            batch.commit.outcomes.append(self._outcome(cell, key_of_origin, reply, None))
         self.bytes += cell.bytes - size
+        if self.bytes > self._cache_bytes:
+            self._evict()
         return self._promise(cell, batch, reply)
 
     def _promise(self, cell: Cell, batch: Batch, reply: Any) -> asyncio.Future[bytes]:
@@ -322,15 +331,13 @@ class Entities:
 
     def _evict(self) -> None:
         """Drop the least recently used entities beyond the bounds; those in flight stay."""
-        over = len(self._cells) - self._cache_entities
-        if over <= 0 and self.bytes <= self._cache_bytes:
-            return
-        for key in list(self._cells)[: max(over, 1) + 64]:
+        for _ in range(EVICTIONS_AT_ONCE):
             if len(self._cells) <= self._cache_entities and self.bytes <= self._cache_bytes:
                 return
-            cell = self._cells[key]
-            if cell.batch is None or cell.batch.done:
-                del self._cells[key]
+            key, cell = self._cells.popitem(last=False)
+            if cell.batch is not None and not cell.batch.done:
+                self._cells[key] = cell
+            else:
                 self.bytes -= cell.bytes
 
     def _drop(self, key: Key, cell: Cell, *, after: Batch | None) -> None:
@@ -355,9 +362,14 @@ class Entities:
             self._drop((cell.definition.id, cell.id), cell, after=None)
 
 
+def changes_state(effect: Effect[Any]) -> bool:
+    """Whether an effect leads to entries of the entity."""
+    return bool(effect.events or effect.deleted or effect.changes is not None)
+
+
 def changes_anything(effect: Effect[Any]) -> bool:
     """Whether an effect leads to a commit."""
-    return bool(effect.events or effect.outgoing or effect.deleted or effect.changes is not None)
+    return bool(effect.outgoing) or changes_state(effect)
 
 
 def failure_of(handler: Handler[Any, Any], error: BaseException) -> HandlerFailed:
