@@ -10,8 +10,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
+import structlog
+
 from eventmill.engine.causation import caused_by
-from eventmill.errors import NotFound
+from eventmill.errors import NotFound, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Offset
 from eventmill.model.definition import ConsumerDefinition, ServiceDefinition, Start
@@ -21,7 +23,7 @@ from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
-from eventmill.runtime import courier
+from eventmill.runtime import courier, past
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.runtime.guards import Guards
@@ -31,6 +33,8 @@ from eventmill.runtime.subscription import Reaction, Subscription
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.tail import Tail
 from eventmill.runtime.turn import Entities
+
+log = structlog.get_logger()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -203,6 +207,22 @@ class Runtime:
     async def query(self, handler: Handler[P, R], arguments: tuple[Any, ...]) -> R:
         """Run a view's query."""
         raise NotFound(f"{handler!r}")
+
+    async def query_as_of(
+        self,
+        handler: Handler[Any, Any],
+        id: str,
+        arguments: tuple[Any, ...],
+        *,
+        sequence: int | None = None,
+        time: int | None = None,
+    ) -> bytes:
+        """Run an entity's query on its past, see `past.query`; return its encoded answer."""
+        definition = self.entities.definitions[handler.component]
+        journal = self.store.journal
+        return await past.query(
+            journal, definition, handler, id, arguments, sequence=sequence, time=time
+        )
 
     def topic(self, id: str) -> Topic:
         """Return a topic of the service.

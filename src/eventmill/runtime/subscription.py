@@ -197,9 +197,8 @@ class Subscription:
                 commit.letters += letters
                 move(commit)
 
-            await self._committer.write(fill)
+            await self._commit(fill, position)
             self.reaction.committed()
-            self.stored = position
         finally:
             self._arriving = set()
         self.handled += len(entries)
