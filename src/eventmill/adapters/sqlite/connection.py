@@ -23,7 +23,13 @@ BUSY_MILLISECONDS = 2_000
 SQLITE_NEEDED = (3, 51, 3)
 
 
-def open_writer(path: Path, *, synchronous: str, vfs: str | None = None) -> apsw.Connection:
+def open_writer(
+    path: Path,
+    *,
+    synchronous: str,
+    vfs: str | None = None,
+    checkpoint_pages: int = WAL_PAGES_MAX,
+) -> apsw.Connection:
     """Open the only writing connection.
 
     Raises `ConfigurationError` if the file cannot be used, `StoreUnavailable` on I/O errors.
@@ -41,7 +47,7 @@ def open_writer(path: Path, *, synchronous: str, vfs: str | None = None) -> apsw
         if mode != "wal":
             raise ConfigurationError(f"{path}: SQLite stays in journal mode {mode!r}, not 'wal'")
         db.execute(f"PRAGMA synchronous = {synchronous}")
-        db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
+        db.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
         db.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
         db.execute("PRAGMA mmap_size = 0")
         db.execute("PRAGMA trusted_schema = OFF")

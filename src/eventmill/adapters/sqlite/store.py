@@ -16,13 +16,19 @@ import fcntl
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import apsw
 import msgspec
 
-from eventmill.adapters.sqlite.connection import errors, open_reader, open_writer
+from eventmill.adapters.sqlite.connection import (
+    WAL_PAGES_MAX,
+    errors,
+    open_reader,
+    open_writer,
+)
 from eventmill.adapters.sqlite.journal import Journal
 from eventmill.adapters.sqlite.names import Names
 from eventmill.adapters.sqlite.parking import Parking, letter_row
@@ -44,13 +50,19 @@ class Store:
 
     Parameters: `directory` is made if it is missing; `synchronous` is SQLite's pragma: with
     `NORMAL` the last commits may be lost on power failure (never on a crash of the process), which
-    `docs/guarantees.md` documents; `vfs` names an apsw VFS, for fault injection.
+    `docs/guarantees.md` documents; `vfs` names an apsw VFS, for fault injection;
+    `checkpoint_pages` bounds the write-ahead log before it is folded into the database file.
     """
 
     shards = 1
 
     def __init__(
-        self, directory: Path, *, synchronous: str = "FULL", vfs: str | None = None
+        self,
+        directory: Path,
+        *,
+        synchronous: str = "FULL",
+        vfs: str | None = None,
+        checkpoint_pages: int = WAL_PAGES_MAX,
     ) -> None:
         if synchronous not in ("FULL", "EXTRA", "NORMAL"):
             raise ConfigurationError(f"synchronous must be FULL, EXTRA or NORMAL: {synchronous!r}")
@@ -58,6 +70,7 @@ class Store:
         self.path = directory / "eventmill.db"
         self.synchronous = synchronous
         self.vfs = vfs
+        self.checkpoint_pages = checkpoint_pages
         self.names = Names()
         self.journal = Journal(self.names)
         self.parking = Parking()
@@ -78,12 +91,12 @@ class Store:
         self._executor = ThreadPoolExecutor(1, "eventmill-writer")
         try:
             self._open_writer()
+            self.journal.db = self._reader = open_reader(self.path, self.vfs)
+            self.parking.db = self._reader
+            self.views.open(self.path, self.vfs)
         except BaseException:
             await self.close()
             raise
-        self.journal.db = self._reader = open_reader(self.path, self.vfs)
-        self.parking.db = self._reader
-        self.views.open(self.path, self.vfs)
 
     async def close(self) -> None:
         if self._executor is not None:
@@ -92,9 +105,7 @@ class Store:
         if self.journal.db is not None:
             self.journal.db.close()
             self.journal.db = self.parking.db = None
-        if self._db is not None:
-            self._db.close(force=True)
-            self._db = None
+        self._drop_writer()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -120,25 +131,56 @@ class Store:
                 # crash here, or a failed sync: whether the transaction is on the disk is unknown.
                 # Nobody was told that it is; a fresh connection reads what is really there.
                 self.names.forget_new()
-                db.close(force=True)
-                self._db = None
+                self._drop_writer()
                 raise
             self.names.keep_new()
 
     def _open_writer(self) -> None:
-        db = open_writer(self.path, synchronous=self.synchronous, vfs=self.vfs)
-        with errors():
-            (found,) = next(db.execute("PRAGMA user_version"))
-            if found not in (0, SCHEMA_VERSION):
-                raise ConfigurationError(
-                    f"{self.path} has schema version {found}, this code needs {SCHEMA_VERSION}"
-                )
-            db.execute(f"BEGIN IMMEDIATE; {SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
-            self.names.read(db)
-            (self._position,) = next(db.execute(SQL["end"]))
-            for (head,) in db.execute("SELECT value FROM registry WHERE name = ?", (_HEAD,)):
-                self._position = max(self._position, int(head))
+        db = open_writer(
+            self.path,
+            synchronous=self.synchronous,
+            vfs=self.vfs,
+            checkpoint_pages=self.checkpoint_pages,
+        )
+        try:
+            with errors():
+                self._read_head(db)
+        except BaseException:
+            db.close(force=True)
+            raise
         self._db = db
+
+    def _read_head(self, db: apsw.Connection) -> None:
+        (found,) = next(db.execute("PRAGMA user_version"))
+        if found == 0:
+            db.execute(f"BEGIN IMMEDIATE; {SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
+        elif found != SCHEMA_VERSION:
+            raise ConfigurationError(
+                f"{self.path} has schema version {found}, this code needs {SCHEMA_VERSION}"
+            )
+        self.names.read(db)
+        (self._position,) = next(db.execute(SQL["end"]))
+        for (head,) in db.execute("SELECT value FROM registry WHERE name = ?", (_HEAD,)):
+            self._position = max(self._position, int(head))
+
+    @contextmanager
+    def _writer(self) -> Iterator[apsw.Connection]:
+        if self._db is None:
+            self._open_writer()
+        assert self._db is not None
+        try:
+            with errors():
+                yield self._db
+        except BaseException:
+            self._drop_writer()
+            raise
+
+    def _drop_writer(self) -> None:
+        """Give the writer up after an error; the next write opens a fresh one, which reads what
+        is really on the disk."""
+        if self._db is not None:
+            self._db.close(force=True)
+            self._db = None
 
     def _fill(self, db: apsw.Connection, commit: Commit) -> None:
         db.execute("BEGIN IMMEDIATE")
@@ -223,12 +265,9 @@ class Store:
     async def _write(self, statements: list[str]) -> None:
         """Run schema statements of views, outside any commit."""
         async with self._turn:
-            if self._db is None:
-                self._open_writer()
-            assert self._db is not None
-            with errors():
+            with self._writer() as db:
                 for statement in statements:
-                    self._db.execute(statement)
+                    db.execute(statement)
 
     async def offsets(self) -> dict[tuple[str, int], int]:
         with errors():
@@ -253,12 +292,9 @@ class Store:
 
     async def sweep(self, now: int, *, limit: int) -> int:
         async with self._turn:
-            if self._db is None:
-                self._open_writer()
-            assert self._db is not None
-            with errors():
-                self._db.execute(SQL["sweep_outcomes"], {"now": now, "limit": limit})
-                return self._db.changes()
+            with self._writer() as db:
+                db.execute(SQL["sweep_outcomes"], {"now": now, "limit": limit})
+                return db.changes()
 
 
 def _move(db: apsw.Connection, offset: Offset) -> None:
