@@ -1,7 +1,8 @@
 """One node: adapters, runtime and servers, wired in one readable place.
 
-Start: store → loops → HTTP → admin → `node.json`. Stop: the other way round: no new requests, those
-under way end, loops end, offsets are stored, the last commit is finished, the store is given back.
+Start: ports → store → loops → HTTP → admin → `node.json`. Stop: the other way round: no new
+requests, those under way end, loops end, offsets are stored, the last commit is finished, the store
+is given back.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 from granian.constants import HTTPModes, Interfaces
@@ -22,15 +26,19 @@ from eventmill.adapters.clock import SystemClock
 from eventmill.adapters.luck import system_luck
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.admin.app import admin_app
-from eventmill.errors import ConfigurationError
+from eventmill.errors import ConfigurationError, InternalError
 from eventmill.http.app import App
+from eventmill.http.problems import document
 from eventmill.http.routes import routes
 from eventmill.model.definition import ServiceDefinition
 from eventmill.node.config import NodeConfig
 from eventmill.runtime.runtime import Runtime
 from eventmill.sdk.service import Service
 
-BACKLOG = 1_024
+BACKLOG: Final = 1_024
+
+ANNOUNCEMENT: Final = "node.json"
+"""File in the data directory that tells the CLI where a running node is."""
 
 
 def checked(service: Service) -> ServiceDefinition:
@@ -38,10 +46,13 @@ def checked(service: Service) -> ServiceDefinition:
 
     Raises `ConfigurationError` that lists every problem, each with its place.
     """
-    definition, problems = service.define()
-    if problems:
-        lines = "\n".join(f"  - {problem}" for problem in problems)
-        raise ConfigurationError(f"service {service.name!r} has {len(problems)} problem(s):\n{lines}")
+    definition, found = service.define()
+    if found:
+        lines = "\n".join(f"  - {problem}" for problem in found)
+        raise ConfigurationError(
+            f"service {service.name!r} has {len(found)} problem(s):\n{lines}",
+            details={"problems": found},
+        )
     return definition
 
 
@@ -50,10 +61,11 @@ class Node:
 
     def __init__(self, service: Service, config: NodeConfig) -> None:
         self.config = config
+        self.clock = SystemClock()
         self.runtime = Runtime(
             checked(service),
             SqliteStore(config.data, synchronous=config.synchronous),
-            SystemClock(),
+            self.clock,
             system_luck,
             guards=config.guards,
             cache_entities=config.cache_entities,
@@ -62,6 +74,11 @@ class Node:
         self.url = ""
         self.admin_url = ""
         self._servers: list[tuple[Server, asyncio.Task[None]]] = []
+        self._announced = False
+        self._started = 0
+
+    def __repr__(self) -> str:
+        return f"<Node {self.runtime.service.name} [{self.url or 'not started'}]>"
 
     async def start(self) -> None:
         """Start everything; requests are answered when it returns.
@@ -69,13 +86,15 @@ class Node:
         Raises `ConfigurationError` when the store or a port cannot be taken.
         """
         config = self.config
-        await self.runtime.start()
+        port = _taken(config.host, config.port, "--port")
+        admin_port = _taken(config.admin_host, config.admin_port, "--admin-port")
+        self._started = self.clock.now()
         try:
+            await self.runtime.start()
             app = App(self.runtime, routes(self.runtime))
-            self.url = await self._serve(app, config.host, config.port)
-            self.admin_url = await self._serve(
-                admin_app(self.runtime), config.admin_host, config.admin_port
-            )
+            self.url = await self._serve(app, config.host, port)
+            admin = admin_app(self.runtime, self.facts, host=config.admin_host, problem=document)
+            self.admin_url = await self._serve(admin, config.admin_host, admin_port)
             self._announce()
         except BaseException:
             await self.stop()
@@ -84,35 +103,67 @@ class Node:
     async def stop(self) -> None:
         """Stop in order; nothing that was accepted is lost."""
         self.runtime.ready = False
-        with contextlib.suppress(FileNotFoundError):
-            (self.config.data / "node.json").unlink()
+        self.runtime.tail.wake()  # whoever waits for news from this node need not wait any longer
+        if self._announced:
+            with contextlib.suppress(FileNotFoundError):
+                self._announcement.unlink()
         for server, _ in self._servers:
-            server.stop()
+            server.stop()  # type: ignore[no-untyped-call]
         if self._servers:
             tasks = [task for _, task in self._servers]
             await asyncio.wait(tasks, timeout=self.config.drain_seconds)
         await self.runtime.stop()
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Run until `stopping` is set or a loop fails; then stop.
+        """Run a started node until `stopping` is set or a loop fails; then stop it.
 
         Raises `InternalError` when a loop failed.
         """
-        await self.start()
-        waits = [
-            asyncio.ensure_future(stopping.wait()),
-            asyncio.ensure_future(self.runtime.supervisor.failed.wait()),
-        ]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        supervisor = self.runtime.supervisor
+        async with asyncio.TaskGroup() as group:
+            waits = [
+                group.create_task(stopping.wait()),
+                group.create_task(supervisor.failed.wait()),
+            ]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
         await self.stop()
+        if supervisor.failures:
+            names = ", ".join(f"{n} ({e!r})" for n, e in supervisor.failures.items())
+            raise InternalError(f"the node stopped because a loop ended by an error: {names}")
 
-    async def _serve(
-        self, app: Callable[..., Awaitable[Any]], host: str, port: int
-    ) -> str:
-        port = port or free_port(host)
-        _check_free(host, port)
+    def facts(self) -> dict[str, Any]:
+        """What this node is and how it is doing, for people."""
+        runtime = self.runtime
+        started = datetime.fromtimestamp(self._started / 1e6, UTC)
+        return {
+            "service": runtime.service.name,
+            "version": version("eventmill"),
+            "process": os.getpid(),
+            "url": self.url,
+            "admin_url": self.admin_url,
+            "data": str(self.config.data.resolve()),
+            "started": started.isoformat(timespec="seconds"),
+            "ready": runtime.ready,
+            "position": runtime.tail.position,
+            "commits": runtime.committer.commits,
+            "failures": {n: repr(e) for n, e in runtime.supervisor.failures.items()},
+        }
+
+    @property
+    def _announcement(self) -> Path:
+        return self.config.data / ANNOUNCEMENT
+
+    def _announce(self) -> None:
+        names = ("service", "version", "process", "url", "admin_url", "started")
+        facts = self.facts()
+        unfinished = self._announcement.with_suffix(".new")
+        unfinished.write_bytes(msgspec.json.encode({name: facts[name] for name in names}))
+        unfinished.replace(self._announcement)
+        self._announced = True
+
+    async def _serve(self, app: Callable[..., Awaitable[Any]], host: str, port: int) -> str:
         server = Server(
             app,
             address=host,
@@ -127,30 +178,32 @@ class Node:
         task = asyncio.get_running_loop().create_task(server.serve())
         self._servers.append((server, task))
         await _listening(host, port, task)
-        return f"http://{host}:{port}"
-
-    def _announce(self) -> None:
-        facts = {"process": os.getpid(), "url": self.url, "admin_url": self.admin_url}
-        (self.config.data / "node.json").write_bytes(msgspec.json.encode(facts))
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def free_port(host: str = "127.0.0.1") -> int:
     """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    return _taken(host, 0, "--port")
 
 
-def _check_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+def _taken(host: str, port: int, option: str) -> int:
+    """Return the port, or a free one for 0, after trying that it can be taken.
+
+    Raises `ConfigurationError`.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError as error:
-            raise ConfigurationError(
-                f"port {port} on {host} cannot be taken ({error.strerror}); choose another with "
-                "--port, or 0 for a free one"
-            ) from error
+            return int(probe.getsockname()[1])
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(
+            f"port {port} on {host} cannot be taken ({reason}); choose another with {option}, or "
+            "0 for a free one",
+            code="configuration.port",
+        ) from error
 
 
 async def _listening(host: str, port: int, task: asyncio.Task[None]) -> None:

@@ -12,11 +12,12 @@ from datetime import datetime
 import msgspec
 
 from eventmill.engine.entity import Live
-from eventmill.errors import Conflict, InvalidPayload, NotFound, UnknownComponent
+from eventmill.errors import NotFound, UnknownComponent
 from eventmill.model import limits
 from eventmill.model.commit import Timer
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.entry import Entry
+from eventmill.runtime import past
 from eventmill.runtime.runtime import Runtime
 
 PAGE_MAX = 1_000
@@ -112,11 +113,12 @@ class Inspection:
         for the past of a key-value entity, which has no history.
         """
         definition = self._definition(component)
-        live = Live(definition, id)
         if sequence is None and time is None:
-            latest = await self._restore(live)
+            live = await self._restore(Live(definition, id))
         else:
-            latest = await self._restore_past(live, sequence, time)
+            until = round(time.timestamp() * 1e6) if time is not None else None
+            journal = self._runtime.store.journal
+            live = await past.restore(journal, definition, id, sequence=sequence, time=until)
         if live.identity.sequence == 0:
             when = "" if sequence is None and time is None else " up to there"
             raise NotFound(f"{component}/{id} has no events{when}")
@@ -125,7 +127,7 @@ class Inspection:
             id,
             live.identity.sequence,
             live.deleted,
-            latest,
+            live.identity.now,
             msgspec.Raw(definition.encode_state(live.state)),
         )
 
@@ -166,7 +168,7 @@ class Inspection:
         if not found and wait_seconds > 0:
             try:
                 async with asyncio.timeout(min(wait_seconds, WAIT_SECONDS_MAX)):
-                    while not found:
+                    while not found and self._runtime.ready:
                         await self._runtime.tail.wait(position)
                         found, position = await self._forward(topic, position, limit)
             except TimeoutError:
@@ -205,35 +207,15 @@ class Inspection:
             raise UnknownComponent(f"no entity component {component!r}; there is {known}")
         return definition
 
-    async def _restore(self, live: Live) -> int:
+    async def _restore(self, live: Live) -> Live:
         journal, definition = self._runtime.store.journal, live.definition
         snapshot, entries = await journal.load(definition.id, live.id)
         if snapshot is not None and snapshot.schema != definition.schema:
-            return await self._restore_past(live, None, None)
+            return await past.restore(journal, definition, live.id, sequence=None, time=None)
         live.restore(snapshot, entries)
-        if entries:
-            return entries[-1].time
-        return snapshot.time if snapshot is not None else 0
-
-    async def _restore_past(self, live: Live, sequence: int | None, time: datetime | None) -> int:
-        definition = live.definition
-        if definition.is_key_value:
-            raise Conflict(f"{definition.id!r} is a key-value entity: it keeps no history")
-        if sequence is not None and sequence < 1:
-            raise InvalidPayload("sequences begin at 1")
-        until = round(time.timestamp() * 1e6) if time is not None else None
-        latest = 0
-        while page := await self._runtime.store.journal.history(
-            definition.id, live.id, after=live.identity.sequence, limit=limits.SCAN_ROWS
-        ):
-            for entry in page:
-                if sequence is not None and entry.sequence > sequence:
-                    return latest
-                if until is not None and entry.time > until:
-                    return latest
-                live.apply(entry)
-                latest = entry.time
-        return latest
+        latest = entries[-1] if entries else snapshot
+        live.identity.now = latest.time if latest is not None else 0
+        return live
 
     async def _forward(self, topic: str, after: int, limit: int) -> tuple[list[Entry], int]:
         """Read up to `limit` messages of a topic; say up to where was looked."""

@@ -1,0 +1,277 @@
+"""The routes of the operating surface: each reads its parameters, asks, and shows the answer.
+
+Ids stand in the query, not in the path, because an entity's id may hold any character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from eventmill.admin import shapes
+from eventmill.errors import InvalidPayload, TooLarge
+from eventmill.model import limits
+from eventmill.model.commit import LetterStatus
+from eventmill.runtime.inspection import Inspection
+from eventmill.runtime.operations import Operations
+from eventmill.runtime.runtime import Runtime
+
+Facts = Callable[[], dict[str, Any]]
+Ask = Callable[[Request], Awaitable[Any]]
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Reset(msgspec.Struct, forbid_unknown_fields=True):
+    """Where a subscription shall continue: one of the three."""
+
+    to: Literal["beginning", "latest"] | None = None
+    position: int | None = None
+    time: Time | None = None
+
+
+class Choice(msgspec.Struct, forbid_unknown_fields=True):
+    """Which letters are meant."""
+
+    subscription: str
+    key: str | None = None
+    letter: str | None = None
+    refused: bool = False
+
+
+class Message(msgspec.Struct, forbid_unknown_fields=True):
+    """An event to be published."""
+
+    data: msgspec.Raw
+    type: str | None = None
+
+
+def routes(runtime: Runtime, facts: Facts) -> list[Route]:
+    """Build the routes over a runtime."""
+    looks, acts = Inspection(runtime), Operations(runtime)
+
+    async def front(request: Request) -> Any:
+        return facts()
+
+    return [
+        _get("/", front),
+        *_entities(looks, acts),
+        *_topics(looks, acts),
+        *_consumers(acts),
+        *_letters(acts),
+        *_timers(looks),
+    ]
+
+
+def _entities(looks: Inspection, acts: Operations) -> list[Route]:
+    async def components(request: Request) -> Any:
+        return looks.components()
+
+    async def instances(request: Request) -> Any:
+        after, limit = request.query_params.get("after", ""), _number(request, "limit", 100)
+        return await looks.instances(request.path_params["component"], after=after, limit=limit)
+
+    async def state(request: Request) -> Any:
+        sequence = _number(request, "sequence") if "sequence" in request.query_params else None
+        time = _time(request, "time")
+        component, id = request.path_params["component"], _text(request, "id")
+        return shapes.state(await looks.state(component, id, sequence=sequence, time=time))
+
+    async def events(request: Request) -> Any:
+        found = await looks.events(
+            request.path_params["component"],
+            _text(request, "id"),
+            after=_number(request, "after", 0),
+            limit=_number(request, "limit", 100),
+        )
+        return [shapes.entry(entry) for entry in found]
+
+    async def call(request: Request) -> Any:
+        reply = await acts.call(
+            request.path_params["component"],
+            _text(request, "id"),
+            _text(request, "name"),
+            await _body(request),
+            request.headers.get("idempotency-key"),
+        )
+        return msgspec.Raw(reply)
+
+    return [
+        _get("/entities", components),
+        _get("/entities/{component}", instances),
+        _get("/entities/{component}/state", state),
+        _get("/entities/{component}/events", events),
+        _post("/entities/{component}/call", call),
+    ]
+
+
+def _topics(looks: Inspection, acts: Operations) -> list[Route]:
+    async def topics(request: Request) -> Any:
+        return looks.topics()
+
+    async def messages(request: Request) -> Any:
+        topic, limit = request.path_params["topic"], _number(request, "limit", 100)
+        if "after" not in request.query_params:
+            found = await looks.last_messages(topic, limit=limit)
+        else:
+            wait = float(_number(request, "wait", 0))
+            after = _number(request, "after")
+            found = await looks.messages(topic, after=after, limit=limit, wait_seconds=wait)
+        shown = [shapes.entry(entry) for entry in found.messages]
+        return {"messages": shown, "position": found.position}
+
+    async def publish(request: Request) -> Any:
+        message = await _decoded(request, Message)
+        await acts.publish(request.path_params["topic"], bytes(message.data), message.type)
+        return {"published": 1}
+
+    return [
+        _get("/topics", topics),
+        _get("/topics/{topic}/messages", messages),
+        _post("/topics/{topic}/messages", publish),
+    ]
+
+
+def _consumers(acts: Operations) -> list[Route]:
+    async def consumers(request: Request) -> Any:
+        return acts.consumers()
+
+    async def consumer(request: Request) -> Any:
+        return acts.consumer(request.path_params["name"])
+
+    async def pause(request: Request) -> Any:
+        return await acts.pause(request.path_params["name"])
+
+    async def resume(request: Request) -> Any:
+        return await acts.resume(request.path_params["name"])
+
+    async def reset(request: Request) -> Any:
+        wanted = await _decoded(request, Reset)
+        ways = [way for way in (wanted.to, wanted.position, wanted.time) if way is not None]
+        if len(ways) != 1:
+            raise InvalidPayload("give one of `to`, `position` and `time`")
+        return await acts.reset(request.path_params["name"], ways[0])
+
+    return [
+        _get("/consumers", consumers),
+        _get("/consumers/{name}", consumer),
+        _post("/consumers/{name}/pause", pause),
+        _post("/consumers/{name}/resume", resume),
+        _post("/consumers/{name}/reset", reset),
+    ]
+
+
+def _letters(acts: Operations) -> list[Route]:
+    async def letters(request: Request) -> Any:
+        found = await acts.letters(
+            request.query_params.get("subscription"),
+            statuses=_statuses(request),
+            after=request.query_params.get("after", ""),
+            limit=_number(request, "limit", 100),
+        )
+        return [shapes.letter(letter) for letter in found]
+
+    async def letter(request: Request) -> Any:
+        return shapes.letter(await acts.letter(_text(request, "id")), full=True)
+
+    async def redrive(request: Request) -> Any:
+        chosen = await _decoded(request, Choice)
+        done = await acts.redrive(
+            chosen.subscription, chosen.key, chosen.letter, refused=chosen.refused
+        )
+        return {"redriven": done}
+
+    async def discard(request: Request) -> Any:
+        chosen = await _decoded(request, Choice)
+        done = await acts.discard(
+            chosen.subscription, chosen.key, chosen.letter, refused=chosen.refused
+        )
+        return {"discarded": done}
+
+    return [
+        _get("/dead-letters", letters),
+        _get("/dead-letters/letter", letter),
+        _post("/dead-letters/redrive", redrive),
+        _post("/dead-letters/discard", discard),
+    ]
+
+
+def _timers(looks: Inspection) -> list[Route]:
+    async def timers(request: Request) -> Any:
+        after, limit = request.query_params.get("after", ""), _number(request, "limit", 100)
+        return [shapes.timer(timer) for timer in await looks.timers(after=after, limit=limit)]
+
+    return [_get("/timers", timers)]
+
+
+def _get(path: str, ask: Ask) -> Route:
+    return Route(path, _answering(ask), methods=["GET"])
+
+
+def _post(path: str, ask: Ask) -> Route:
+    return Route(path, _answering(ask), methods=["POST"])
+
+
+def _answering(ask: Ask) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        answer = await ask(request)
+        return Response(msgspec.json.encode(answer), media_type="application/json")
+
+    return endpoint
+
+
+def _text(request: Request, name: str) -> str:
+    value = request.query_params.get(name, "")
+    if not value:
+        raise InvalidPayload(f"query parameter {name!r} is missing")
+    return value
+
+
+def _number(request: Request, name: str, default: int | None = None) -> int:
+    value = request.query_params.get(name)
+    if value is None and default is not None:
+        return default
+    if value is None or not value.isdecimal():
+        raise InvalidPayload(f"query parameter {name!r} must be a whole number")
+    return int(value)
+
+
+def _time(request: Request, name: str) -> datetime | None:
+    value = request.query_params.get(name)
+    if value is None:
+        return None
+    try:
+        time: datetime = msgspec.convert(value, Time)
+    except msgspec.ValidationError as error:
+        raise InvalidPayload(f"query parameter {name!r} must be a time with its zone") from error
+    return time
+
+
+def _statuses(request: Request) -> tuple[LetterStatus, ...]:
+    try:
+        return tuple(LetterStatus(value) for value in request.query_params.getlist("status"))
+    except ValueError as error:
+        known = ", ".join(LetterStatus)
+        raise InvalidPayload(f"query parameter 'status' is one of {known}") from error
+
+
+async def _decoded(request: Request, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(await _body(request), type=kind)
+    except msgspec.DecodeError as error:
+        raise InvalidPayload(f"the body does not fit: {error}") from error
+
+
+async def _body(request: Request) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limits.BODY_BYTES_MAX:
+            raise TooLarge(f"the body is longer than {limits.BODY_BYTES_MAX} bytes")
+        parts.append(part)
+    return b"".join(parts)

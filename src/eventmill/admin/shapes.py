@@ -1,0 +1,87 @@
+"""What the operating surface's JSON looks like: times as text, payloads as the JSON they are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from eventmill.model.commit import Letter, Timer
+from eventmill.model.entry import Entry
+from eventmill.runtime.inspection import State
+from eventmill.runtime.operations import letter_id
+
+
+def entry(value: Entry) -> dict[str, Any]:
+    """Show an event, message or sent command."""
+    return {
+        "id": value.id,
+        "source": value.source,
+        "subject": value.subject,
+        "sequence": value.sequence,
+        "type": value.type,
+        "version": value.version,
+        "time": time(value.time),
+        "data": embedded(value.payload),
+        "metadata": embedded(value.metadata) if value.metadata else {},
+    }
+
+
+def letter(value: Letter, *, full: bool = False) -> dict[str, Any]:
+    """Show a letter; `full` adds the traceback."""
+    shown = {
+        "id": letter_id(value),
+        "subscription": value.subscription,
+        "key": value.key,
+        "status": value.status.value,
+        "attempts": value.attempts,
+        "due": time(value.due) if value.due else None,
+        "parked": time(value.parked),
+        "code": value.code,
+        "error": value.error,
+        "entry": entry(value.entry),
+    }
+    if full:
+        shown["traceback"] = value.traceback
+    return shown
+
+
+def state(value: State) -> dict[str, Any]:
+    """Show an entity."""
+    return {
+        "component": value.component,
+        "id": value.id,
+        "sequence": value.sequence,
+        "deleted": value.deleted,
+        "time": time(value.time),
+        "state": value.state,
+    }
+
+
+def timer(value: Timer) -> dict[str, Any]:
+    """Show a timer and the command it will send."""
+    component, _, id = value.command.subject.partition("/")
+    return {
+        "name": value.name,
+        "due": time(value.due),
+        "component": component,
+        "id": id,
+        "command": value.command.type,
+        "arguments": embedded(value.command.payload),
+    }
+
+
+def time(microseconds: int) -> str:
+    """Show a time as RFC 3339 text in UTC."""
+    shown = datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="milliseconds")
+    return shown.replace("+00:00", "Z")
+
+
+def embedded(payload: bytes) -> Any:
+    """Embed JSON as it is; what is no JSON, as text."""
+    try:
+        msgspec.json.decode(payload, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return payload.decode(errors="replace")
+    return msgspec.Raw(payload)
