@@ -127,7 +127,8 @@ class Commit(msgspec.Struct):
     """Letters to remove."""
     rows: list[Rows] = []
     compacted: list[tuple[str, str, int]] = []
-    """(source, subject, sequence): entries of the subject below the sequence are removed."""
+    """(source, subject, sequence): entries of the subject below the sequence are removed; a later
+    one shows a stale writer and refuses the commit."""
     purged: list[tuple[str, str]] = []
     """(source, subject): everything about the entity is removed."""
     registry: dict[str, bytes | None] = {}

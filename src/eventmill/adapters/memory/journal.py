@@ -86,6 +86,8 @@ class Journal:
         for entry in self.sequences.pop(subject, {}).values():
             del self.entries[entry.position]
         self.snapshots.pop(subject, None)
+        for key in [key for key in self.outcomes_by_key if key[:2] == subject]:
+            del self.outcomes_by_key[key]
 
     def _after(self, source: str, subject: str, after: int) -> list[Entry]:
         entries = self.sequences.get((source, subject), {})

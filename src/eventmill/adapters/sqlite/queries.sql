@@ -10,7 +10,8 @@ INSERT INTO name (number, text) VALUES (?, ?)
 SELECT number, text FROM name
 
 -- name: end
-SELECT coalesce(max(position), 0) FROM entry
+SELECT max(coalesce((SELECT max(position) FROM entry), 0),
+           coalesce((SELECT CAST(value AS INTEGER) FROM registry WHERE name = '$head'), 0))
 
 -- name: put_snapshot
 INSERT INTO snapshot VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -105,11 +106,17 @@ ORDER BY subscription, shard, position LIMIT :limit
 -- name: compact
 DELETE FROM entry WHERE source = ? AND subject = ? AND sequence < ? AND sequence > 0
 
+-- name: beyond
+SELECT 1 FROM entry WHERE source = ? AND subject = ? AND sequence > ? AND sequence > 0 LIMIT 1
+
 -- name: purge_entries
 DELETE FROM entry WHERE source = ? AND subject = ? AND sequence > 0
 
 -- name: purge_snapshot
 DELETE FROM snapshot WHERE source = ? AND subject = ?
+
+-- name: purge_outcomes
+DELETE FROM outcome WHERE source = ? AND subject = ?
 
 -- name: put_registry
 INSERT INTO registry VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value

@@ -190,15 +190,25 @@ class Store:
             number = self.names.number(db, source)
             db.execute(SQL["purge_entries"], (number, subject))
             db.execute(SQL["purge_snapshot"], (number, subject))
+            db.execute(SQL["purge_outcomes"], (source, subject))
         if commit.entries:
             db.executemany(SQL["insert_entry"], self._entry_rows(db, commit.entries))
-        for source, subject, sequence in commit.compacted:
-            db.execute(SQL["compact"], (self.names.number(db, source), subject, sequence))
+        if commit.compacted:
+            self._compact(db, commit.compacted)
         if commit.purged:
             commit.registry[_HEAD] = str(self._position).encode()
         for rows in commit.rows:
             write_rows(db, rows)
         self._fill_rare(db, commit)
+
+    def _compact(self, db: apsw.Connection, compacted: list[tuple[str, str, int]]) -> None:
+        last = {(source, subject): sequence for source, subject, sequence in compacted}
+        for (source, subject), sequence in last.items():
+            bindings = (self.names.number(db, source), subject, sequence)
+            # The unique index cannot see a stale writer whose sequence was compacted away.
+            if next(db.execute(SQL["beyond"], bindings), None):
+                raise Conflict(f"somebody else wrote {source}/{subject} beyond {sequence}")
+            db.execute(SQL["compact"], bindings)
 
     def _fill_rare(self, db: apsw.Connection, commit: Commit) -> None:
         for s in commit.snapshots:

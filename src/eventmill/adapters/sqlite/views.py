@@ -77,7 +77,7 @@ class ViewTables:
                 f"the query ran longer than {seconds:g} s; narrow it or add a condition that an "
                 "index serves"
             ) from error
-        except (apsw.SQLError, apsw.TooBigError) as error:
+        except (apsw.SQLError, apsw.TooBigError, apsw.ReadOnlyError) as error:
             raise RequestError(f"the query cannot run: {error}", code="view.query") from error
         except apsw.Error as error:
             raise StoreUnavailable(f"the data file cannot be read now: {error}") from error
