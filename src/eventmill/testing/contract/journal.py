@@ -1,0 +1,202 @@
+"""The contract of `ports.store.Journal`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eventmill.model.commit import Commit, Outcome, Snapshot
+from eventmill.ports.store import Store
+from eventmill.testing.contract.harness import SHARD, Harness, entry, message, plain, put
+
+
+def snapshot(sequence: int, subject: str = "c1", state: bytes = b"{}") -> Snapshot:
+    return Snapshot("cart", subject, sequence, 5, "1|schema", state, {"0": 7})
+
+
+def outcome(key: bytes, subject: str = "c1", **fields: object) -> Outcome:
+    values = {"expires": 100, "reply": b"1", **fields}
+    return Outcome("cart", subject, key, **values)  # type: ignore[arg-type]
+
+
+class JournalContract(Harness):
+    """Reading what was committed."""
+
+    async def test_an_entry_comes_back_as_it_was_written(self, store: Store) -> None:
+        written = entry(
+            "Zoë/ü\u0000☃",
+            payload=b'{"a":"\xc3\xa9"}',
+            metadata=b'{"correlation":"x"}',
+            origin="0:17",
+            version=3,
+        )
+        await put(store, written)
+        (read,) = (await store.journal.read(SHARD, 0, limit=10)).entries
+        assert plain(read) == plain(written)
+        assert read.id == "0:1"
+
+    async def test_load_of_an_unknown_entity_is_empty(self, store: Store) -> None:
+        assert await store.journal.load("cart", "nobody") == (None, [])
+
+    async def test_load_returns_the_newest_snapshot_and_the_entries_after_it(
+        self, store: Store
+    ) -> None:
+        await put(store, *(entry(sequence=n) for n in range(1, 6)), snapshots=[snapshot(2)])
+        await put(store, entry("other"), snapshots=[snapshot(4, state=b'{"a":1}')])
+        found, entries = await store.journal.load("cart", "c1")
+        assert found == snapshot(4, state=b'{"a":1}')
+        assert [e.sequence for e in entries] == [5]
+
+    async def test_load_without_snapshot_returns_all_entries_in_order(self, store: Store) -> None:
+        await put(store, *(entry(sequence=n) for n in range(1, 4)))
+        found, entries = await store.journal.load("cart", "c1")
+        assert found is None
+        assert [e.sequence for e in entries] == [1, 2, 3]
+
+    async def test_entities_of_other_sources_and_similar_ids_are_apart(self, store: Store) -> None:
+        await put(store, entry("a"), entry("a", source="cart2"), entry("A"), entry("a "))
+        _, entries = await store.journal.load("cart", "a")
+        assert [(e.source, e.subject) for e in entries] == [("cart", "a")]
+
+    async def test_history_starts_after_a_sequence_and_ends_at_the_limit(
+        self, store: Store
+    ) -> None:
+        await put(store, *(entry(sequence=n) for n in range(1, 8)), entry("c2"))
+        entries = await store.journal.history("cart", "c1", after=2, limit=3)
+        assert [e.sequence for e in entries] == [3, 4, 5]
+        assert await store.journal.history("cart", "nobody", limit=3) == []
+
+    async def test_history_holds_no_messages(self, store: Store) -> None:
+        await put(store, message("k"), message("k"))
+        assert await store.journal.history("orders", "k", limit=10) == []
+
+    async def test_read_looks_at_limited_positions_and_continues(self, store: Store) -> None:
+        await put(store, *(entry(sequence=n) for n in range(1, 6)))
+        first = await store.journal.read(SHARD, 0, limit=2)
+        second = await store.journal.read(SHARD, first.position, limit=2)
+        third = await store.journal.read(SHARD, second.position, limit=2)
+        positions = [[e.position for e in scan.entries] for scan in (first, second, third)]
+        assert positions == [[1, 2], [3, 4], [5]]
+        assert third.position == 5
+
+    async def test_read_at_the_end_stays_where_it_is(self, store: Store) -> None:
+        await put(store, entry())
+        assert await store.journal.read(SHARD, 1, limit=10) == ([], 1)
+        assert await store.journal.read(SHARD, 9, limit=10) == ([], 9)
+
+    async def test_read_of_some_sources_moves_past_the_others(self, store: Store) -> None:
+        await put(store, entry(), message(), entry(sequence=2), message(), entry(sequence=3))
+        only = frozenset({"orders"})
+        scan = await store.journal.read(SHARD, 0, limit=3, sources=only)
+        assert ([e.position for e in scan.entries], scan.position) == ([2], 3)
+        scan = await store.journal.read(SHARD, 3, limit=9, sources=only)
+        assert ([e.position for e in scan.entries], scan.position) == ([4], 5)
+        nothing = await store.journal.read(SHARD, 0, limit=9, sources=frozenset({"unknown"}))
+        assert nothing == ([], 5)
+
+    async def test_end_is_the_last_committed_position(self, store: Store) -> None:
+        assert await store.journal.end(SHARD) == 0
+        await put(store, entry(), message())
+        assert await store.journal.end(SHARD) == 2
+
+    async def test_end_does_not_go_back_when_the_last_entries_are_purged(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        await put(store, message(), entry(), entry(sequence=2))
+        await put(store, purged=[("cart", "c1")])
+        assert await store.journal.end(SHARD) == 3
+        assert (await store.journal.read(SHARD, 0, limit=10)).position == 3
+        await store.close()
+        store = await self.reopen(store, tmp_path)
+        assert await store.journal.end(SHARD) == 3
+        later = message()
+        await put(store, later)
+        assert later.position == 4
+        await store.close()
+
+    async def test_position_at_is_before_the_first_entry_of_that_time(self, store: Store) -> None:
+        times = [10, 20, 20, 20, 30]
+        await put(store, *(message(time=time) for time in times))
+        expected = {5: 0, 10: 0, 11: 1, 20: 1, 21: 4, 30: 4, 31: 5}
+        found = {time: await store.journal.position_at(SHARD, time) for time in expected}
+        assert found == expected
+
+    async def test_position_at_skips_nothing_where_entries_were_removed(self, store: Store) -> None:
+        await put(store, message(time=10), *(entry(sequence=n, time=10 + n) for n in range(1, 5)))
+        await put(store, message(time=30), compacted=[("cart", "c1", 4)])
+        for time in (5, 10, 11, 13, 14, 15, 30, 31):
+            start = await store.journal.position_at(SHARD, time)
+            left = (await store.journal.read(SHARD, start, limit=99)).entries
+            assert [e.time for e in left] == [t for t in (10, 14, 30) if t >= time], time
+
+    async def test_position_at_of_an_empty_journal(self, store: Store) -> None:
+        assert await store.journal.position_at(SHARD, 5) == 0
+
+    async def test_subjects_are_listed_in_order_with_their_last_sequence(
+        self, store: Store
+    ) -> None:
+        await put(store, entry("b"), entry("ä"), entry("a"), entry("b", 2), entry("x", source="y"))
+        assert await store.journal.subjects("cart", limit=9) == [("a", 1), ("b", 2), ("ä", 1)]
+        assert await store.journal.subjects("cart", after="a", limit=1) == [("b", 2)]
+        assert await store.journal.subjects("nothing", limit=9) == []
+
+    async def test_message_keys_are_no_subjects(self, store: Store) -> None:
+        await put(store, message("k"))
+        assert await store.journal.subjects("orders", limit=9) == []
+
+    async def test_outcomes_among_keys(self, store: Store) -> None:
+        kept = [outcome(b"1"), outcome(b"2", rejection="cart.full"), outcome(b"\x00\xff")]
+        await put(store, outcomes=[*kept, outcome(b"1", subject="c2")])
+        found = await store.journal.outcomes("cart", "c1", [b"2", b"nothing", b"\x00\xff"])
+        assert sorted(found, key=lambda o: o.key) == [kept[2], kept[1]]
+        assert await store.journal.outcomes("cart", "c1", []) == []
+
+    async def test_an_outcome_is_replaced_under_its_key(self, store: Store) -> None:
+        await put(store, outcomes=[outcome(b"1", reply=b"old")])
+        await put(store, outcomes=[outcome(b"1", reply=b"new", expires=300)])
+        (found,) = await store.journal.outcomes("cart", "c1", [b"1"])
+        assert (found.reply, found.expires) == (b"new", 300)
+
+    async def test_sweep_removes_expired_outcomes_up_to_the_limit(self, store: Store) -> None:
+        old = [outcome(b"%d" % n, expires=10) for n in range(5)]
+        await put(store, outcomes=[*old, outcome(b"young", expires=11)])
+        assert await store.sweep(9, limit=99) == 0
+        assert [await store.sweep(10, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+        keys = [b"young", *(b"%d" % n for n in range(5))]
+        assert [o.key for o in await store.journal.outcomes("cart", "c1", keys)] == [b"young"]
+
+    async def test_compaction_removes_earlier_entries_of_the_subject(self, store: Store) -> None:
+        await put(store, entry(), entry("c2"), message("c1", "cart"))
+        await put(store, entry(sequence=2), compacted=[("cart", "c1", 2)])
+        _, entries = await store.journal.load("cart", "c1")
+        assert [e.sequence for e in entries] == [2]
+        scan = await store.journal.read(SHARD, 0, limit=9)
+        assert ([e.position for e in scan.entries], scan.position) == ([2, 3, 4], 4)
+
+    async def test_several_changes_of_a_subject_in_one_commit_leave_the_last(
+        self, store: Store
+    ) -> None:
+        changes = [entry(sequence=n) for n in (1, 2, 3)]
+        await put(store, *changes, compacted=[("cart", "c1", 2), ("cart", "c1", 3)])
+        assert [e.sequence for e in await store.journal.history("cart", "c1", limit=9)] == [3]
+
+    async def test_purge_removes_everything_about_an_entity(self, store: Store) -> None:
+        await put(
+            store,
+            entry(),
+            entry(sequence=2),
+            entry("c2"),
+            snapshots=[snapshot(2), snapshot(1, "c2")],
+            outcomes=[outcome(b"1")],
+        )
+        await put(store, purged=[("cart", "c1"), ("cart", "unknown"), ("unknown", "c1")])
+        assert await store.journal.load("cart", "c1") == (None, [])
+        assert await store.journal.subjects("cart", limit=9) == [("c2", 1)]
+        assert await store.journal.outcomes("cart", "c1", [b"1"]) == []
+        assert (await store.journal.load("cart", "c2"))[0] == snapshot(1, "c2")
+
+    async def test_an_id_may_be_used_again_after_its_purge(self, store: Store) -> None:
+        await put(store, entry(), entry(sequence=2))
+        await store.commit(Commit(purged=[("cart", "c1")]))
+        await put(store, entry(payload=b'"new"'))
+        _, entries = await store.journal.load("cart", "c1")
+        assert [(e.sequence, e.position, e.payload) for e in entries] == [(1, 3, b'"new"')]

@@ -1,0 +1,115 @@
+"""The contract of `ports.store.ViewTables`: rows change only in commits, queries never write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventmill.errors import Conflict, DeadlineExceeded, EventmillError, RequestError
+from eventmill.model.commit import Offset, Rows
+from eventmill.ports.store import Store
+from eventmill.testing.contract.harness import SHARD, Harness, put
+
+CREATE = (
+    'CREATE TABLE IF NOT EXISTS "carts_1" (_key TEXT PRIMARY KEY, items INTEGER, note TEXT)',
+    'CREATE INDEX IF NOT EXISTS "carts_1_items" ON "carts_1" (items)',
+)
+SELECT = 'SELECT * FROM "carts_1" WHERE _key IN (SELECT value FROM json_each(?))'
+ALL = "SELECT json_group_array(json_array(_key, items, note)) FROM (SELECT * FROM carts_1)"
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+async def ask(store: Store, sql: str, **parameters: Any) -> Any:
+    return json.loads(await store.views.query(sql, parameters, seconds=10))
+
+
+class ViewContract(Harness):
+    """Tables of views."""
+
+    async def test_rows_are_put_replaced_and_deleted(self, store: Store) -> None:
+        await store.views.prepare(CREATE)
+        rows = [("c1", 1, "a"), ("c2", 2, None), ("ä", 3, "☃")]
+        await put(store, rows=[Rows("carts_1", rows, [])])
+        await put(store, rows=[Rows("carts_1", [("c1", 5, "b")], ["c2", "unknown"])])
+        assert sorted(await ask(store, ALL)) == [["c1", 5, "b"], ["ä", 3, "☃"]]
+
+    async def test_current_rows_of_keys(self, store: Store) -> None:
+        await store.views.prepare(CREATE)
+        await put(store, rows=[Rows("carts_1", [("c1", 1, "a"), ("c2", 2, None)], [])])
+        assert await store.views.rows(SELECT, ["c2", "unknown"]) == [("c2", 2, None)]
+        assert await store.views.rows(SELECT, []) == []
+
+    async def test_rows_and_offset_are_one_commit(self, store: Store) -> None:
+        await store.views.prepare(CREATE)
+        changes = [Rows("carts_1", [("c1", 1, "a")], [])]
+        with pytest.raises(Conflict):
+            await put(store, rows=changes, offsets=[Offset("view", SHARD, 7, 8)])
+        assert await ask(store, ALL) == []
+        await put(store, rows=changes, offsets=[Offset("view", SHARD, 0, 8)])
+        assert await ask(store, ALL) == [["c1", 1, "a"]]
+
+    async def test_a_commit_whose_rows_cannot_be_written_changes_nothing(
+        self, store: Store
+    ) -> None:
+        await store.views.prepare(CREATE)
+        changes = [Rows("carts_1", [("c1", 1, "a")], []), Rows("no_such_table", [("x", 1)], [])]
+        with pytest.raises(EventmillError):
+            await put(store, rows=changes, offsets=[Offset("view", SHARD, 0, 8)])
+        assert await ask(store, ALL) == []
+        assert await store.offsets() == {}
+        await put(store, rows=changes[:1], offsets=[Offset("view", SHARD, 0, 8)])
+        assert await ask(store, ALL) == [["c1", 1, "a"]]
+
+    async def test_preparing_again_keeps_the_rows(self, store: Store, tmp_path: Path) -> None:
+        await store.views.prepare(CREATE)
+        await put(store, rows=[Rows("carts_1", [("c1", 1, "a")], [])])
+        await store.views.prepare(CREATE)
+        await store.close()
+        again = await self.reopen(store, tmp_path)
+        await again.views.prepare(CREATE)
+        assert await ask(again, ALL) == [["c1", 1, "a"]]
+        await again.close()
+
+    async def test_a_dropped_table_is_gone(self, store: Store) -> None:
+        await store.views.prepare(CREATE)
+        await store.views.prepare(['DROP TABLE IF EXISTS "carts_1"'])
+        with pytest.raises(RequestError):
+            await ask(store, ALL)
+        await store.views.prepare(['DROP TABLE IF EXISTS "carts_1"', *CREATE])
+        assert await ask(store, ALL) == []
+
+    async def test_a_query_takes_parameters(self, store: Store) -> None:
+        await store.views.prepare(CREATE)
+        await put(store, rows=[Rows("carts_1", [("c1", 1, "a"), ("c2", 2, "it's")], [])])
+        sql = "SELECT json_group_array(_key) FROM carts_1 WHERE items > :least AND note = :note"
+        assert await ask(store, sql, least=1, note="it's") == ["c2"]
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "DELETE FROM carts_1 RETURNING _key",
+            "INSERT INTO carts_1 VALUES ('c9', 1, '') RETURNING _key",
+            "DROP TABLE carts_1",
+            "SELECT nonsense",
+            "not even SQL",
+        ],
+    )
+    async def test_a_query_cannot_write_and_a_bad_one_is_refused(
+        self, store: Store, sql: str
+    ) -> None:
+        await store.views.prepare(CREATE)
+        await put(store, rows=[Rows("carts_1", [("c1", 1, "a")], [])])
+        with pytest.raises(RequestError):
+            await store.views.query(sql, {}, seconds=10)
+        assert await ask(store, ALL) == [["c1", 1, "a"]]
+        await put(store, rows=[Rows("carts_1", [("c1", 2, "b")], [])])
+        assert await ask(store, ALL) == [["c1", 2, "b"]]
+
+    async def test_a_query_that_runs_too_long_is_interrupted(self, store: Store) -> None:
+        await store.views.prepare(CREATE)
+        with pytest.raises(DeadlineExceeded):
+            await store.views.query(ENDLESS, {}, seconds=0.05)
+        assert await ask(store, ALL) == []
