@@ -131,6 +131,8 @@ class Commit(msgspec.Struct):
     one shows a stale writer and refuses the commit."""
     purged: list[tuple[str, str]] = []
     """(source, subject): everything about the entity is removed."""
+    forgotten: list[str] = []
+    """Subscriptions that ended for good: their offsets and letters are removed."""
     registry: dict[str, bytes | None] = {}
     """Durable facts of the node: subscriptions, pauses, view versions. None removes the name."""
 
@@ -148,5 +150,6 @@ class Commit(msgspec.Struct):
             or self.fired
             or self.compacted
             or self.purged
+            or self.forgotten
             or self.registry
         )

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 from eventmill.model.commit import Commit, Letter, LetterStatus, Outcome, Snapshot, Timer
 from eventmill.model.entry import Entry
+from eventmill.model.table import PhysicalTable
 
 
 class Scan(NamedTuple):
@@ -93,12 +94,16 @@ class Parking(Protocol):
 class ViewTables(Protocol):
     """Tables of views. Their rows change only in `Store.commit`."""
 
-    async def prepare(self, statements: Sequence[str]) -> None:
-        """Create or drop tables and indexes; idempotent statements made by the engine."""
+    async def prepare(self, tables: Sequence[PhysicalTable]) -> None:
+        """Create the tables that are missing; make their indexes those that are asked for."""
         ...
 
-    async def rows(self, select: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Return the stored rows of `keys`: key first."""
+    async def drop(self, names: Sequence[str]) -> None:
+        """Remove tables with their rows; unknown names are fine."""
+        ...
+
+    async def rows(self, table: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Return the stored rows of `keys`: key first, then the columns in order."""
         ...
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:

@@ -148,6 +148,11 @@ class Store:
             letters[key] = _parked_since(letters.get(key), letter)
         for settled in commit.settled:
             letters.pop((settled.subscription, settled.shard, settled.position), None)
+        for name in commit.forgotten:
+            for key in [key for key in letters if key[0] == name]:
+                del letters[key]
+            for offset in [offset for offset in self._offsets if offset[0] == name]:
+                del self._offsets[offset]
 
 
 def _copied(timer: Timer) -> Timer:

@@ -13,10 +13,12 @@ from typing import Any
 import apsw
 import msgspec
 
+from eventmill.adapters.sqlite import view_sql
 from eventmill.adapters.sqlite.connection import errors
 from eventmill.adapters.sqlite.views import STEPS_BETWEEN_CHECKS, write_rows
 from eventmill.errors import DeadlineExceeded, RequestError, StoreUnavailable
 from eventmill.model.commit import Rows
+from eventmill.model.table import PhysicalTable
 
 
 class ViewTables:
@@ -26,13 +28,21 @@ class ViewTables:
         self._db = apsw.Connection(":memory:")
         self._db.execute("PRAGMA trusted_schema = OFF")
 
-    async def prepare(self, statements: Sequence[str]) -> None:
+    async def prepare(self, tables: Sequence[PhysicalTable]) -> None:
         with errors():
-            for statement in statements:
-                self._db.execute(statement)
+            found = list(self._db.execute(view_sql.INDEXES))
+            for table in tables:
+                for statement in view_sql.create(table, found):
+                    self._db.execute(statement)
 
-    async def rows(self, select: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    async def drop(self, names: Sequence[str]) -> None:
         with errors():
+            for name in names:
+                self._db.execute(view_sql.drop(name))
+
+    async def rows(self, table: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+        with errors():
+            select = view_sql.select(table)
             return list(self._db.execute(select, (msgspec.json.encode(keys).decode(),)))
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:

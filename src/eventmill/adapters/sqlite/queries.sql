@@ -118,6 +118,12 @@ DELETE FROM snapshot WHERE source = ? AND subject = ?
 -- name: purge_outcomes
 DELETE FROM outcome WHERE source = ? AND subject = ?
 
+-- name: forget_offsets
+DELETE FROM offset WHERE subscription = ?
+
+-- name: forget_letters
+DELETE FROM letter WHERE subscription = ?
+
 -- name: put_registry
 INSERT INTO registry VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value
 

@@ -235,6 +235,9 @@ class Store:
             db.executemany(SQL["put_letter"], [letter_row(letter) for letter in commit.letters])
         for key in commit.settled:
             db.execute(SQL["delete_letter"], (key.subscription, key.shard, key.position))
+        for name in commit.forgotten:
+            db.execute(SQL["forget_offsets"], (name,))
+            db.execute(SQL["forget_letters"], (name,))
         for name, value in commit.registry.items():
             if value is None:
                 db.execute(SQL["delete_registry"], (name,))

@@ -17,9 +17,13 @@ from typing import Any
 import apsw
 import msgspec
 
+from eventmill.adapters.sqlite import view_sql
 from eventmill.adapters.sqlite.connection import errors, open_reader
 from eventmill.errors import DeadlineExceeded, RequestError, StoreUnavailable
 from eventmill.model.commit import Rows
+from eventmill.model.table import PhysicalTable
+
+_encode = msgspec.json.Encoder().encode
 
 QUERY_THREADS = 2
 STEPS_BETWEEN_CHECKS = 50_000
@@ -51,13 +55,22 @@ class ViewTables:
             self._reader.close()
             self._reader = None
 
-    async def prepare(self, statements: Sequence[str]) -> None:
-        await self._write(list(statements))
-
-    async def rows(self, select: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    async def prepare(self, tables: Sequence[PhysicalTable]) -> None:
         assert self._reader is not None
         with errors():
-            return list(self._reader.execute(select, (msgspec.json.encode(keys).decode(),)))
+            found = list(self._reader.execute(view_sql.INDEXES))
+        statements = [text for table in tables for text in view_sql.create(table, found)]
+        if statements:
+            await self._write(statements)
+
+    async def drop(self, names: Sequence[str]) -> None:
+        await self._write([view_sql.drop(name) for name in names])
+
+    async def rows(self, table: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+        assert self._reader is not None
+        with errors():
+            found = self._reader.execute(view_sql.select(table), (_encode(keys).decode(),))
+            return list(found)
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
         loop = asyncio.get_running_loop()
@@ -87,9 +100,6 @@ class ViewTables:
 def write_rows(db: apsw.Connection, rows: Rows) -> None:
     """Write a table's changes inside the open transaction."""
     if rows.upserts:
-        marks = ", ".join("?" * len(rows.upserts[0]))
-        db.executemany(f'INSERT OR REPLACE INTO "{rows.table}" VALUES ({marks})', rows.upserts)
+        db.executemany(view_sql.upsert(rows.table, len(rows.upserts[0])), rows.upserts)
     if rows.deletes:
-        db.executemany(
-            f'DELETE FROM "{rows.table}" WHERE _key = ?', [(key,) for key in rows.deletes]
-        )
+        db.executemany(view_sql.delete(rows.table), [(key,) for key in rows.deletes])

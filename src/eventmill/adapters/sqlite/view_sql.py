@@ -1,0 +1,58 @@
+"""SQL text for the tables of views. Names are quoted here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from eventmill.model.table import PhysicalTable
+
+INDEXES = (
+    "SELECT name, tbl_name FROM sqlite_schema "
+    "WHERE type = 'index' AND name LIKE 'v\\_%' ESCAPE '\\'"
+)
+"""Name and table of the indexes that views asked for."""
+
+
+def quoted(name: str) -> str:
+    """Return an identifier that SQL takes as it is."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def create(table: PhysicalTable, found: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Return what makes a table and its indexes; `found` are the indexes there are."""
+    columns = "".join(f", {quoted(name)} {kind.upper()}" for name, kind in table.columns)
+    yield (
+        f"CREATE TABLE IF NOT EXISTS {quoted(table.name)} "
+        f"(_key TEXT PRIMARY KEY{columns}) STRICT, WITHOUT ROWID"
+    )
+    wanted = {index.name for index in table.indexes}
+    present = {name for name, owner in found if owner == table.name}
+    for name in sorted(present - wanted):
+        yield f"DROP INDEX IF EXISTS {quoted(name)}"
+    for index in table.indexes:
+        listed = ", ".join(quoted(column) for column in index.columns)
+        yield f"CREATE INDEX IF NOT EXISTS {quoted(index.name)} ON {quoted(table.name)} ({listed})"
+
+
+def drop(name: str) -> str:
+    """Return what removes a table."""
+    return f"DROP TABLE IF EXISTS {quoted(name)}"
+
+
+@lru_cache(256)
+def select(table: str) -> str:
+    """Return what reads the rows of a JSON array of keys."""
+    return f"SELECT * FROM {quoted(table)} WHERE _key IN (SELECT value FROM json_each(?))"
+
+
+@lru_cache(256)
+def upsert(table: str, values: int) -> str:
+    """Return what writes one row of that many values, the key included."""
+    return f"INSERT OR REPLACE INTO {quoted(table)} VALUES ({', '.join('?' * values)})"
+
+
+@lru_cache(256)
+def delete(table: str) -> str:
+    """Return what removes one row."""
+    return f"DELETE FROM {quoted(table)} WHERE _key = ?"
