@@ -66,6 +66,11 @@ class Committer:
         """Callers whose commit has not begun."""
         return sum(len(batch.replies) for batch in self._queue)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being committed or waits for it."""
+        return self._idle
+
     def open_batch(self) -> Batch:
         """Return the batch to add to; it will be committed soon.
 

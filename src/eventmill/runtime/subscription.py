@@ -128,6 +128,11 @@ class Subscription:
         """Positions between it and the end of the journal."""
         return max(0, self._tail.position - self.position)
 
+    @property
+    def working(self) -> bool:
+        """Whether a batch or a retry is under way."""
+        return self._busy.locked() or self.letters.locked()
+
     def pause(self) -> None:
         """Stop reacting after the batch under way."""
         self._running.clear()
