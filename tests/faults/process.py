@@ -1,0 +1,91 @@
+"""A node as an operator runs it: its own process, spoken to over HTTP, killed without warning."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+READY_SECONDS = 30.0
+ROOT = Path(__file__).parents[2]
+
+
+class NodeProcess:
+    """`eventmill run` on a data directory, on a fixed port."""
+
+    def __init__(self, target: str, data: Path, port: int) -> None:
+        self.target = target
+        self.data = data
+        self.url = f"http://127.0.0.1:{port}"
+        self._port = port
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        assert self._process is not None, "not started"
+        return self._process
+
+    async def start(self) -> None:
+        """Start the process; see `ready`."""
+        command = "from eventmill.cli.main import main; main()"
+        arguments = ("run", self.target, "--data", str(self.data), "--port", str(self._port))
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", command, *arguments,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+
+    async def ready(self, http: aiohttp.ClientSession) -> None:
+        """Wait until it answers that it is ready."""
+        async with asyncio.timeout(READY_SECONDS):
+            while True:
+                assert self.process.returncode is None, "the node ended while it was starting"
+                try:
+                    async with http.get(f"{self.url}/health/ready") as response:
+                        if response.status == 200:
+                            return
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.002)
+
+    async def kill(self) -> None:
+        """`kill -9`."""
+        self.process.kill()
+        code = await self.process.wait()
+        assert code == -signal.SIGKILL, f"it was not the kill that ended it: {code}"
+
+    async def stop(self) -> None:
+        """Stop it as an operator does; it must end well."""
+        self.process.terminate()
+        async with asyncio.timeout(READY_SECONDS):
+            code = await self.process.wait()
+        assert code == 0, f"a graceful stop ended with {code}"
+
+    async def discard(self) -> None:
+        """Whatever happened, leave no process behind."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+
+async def command(
+    http: aiohttp.ClientSession,
+    url: str,
+    path: str,
+    arguments: Mapping[str, object],
+    key: str | None = None,
+) -> tuple[int, Any]:
+    """POST a command; return status and decoded body."""
+    headers = {"idempotency-key": key} if key is not None else {}
+    body = msgspec.json.encode(arguments)
+    async with http.post(f"{url}/components/{path}", data=body, headers=headers) as response:
+        return response.status, msgspec.json.decode(await response.read())
