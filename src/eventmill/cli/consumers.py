@@ -1,0 +1,92 @@
+"""`eventmill consumers`: list, pause, resume and reset consumers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from eventmill.cli.surface import options
+from eventmill.cli.surface.client import Client
+from eventmill.cli.surface.exits import REFUSED
+from eventmill.cli.surface.output import done, show
+
+
+@click.group()
+def command() -> None:
+    """List, pause, resume and reset consumers."""
+
+
+@command.command("list")
+@options.node
+def list_(client: Client, output: str) -> None:
+    """List everything that follows the journal: consumers, views, pushes, the courier."""
+    columns = ["name", "kind", "sources", "state", "lag", "position", "blocked", "dead", "handled"]
+    rows = [{**row, "state": _state(row)} for row in client.get("/consumers")]
+    show(rows, columns, output, empty="Nothing follows the journal.")
+
+
+@command.command()
+@click.argument("name")
+@options.node
+def pause(client: Client, output: str, name: str) -> None:
+    """Pause a consumer; it stays paused when the node restarts."""
+    answer = client.post(f"/consumers/{name}/pause")
+    done(f"{name} is paused at position {answer['position']:,}.", answer, output)
+
+
+@command.command()
+@click.argument("name")
+@options.node
+def resume(client: Client, output: str, name: str) -> None:
+    """Resume a paused consumer."""
+    answer = client.post(f"/consumers/{name}/resume")
+    done(f"{name} goes on from position {answer['position']:,}.", answer, output)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--to", type=click.Choice(["beginning", "latest"]), help="Either end.")
+@click.option("--position", type=click.IntRange(0), help="After this position of the journal.")
+@click.option("--time", help="At this time, as 2026-01-31T12:00:00Z.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.node
+def reset(
+    client: Client,
+    output: str,
+    name: str,
+    to: str | None,
+    position: int | None,
+    time: str | None,
+    yes: bool,
+) -> None:
+    """Let a consumer continue somewhere else; events are handled again, or skipped.
+
+    Its dead letters are dropped: those behind the new position are read again.
+    """
+    given = {"to": to, "position": position, "time": time}
+    body = {way: value for way, value in given.items() if value is not None}
+    if len(body) != 1:
+        raise click.UsageError("give one of --to, --position and --time")
+    if not yes:
+        click.confirm(f"Reset {name} to {next(iter(body.values()))}?", abort=True, err=True)
+    answer = client.post(f"/consumers/{name}/reset", body)
+    done(f"{name} continues after position {answer['position']:,}.", answer, output)
+
+
+@command.command()
+@click.argument("name", required=False)
+@click.option("--fail-above", type=click.IntRange(0), help="Exit with 1 if a lag is larger.")
+@options.node
+def lag(client: Client, output: str, name: str | None, fail_above: int | None) -> int:
+    """Show how far consumers are behind the journal's end."""
+    rows = [client.get(f"/consumers/{name}")] if name else client.get("/consumers")
+    show(rows, ["name", "lag", "position", "end"], output, empty="Nothing follows the journal.")
+    late = fail_above is not None and any(row["lag"] > fail_above for row in rows)
+    return REFUSED if late else 0
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["paused"]:
+        return "paused"
+    return "running" if not row["dead"] else "has dead letters"

@@ -1,0 +1,131 @@
+"""`eventmill entities`: list and read entities, call them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from eventmill.cli.surface import options
+from eventmill.cli.surface.client import Client
+from eventmill.cli.surface.output import show, show_facts, show_json
+
+
+@click.group()
+def command() -> None:
+    """List and read entities, call them."""
+
+
+@command.command("list")
+@click.argument("component", required=False)
+@click.option("--after", default="", help="Ids after this one: the next page.")
+@options.limit(100)
+@options.node
+def list_(client: Client, output: str, component: str | None, after: str, limit: int) -> None:
+    """List the components, or the entities of COMPONENT by id."""
+    if component is None:
+        columns = ["id", "kind", "commands", "queries", "events"]
+        show(client.get("/entities"), columns, output, empty="The service has no entities.")
+        return
+    rows = client.get(f"/entities/{component}", after=after, limit=limit)
+    show(rows, ["id", "sequence"], output, empty=f"No entities of {component!r} here.")
+    if len(rows) == limit and output == "table":
+        click.echo(
+            f"More: eventmill entities list {component} --after {rows[-1]['id']!r}", err=True
+        )
+
+
+@command.command()
+@click.argument("component")
+@click.argument("id")
+@click.option("--sequence", type=click.IntRange(1), help="As it was after this event.")
+@click.option("--time", help="As it was at this time, as 2026-01-31T12:00:00Z.")
+@options.node
+def get(
+    client: Client, output: str, component: str, id: str, sequence: int | None, time: str | None
+) -> None:
+    """Show the state of an entity, now or in its past."""
+    path = f"/entities/{component}/state"
+    found = client.get(path, id=id, sequence=sequence, time=time)
+    show_facts(found, output)
+
+
+@command.command()
+@click.argument("component")
+@click.argument("id")
+@click.option("--after", type=click.IntRange(0), default=0, help="Sequences after this one.")
+@click.option("--metadata", is_flag=True, help="Show the events' metadata too.")
+@options.limit(100)
+@options.node
+def events(
+    client: Client, output: str, component: str, id: str, after: int, metadata: bool, limit: int
+) -> None:
+    """Show the events of an entity."""
+    rows = client.get(f"/entities/{component}/events", id=id, after=after, limit=limit)
+    columns = ["sequence", "time", "type", "version", "data", *(["metadata"] if metadata else [])]
+    show(rows, columns, output, empty=f"{component}/{id} has no events after {after}.")
+
+
+@command.command()
+@click.argument("component")
+@click.argument("id")
+@click.argument("name")
+@click.argument("arguments", nargs=-1)
+@click.option("--idempotency-key", help="A repetition with the same key has no second effect.")
+@options.node
+def call(
+    client: Client,
+    output: str,
+    component: str,
+    id: str,
+    name: str,
+    arguments: tuple[str, ...],
+    idempotency_key: str | None,
+) -> None:
+    """Run the command or query NAME of an entity.
+
+    ARGUMENTS are `name=value`, a value being JSON or plain text; or one JSON object; or `-` to read
+    it from standard input. Example: eventmill entities call cart c1 add_item sku=apple quantity=2
+    """
+    body = read_arguments(arguments)
+    path = f"/entities/{component}/call"
+    show_json(client.call(path, body, idempotency_key, id=id, name=name))
+
+
+def read_arguments(arguments: tuple[str, ...]) -> dict[str, Any]:
+    """Read `name=value` pairs or one JSON object.
+
+    Raises `UsageError`.
+    """
+    if len(arguments) == 1 and (arguments[0] == "-" or arguments[0].startswith("{")):
+        return read_object(arguments[0])
+    body: dict[str, Any] = {}
+    for argument in arguments:
+        name, found, text = argument.partition("=")
+        if not found:
+            raise click.UsageError(f"{argument!r}: arguments are name=value, or one JSON object")
+        body[name] = _value(text)
+    return body
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """Read a JSON object, from standard input for `-`.
+
+    Raises `UsageError`.
+    """
+    try:
+        body = json.loads(sys.stdin.read() if text == "-" else text)
+    except ValueError as error:
+        raise click.UsageError(f"this is no JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise click.UsageError("a JSON object is needed: {…}")
+    return body
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,184 @@
+"""`eventmill run`: run a service on the embedded engine until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eventmill.cli.surface import logs, options, target
+from eventmill.cli.surface.exits import INTERRUPTED
+from eventmill.cli.surface.output import counted
+from eventmill.model.definition import ServiceDefinition
+from eventmill.node.config import NodeConfig
+from eventmill.node.node import Node, free_port
+
+DEFAULTS = NodeConfig()
+
+
+@click.command()
+@click.argument("target", metavar="TARGET")
+@options.data
+@click.option("--host", default=DEFAULTS.host, envvar="EVENTMILL_HOST", show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=DEFAULTS.port,
+    envvar="EVENTMILL_PORT",
+    show_default=True,
+    help="Port of the service; 0 takes a free one.",
+)
+@click.option(
+    "--admin-port",
+    type=click.IntRange(0, 65_535),
+    default=DEFAULTS.admin_port,
+    envvar="EVENTMILL_ADMIN_PORT",
+    help="Port of the operating surface on the loopback address; a free one by default.",
+)
+@click.option("--reload", is_flag=True, help="Restart when a file changes; turns guards on.")
+@click.option(
+    "--guards/--no-guards",
+    default=None,
+    envvar="EVENTMILL_GUARDS",
+    help="Checks of development: lost effects, state changed outside @on.",
+)
+@click.option(
+    "--synchronous",
+    type=click.Choice(["FULL", "EXTRA", "NORMAL"], case_sensitive=False),
+    default=DEFAULTS.synchronous,
+    envvar="EVENTMILL_SYNCHRONOUS",
+    show_default=True,
+    help="NORMAL may lose the last commits when the power fails.",
+)
+@click.option(
+    "--log",
+    type=click.Choice(["auto", "console", "json"]),
+    default="auto",
+    envvar="EVENTMILL_LOG",
+    help="auto: for people on a terminal, JSON lines otherwise.",
+)
+def command(
+    target: str,
+    data: Path,
+    host: str,
+    port: int,
+    admin_port: int,
+    reload: bool,
+    guards: bool | None,
+    synchronous: str,
+    log: str,
+) -> None:
+    """Run the service TARGET, `module:variable`.
+
+    One process and one data directory are everything it needs. Ctrl-C or SIGTERM stops it when
+    all that was accepted is done; a second one ends it at once, and loses nothing acknowledged.
+    """
+    config = NodeConfig(
+        data=data,
+        host=host,
+        port=port,
+        admin_port=admin_port,
+        synchronous=synchronous.upper(),
+        guards=reload if guards is None else guards,
+    )
+    for_people = logs.configure(log)
+    if not reload:
+        _run(_serve(target, config, for_people))
+        return
+    # Imported here: only development pays for the file watcher.
+    from eventmill.cli.surface.reload import run_reloading
+
+    run_reloading(target, _again(config, log))
+
+
+async def _serve(name: str, config: NodeConfig, for_people: bool) -> None:
+    node = Node(target.load(name), config)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop(number: signal.Signals) -> None:
+        if stopping.is_set():
+            if number is signal.SIGINT:
+                os._exit(INTERRUPTED)  # asked twice: as a crash, which loses nothing acknowledged
+            return
+        if for_people:
+            click.echo("\nStopping: finishing what was accepted …", err=True)
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    await node.start()
+    logs.started(node.facts(), guards=config.guards)
+    if for_people:
+        _banner(node)
+    await node.run(stopping)
+    logs.stopped(node.runtime.tail.position)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    if sys.platform == "win32":
+        asyncio.run(main)
+        return
+    import uvloop
+
+    uvloop.run(main)
+
+
+def _banner(node: Node) -> None:
+    facts = node.facts()
+    title = click.style(facts["service"], bold=True)
+    click.echo(f"\n  {title} runs on eventmill {facts['version']}\n")
+    lines = {
+        "service": click.style(facts["url"], fg="cyan"),
+        "admin": click.style(facts["admin_url"], fg="cyan"),
+        "data": f"{node.config.data} " + _dim(_stored(facts["position"])),
+        "parts": _parts(node.runtime.service),
+    }
+    if node.config.guards:
+        lines["guards"] = "on: lost effects and changed states are errors"
+    for name, text in lines.items():
+        click.echo(f"  {_dim(name.ljust(8))} {text}")
+    data = "" if node.config.data == options.DATA else f" --data {node.config.data}"
+    hint = f"Look inside with `eventmill entities list{data}`; Ctrl-C stops."
+    click.echo("\n  " + _dim(hint) + "\n")
+
+
+def _stored(position: int) -> str:
+    return f"({counted(position, 'entry', 'entries')})" if position else "(new)"
+
+
+def _parts(service: ServiceDefinition) -> str:
+    parts = [
+        counted(len(things), one, many)
+        for things, one, many in (
+            (service.entities, "entity", "entities"),
+            (service.consumers, "consumer", "consumers"),
+            (service.views, "view", "views"),
+            (service.topics, "topic", "topics"),
+        )
+        if things
+    ]
+    return ", ".join(parts) or "no components"
+
+
+def _dim(text: str) -> str:
+    return click.style(text, fg="bright_black")
+
+
+def _again(config: NodeConfig, log: str) -> list[str]:
+    """Return the options that the child process of `--reload` is started with."""
+    return [
+        f"--data={config.data}",
+        f"--host={config.host}",
+        f"--port={config.port or free_port(config.host)}",
+        f"--admin-port={config.admin_port}",
+        f"--synchronous={config.synchronous}",
+        f"--log={log}",
+        "--guards" if config.guards else "--no-guards",
+    ]

@@ -1,0 +1,1 @@
+"""What commands share: finding a node, showing answers, exit codes."""

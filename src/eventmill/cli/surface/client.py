@@ -1,0 +1,103 @@
+"""Speaking with a running node: its operating surface, and its service port for the rest.
+
+The node is found by its data directory, where it wrote `node.json`, or by the address of its
+operating surface. The standard library's client is enough here and starts fast.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from eventmill.cli.surface.exits import REFUSED, UNREACHABLE, Failure
+
+TIMEOUT_SECONDS = 60.0
+"""Longer than a handler may take: a redrive waits for the retry that is under way."""
+
+ANNOUNCEMENT = "node.json"
+
+
+class Client:
+    """Asks one node."""
+
+    def __init__(self, data: Path, url: str | None) -> None:
+        self._data = data
+        self._admin = url.rstrip("/") if url else _announced(data)
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Ask the operating surface.
+
+        Raises `Failure`.
+        """
+        return _ask(self._admin, "GET", path, query, None, {})
+
+    def post(self, path: str, body: Any = None, **query: Any) -> Any:
+        """Let the operating surface do something."""
+        return _ask(self._admin, "POST", path, query, body, {})
+
+    def call(self, path: str, body: Any, key: str | None, **query: Any) -> Any:
+        """Run a command, with an idempotency key if there is one."""
+        headers = {"idempotency-key": key} if key else {}
+        return _ask(self._admin, "POST", path, query, body, headers)
+
+    def service(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask the node's service port."""
+        return _ask(self.get("/")["url"], method, path, {}, body, {})
+
+
+def _announced(data: Path) -> str:
+    try:
+        url: str = json.loads((data / ANNOUNCEMENT).read_bytes())["admin_url"]
+    except FileNotFoundError:
+        raise Failure(
+            f"no node runs on the data directory {data}: start one with `eventmill run`, or name "
+            "another directory with --data, or the operating surface's address with --url",
+            UNREACHABLE,
+        ) from None
+    except (ValueError, KeyError, OSError) as error:
+        raise Failure(f"{data / ANNOUNCEMENT} cannot be read: {error}", UNREACHABLE) from None
+    return url
+
+
+def _ask(
+    base: str, method: str, path: str, query: dict[str, Any], body: Any, headers: dict[str, str]
+) -> Any:
+    parts = urlsplit(base)
+    if parts.scheme != "http" or not parts.hostname:
+        raise Failure(f"{base!r} is no address: use http://host:port")
+    given = {name: value for name, value in query.items() if value is not None}
+    target = path + (f"?{urlencode(given, doseq=True)}" if given else "")
+    content = None if method == "GET" else json.dumps({} if body is None else body)
+    headers = {"content-type": "application/json", "accept": "application/json", **headers}
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request(method, target, content, headers)
+        response = connection.getresponse()
+        answer = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Failure(
+            f"the node at {base} does not answer ({_reason(error)}): is it running?", UNREACHABLE
+        ) from None
+    finally:
+        connection.close()
+    return _answer_of(response.status, answer, f"{method} {base}{path}")
+
+
+def _answer_of(status: int, answer: bytes, what: str) -> Any:
+    try:
+        decoded = json.loads(answer) if answer else None
+    except ValueError:
+        raise Failure(f"{what} answered {status} with something that is no JSON") from None
+    if status < 400:
+        return decoded
+    problem = decoded if isinstance(decoded, dict) else {}
+    text = problem.get("detail") or problem.get("title") or f"{what} answered {status}"
+    code = problem.get("code")
+    raise Failure(f"{text} [{code}]" if code else text, REFUSED)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,46 @@
+"""The node's log: lines for people on a terminal, JSON otherwise; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import structlog
+
+
+def configure(kind: str) -> bool:
+    """Set the log up as `auto`, `console` or `json`; return whether it is for people."""
+    for_people = kind == "console" or (kind == "auto" and sys.stderr.isatty())
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+    ]
+    if for_people:
+        processors += [
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ]
+    else:
+        processors += [
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    return for_people
+
+
+def started(facts: dict[str, Any], *, guards: bool) -> None:
+    """Note that the node answers."""
+    names = ("service", "version", "process", "url", "admin_url", "data", "position")
+    structlog.get_logger().info("started", guards=guards, **{name: facts[name] for name in names})
+
+
+def stopped(position: int) -> None:
+    """Note that everything accepted is stored."""
+    structlog.get_logger().info("stopped", position=position)

@@ -1,0 +1,68 @@
+"""Options that many commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from eventmill.cli.surface.client import Client
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DATA = Path(".eventmill")
+
+_output = click.option(
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    envvar="EVENTMILL_OUTPUT",
+    help="Tables for people, JSON for programs.",
+)
+_data = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DATA,
+    show_default=True,
+    envvar="EVENTMILL_DATA",
+    help="Data directory.",
+)
+_url = click.option(
+    "--url",
+    envvar="EVENTMILL_ADMIN_URL",
+    help="Address of the node's operating surface, instead of --data.",
+)
+
+
+def output(function: F) -> F:
+    """Add `--output`, given to the command as `output`."""
+    return _output(function)
+
+
+def data(function: F) -> F:
+    """Add `--data`."""
+    return _data(function)
+
+
+def node(function: F) -> F:
+    """Add `--data`, `--url` and `--output`: the command gets a `client` and `output`."""
+
+    def asking(*args: Any, data: Path, url: str | None, **kwargs: Any) -> Any:
+        return function(*args, client=Client(data, url), **kwargs)
+
+    asking.__name__, asking.__doc__ = function.__name__, function.__doc__
+    asking.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    return _data(_url(_output(asking)))  # type: ignore[return-value]
+
+
+def limit(default: int) -> Callable[[F], F]:
+    """Add `--limit`."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(1, 1_000),
+        default=default,
+        show_default=True,
+        help="How many at most.",
+    )

@@ -1,0 +1,25 @@
+"""`eventmill timers`: list timers."""
+
+from __future__ import annotations
+
+import click
+
+from eventmill.cli.surface import options
+from eventmill.cli.surface.client import Client
+from eventmill.cli.surface.output import show
+
+
+@click.group()
+def command() -> None:
+    """List timers."""
+
+
+@command.command("list")
+@click.option("--after", default="", help="Names after this one: the next page.")
+@options.limit(100)
+@options.node
+def list_(client: Client, output: str, after: str, limit: int) -> None:
+    """List timers by name, and the commands they will send."""
+    rows = client.get("/timers", after=after, limit=limit)
+    columns = ["name", "due", "component", "id", "command", "arguments"]
+    show(rows, columns, output, empty="No timers are set.")
