@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bench.figures import Row
-from bench.rows import growth, http_command, in_process, one_in_flight, rebuild
+from bench.rows import growth, http_command, in_process, one_in_flight, pipeline, rebuild
 
 ROWS: tuple[Row, ...] = (
     http_command.ROW,
     in_process.ROW,
     one_in_flight.ROW,
+    pipeline.ROW,
     rebuild.ROW,
     growth.ROW,
 )

@@ -1,4 +1,4 @@
-"""A view rebuilt from the journal, beside a bare loop over the same file.
+"""A view built from the beginning of the journal, beside a bare loop over the same file.
 
 The loop reads the journal in order, decodes each event into its struct, folds the rows in a dict and
 upserts what changed in batches of 5,000 events, each batch one durable transaction.
@@ -6,16 +6,20 @@ upserts what changed in batches of 5,000 events, each batch one durable transact
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import uvloop
 
-from bench import carts
-from bench.figures import Contestant, Row, Sample
-from bench.processes import isolated
+from bench import carts, ours, services
+from bench.figures import OURS, Contestant, Row, Sample, ratio
+from bench.processes import isolated, resident_mb
 from eventmill.adapters.sqlite.connection import open_reader, open_writer
+from examples.shopping_cart.shop import OpenCarts
 
 if TYPE_CHECKING:
     import apsw
@@ -24,6 +28,7 @@ EVENTS: Final = 1_000_000
 CARTS: Final = 100_000
 BATCH: Final = 5_000
 BARE: Final = "bare loop"
+LOOK_SECONDS: Final = 0.01
 TABLE = "CREATE TABLE bare_view (cart_id TEXT PRIMARY KEY, items INTEGER NOT NULL) WITHOUT ROWID"
 UPSERT = "INSERT INTO bare_view VALUES (?, ?) ON CONFLICT DO UPDATE SET items = excluded.items"
 SCAN = "SELECT position, source, subject, sequence, type, payload FROM entry ORDER BY position"
@@ -83,6 +88,33 @@ def upsert(writer: apsw.Connection, items: dict[str, int], changed: set[str]) ->
     changed.clear()
 
 
+def measure_ours(folder: Path, seconds: float) -> Sample:
+    """Fill the same journal and let a node build the view from it, in a fresh process."""
+    carts.fill(folder / "data", events=EVENTS, carts=CARTS)
+    return isolated(f"{__name__}:build", folder=str(folder))
+
+
+def build(folder: str) -> Sample:
+    """Start a runtime whose view has seen nothing; stop the clock when it has caught up."""
+    return uvloop.run(_build(Path(folder)))
+
+
+async def _build(folder: Path) -> Sample:
+    begin = time.perf_counter()
+    async with ours.runtime(folder, services.views) as here:
+        while any(subscription.lag for subscription in here.subscriptions.values()):
+            await asyncio.sleep(LOOK_SECONDS)
+        elapsed = time.perf_counter() - begin
+        each = EVENTS // CARTS
+        full = await here.query(OpenCarts.larger_than, (each,))
+        more = await here.query(OpenCarts.larger_than, (each + 1,))
+    if more or not full or any(row.items != each for row in full):
+        raise AssertionError(f"not every cart in the view has {each} items")
+    return Sample(
+        EVENTS / elapsed, notes={"events": EVENTS, "resident_mb": resident_mb(os.getpid())}
+    )
+
+
 ROW = Row(
     id="rebuild",
     work=f"view rebuild from a journal of {EVENTS:,} events of {CARTS:,} carts",
@@ -93,5 +125,11 @@ ROW = Row(
             conditions=f"read, decode, fold in a dict, upsert in batches of {BATCH:,}, each durable",
             measure=measure_loop,
         ),
+        Contestant(
+            system=OURS,
+            conditions=f"from the start of the runtime until the view has caught up; {ours.DURABLE}",
+            measure=measure_ours,
+        ),
     ),
+    targets=(ratio(OURS, BARE, at_least=0.4),),
 )
