@@ -1,123 +1,173 @@
-"""The ASGI application: commands and queries on a path as short as possible, the rest behind it.
+"""The ASGI application: commands on a path as short as possible, the rest behind it.
 
 Place on the road: the ingress. `POST /components/{component}/{id}/{command}` becomes an `Envelope`
-here, and nothing else of HTTP goes further in. Every other route is `http.routes`, on Starlette.
+here, and nothing else of HTTP goes further in. Reads of entities are `http.reads`, publishing is
+`http.publishing`, every other route is `http.routes`, on Starlette.
+
+Invariants: headers are looked at before the body is read; a body is never decompressed; whatever
+goes wrong is answered with a problem document.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-from urllib.parse import parse_qsl, unquote_to_bytes
+from collections.abc import Callable
+from math import isfinite
 
 import structlog
+from starlette.exceptions import HTTPException
 
-from eventmill.errors import EventmillError, InternalError, InvalidPayload, TooLarge, UnknownHandler
+from eventmill.errors import EventmillError, InternalError, InvalidPayload, TooLarge
 from eventmill.http import problems
-from eventmill.model import limits
+from eventmill.http.meter import Meter
+from eventmill.http.publishing import Publishing
+from eventmill.http.reads import Reads
+from eventmill.http.streams import Streams
+from eventmill.http.wire import (
+    COMPONENTS,
+    JSON_HEADERS,
+    TOPICS,
+    Asgi,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    body_of,
+    check_encoding,
+    check_json_type,
+    send_answer,
+    target_of,
+)
+from eventmill.model import depth, limits
 from eventmill.model.envelope import Envelope
 from eventmill.runtime.runtime import Runtime
 
 log = structlog.get_logger()
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_PREFIX = "/components/"
-_JSON_HEADERS = [(b"content-type", b"application/json")]
+_SHALLOW = 2 * limits.JSON_DEPTH_MAX
+"""A body of fewer bytes cannot nest too deep."""
 
 
 class App:
-    """Answers commands and queries itself; hands everything else to `rest`."""
+    """Answers what is frequent itself; hands everything else to `rest`.
 
-    def __init__(self, runtime: Runtime, rest: Asgi) -> None:
+    Invariant: `meter` never sees a name that the service does not declare.
+    """
+
+    def __init__(self, runtime: Runtime, rest: Asgi, meter: Meter, streams: Streams) -> None:
         self._runtime = runtime
         self._rest = rest
+        self._meter = meter
+        self._streams = streams
+        self._start = runtime.clock.now()
+        self._made = 0
+        self._monotonic = runtime.clock.monotonic
+        self._reads = Reads(runtime, meter)
+        self._publishing = Publishing(runtime, meter)
+
+    def stop(self) -> None:
+        """End the streams, which would otherwise go on for ever; other requests end by themselves."""
+        self._streams.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(_PREFIX):
+        if scope["type"] != "http":
             await self._rest(scope, receive, send)
             return
+        if scope["method"] != "POST" or not scope["path"].startswith(COMPONENTS):
+            await self._rare(scope, receive, send)
+            return
+        started, envelope = self._monotonic(), None
         try:
             envelope = await self._envelope(scope, receive)
             reply = await self._runtime.entities.execute(envelope)
         except EventmillError as error:
-            await send_problem(send, error)
+            await self._refuse(scope, send, error, envelope)
             return
         except Exception as error:  # the front answers whatever happens behind it
-            log.exception("request failed", path=scope["path"])
-            await send_problem(send, InternalError(f"{type(error).__name__}; see the node's log"))
+            await self._refuse(scope, send, unexpected(scope, error), envelope)
             return
-        await send({"type": "http.response.start", "status": 200, "headers": _JSON_HEADERS})
+        self._meter.answered(envelope.component, envelope.name, self._monotonic() - started)
+        headers = JSON_HEADERS
+        if envelope.metadata is not None:
+            headers = JSON_HEADERS + _request_id(envelope)
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": reply})
 
     async def _envelope(self, scope: Scope, receive: Receive) -> Envelope:
-        component, id, name = _target(scope)
+        component, id, name = target_of(scope)
         handler = self._runtime.entities.handler(component, name)
-        method = scope["method"]
-        if method == "POST":
-            arguments = handler.decode_arguments(await body_of(receive))
-        elif method == "GET" and not handler.writes:
-            query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-            arguments = handler.parse_arguments(query)
-        else:
-            raise UnknownHandler(f"{method} is not possible here: POST commands, GET queries")
-        envelope = Envelope(component, id, name, arguments)
+        envelope = Envelope(component, id, name, ())
         for header, value in scope["headers"]:
             read = _HEADERS.get(header)
             if read is not None:
                 read(envelope, value.decode("latin-1"), self._runtime)
+        body = await body_of(receive)
+        envelope.arguments = handler.decode_arguments(body)
+        if len(body) > _SHALLOW and depth.exceeds(body):
+            raise TooLarge(f"the body nests deeper than {limits.JSON_DEPTH_MAX} levels")
         return envelope
 
-
-def _target(scope: Scope) -> tuple[str, str, str]:
-    path: str = scope["path"]
-    parts = path[len(_PREFIX) :].split("/")
-    if len(parts) != 3:
-        # An id may hold an encoded slash: only the raw path tells it from a separator.
-        raw: bytes = scope.get("raw_path") or path.encode()
-        raw_parts = raw.partition(b"?")[0].split(b"/")[2:]
+    async def _rare(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        send = self._with_request_id(scope, send)
         try:
-            parts = [unquote_to_bytes(part).decode() for part in raw_parts]
-        except UnicodeDecodeError as error:
-            raise InvalidPayload("the path is not UTF-8") from error
-    if len(parts) != 3 or not parts[1]:
-        raise UnknownHandler("use /components/{component}/{id}/{command or query}")
-    if len(parts[1]) > limits.SUBJECT_CHARACTERS_MAX:
-        raise TooLarge(f"an entity id has at most {limits.SUBJECT_CHARACTERS_MAX} characters")
-    return parts[0], parts[1], parts[2]
+            if path.startswith(COMPONENTS):
+                await self._reads.answer(scope, send)
+            elif method == "POST" and path.startswith(TOPICS):
+                await self._publishing.answer(scope, receive, send)
+            else:
+                scope["app"] = self._rest  # the router then raises instead of answering with text
+                await self._rest(scope, receive, send)
+        except EventmillError as error:
+            await self._refuse(scope, send, error, None)
+        except HTTPException as error:
+            await self._refuse(scope, send, problems.of_starlette(error, method), None)
+        except Exception as error:
+            await self._refuse(scope, send, unexpected(scope, error), None)
+
+    def _with_request_id(self, scope: Scope, send: Send) -> Send:
+        """Let the answer carry the request's id, or one that is made here."""
+        given = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        if given and len(given[0]) <= limits.SUBJECT_CHARACTERS_MAX:
+            id = given[0]
+        else:
+            self._made += 1
+            id = b"%x-%x" % (self._start, self._made)
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", id)]
+            await send(message)
+
+        return answer
+
+    async def _refuse(
+        self, scope: Scope, send: Send, error: EventmillError, envelope: Envelope | None
+    ) -> None:
+        if isinstance(error, problems.MethodNotAllowed) and scope["method"] == "OPTIONS":
+            await send_answer(scope, send, 204, [(b"allow", error.allow.encode())], b"")
+            return
+        status, body = problems.document(error)
+        headers = problems.headers_of(error)
+        if envelope is None:
+            self._meter.refused(error)
+        else:
+            self._meter.failed(envelope.component, envelope.name, error)
+            headers += _request_id(envelope)
+        await send_answer(scope, send, status, headers, body)
 
 
-async def body_of(receive: Receive, limit: int = limits.BODY_BYTES_MAX) -> bytes:
-    """Read a request's body.
-
-    Raises `TooLarge` as soon as it is longer than `limit` bytes.
-    """
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        parts, size = [body], len(body)
-        while message.get("more_body") and size <= limit:
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-        body = b"".join(parts)
-    if len(body) > limit:
-        raise TooLarge(f"the body is longer than {limit} bytes")
-    return body
+def _request_id(envelope: Envelope) -> list[problems.Header]:
+    id = envelope.metadata.get("request_id") if envelope.metadata else None
+    return [(b"x-request-id", id.encode())] if id else []
 
 
-async def send_problem(send: Send, error: EventmillError) -> None:
-    """Answer with an error's problem document."""
-    status, body = problems.document(error)
-    headers = [(b"content-type", problems.CONTENT_TYPE)]
-    wait = problems.retry_after(error)
-    if wait is not None:
-        headers.append((b"retry-after", wait.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def unexpected(scope: Scope, error: Exception) -> InternalError:
+    """Log what should not have happened; return what the caller is told of it."""
+    log.exception("request failed", path=scope["path"], exc_info=error)
+    return InternalError(f"{type(error).__name__}; see the node's log")
+
+
+HeaderReader = Callable[[Envelope, str, Runtime], None]
 
 
 def _read_key(envelope: Envelope, value: str, runtime: Runtime) -> None:
@@ -131,22 +181,28 @@ def _read_key(envelope: Envelope, value: str, runtime: Runtime) -> None:
 def _read_deadline(envelope: Envelope, value: str, runtime: Runtime) -> None:
     try:
         seconds = float(value)
-    except ValueError as error:
-        raise InvalidPayload("Request-Timeout is a number of seconds") from error
+    except ValueError:
+        seconds = -1.0
+    if not isfinite(seconds) or seconds < 0:
+        raise InvalidPayload("Request-Timeout is a number of seconds, 0 or more")
     envelope.deadline = runtime.clock.monotonic() + seconds
 
 
-def _read_metadata(name: str) -> Callable[[Envelope, str, Runtime], None]:
+def _read_metadata(name: str) -> HeaderReader:
     def read(envelope: Envelope, value: str, runtime: Runtime) -> None:
         if len(value) > limits.SUBJECT_CHARACTERS_MAX:
-            raise TooLarge(f"header {name} is too long")
+            raise TooLarge(f"header {name} has at most {limits.SUBJECT_CHARACTERS_MAX} characters")
+        if not value.isascii():
+            raise InvalidPayload(f"header {name}: use ASCII")
         metadata = envelope.metadata = envelope.metadata or {}
         metadata[name] = value
 
     return read
 
 
-_HEADERS: dict[bytes, Callable[[Envelope, str, Runtime], None]] = {
+_HEADERS: dict[bytes, HeaderReader] = {
+    b"content-type": lambda envelope, value, runtime: check_json_type(value),
+    b"content-encoding": lambda envelope, value, runtime: check_encoding(value),
     b"idempotency-key": _read_key,
     b"request-timeout": _read_deadline,
     b"traceparent": _read_metadata("traceparent"),

@@ -1,17 +1,52 @@
-"""Errors as RFC 9457 problem documents, and the one table of their status codes."""
+"""Errors as RFC 9457 problem documents, and the one table of their status codes.
+
+A problem's `type` names the class of the error, which is how a client finds it again; its `code` is
+the error's own, which a component may have chosen. Errors that only HTTP knows stand here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
+
+from starlette.exceptions import HTTPException
 
 from eventmill import errors
 from eventmill.model import codec
+
+Header = tuple[bytes, bytes]
+
+
+class MethodNotAllowed(errors.RequestError):
+    """The route exists, but not for this method."""
+
+    code = "request.method"
+
+    def __init__(self, method: str, allow: Iterable[str]) -> None:
+        self.allow = ", ".join(allow)
+        super().__init__(f"{method} is not possible here; use {self.allow}")
+
+
+class UnsupportedMediaType(errors.RequestError):
+    """The body is of a type that is not understood here."""
+
+    code = "request.media_type"
+
+
+class NotAcceptable(errors.RequestError):
+    """None of the accepted types can be made here."""
+
+    code = "request.not_acceptable"
+
 
 STATUS: Final[dict[type[errors.EventmillError], int]] = {
     errors.Rejected: 409,
     errors.TooLarge: 413,
     errors.UnknownComponent: 404,
     errors.UnknownHandler: 404,
+    MethodNotAllowed: 405,
+    NotAcceptable: 406,
+    UnsupportedMediaType: 415,
     errors.RequestError: 400,
     errors.NotFound: 404,
     errors.Deleted: 410,
@@ -26,6 +61,7 @@ STATUS: Final[dict[type[errors.EventmillError], int]] = {
 }
 
 CONTENT_TYPE: Final = b"application/problem+json"
+TYPE_PREFIX: Final = "urn:eventmill:problem:"
 
 
 def status_of(error: errors.EventmillError) -> int:
@@ -37,7 +73,7 @@ def document(error: errors.EventmillError) -> tuple[int, bytes]:
     """Return status and body of an error's problem document."""
     status = status_of(error)
     problem: dict[str, Any] = {
-        "type": f"urn:eventmill:problem:{error.code}",
+        "type": TYPE_PREFIX + type(error).code,
         "title": (type(error).__doc__ or "").strip().split("\n")[0],
         "status": status,
         "code": error.code,
@@ -48,8 +84,20 @@ def document(error: errors.EventmillError) -> tuple[int, bytes]:
     return status, codec.encode(problem)
 
 
-def retry_after(error: errors.EventmillError) -> str | None:
-    """Return the Retry-After header of an error, in whole seconds."""
+def headers_of(error: errors.EventmillError) -> list[Header]:
+    """Return the headers of an error's answer: its type, and when or how to ask again."""
+    headers = [(b"content-type", CONTENT_TYPE)]
     if isinstance(error, errors.Unavailable):
-        return str(max(1, round(error.retry_after_seconds)))
-    return None
+        seconds = max(1, round(error.retry_after_seconds))
+        headers.append((b"retry-after", str(seconds).encode()))
+    elif isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode()))
+    return headers
+
+
+def of_starlette(error: HTTPException, method: str) -> errors.EventmillError:
+    """Return what the router raised as an error of this platform."""
+    if error.status_code == 405:
+        allow = (error.headers or {}).get("Allow", "GET")
+        return MethodNotAllowed(method, sorted({*allow.split(", "), "OPTIONS"}))
+    return errors.NotFound("nothing answers at this path; see /openapi.json")

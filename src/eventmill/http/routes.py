@@ -1,22 +1,43 @@
-"""Every route but commands and queries, on Starlette."""
+"""Every route but commands, queries and publishing, on Starlette's router; the front as a whole.
+
+The router alone is used, without Starlette's application: errors go through to `http.app`, which
+makes a problem document of each.
+"""
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
+from eventmill.http.app import App
+from eventmill.http.contracts import Contracts
+from eventmill.http.following import Following
+from eventmill.http.health import Health
+from eventmill.http.meter import Meter
+from eventmill.http.metrics import Metrics
+from eventmill.http.streams import Streams
+from eventmill.http.views import Views
 from eventmill.runtime.runtime import Runtime
 
 
-def routes(runtime: Runtime) -> Starlette:
+def front(runtime: Runtime) -> App:
+    """Build everything that answers on the service's port."""
+    meter, streams = Meter(), Streams(runtime.clock)
+    return App(runtime, routes(runtime, meter, streams), meter, streams)
+
+
+def routes(runtime: Runtime, meter: Meter, streams: Streams) -> Router:
     """Build the rest of the front."""
-
-    async def live(request: Request) -> Response:
-        return JSONResponse({"status": "up"})
-
-    async def ready(request: Request) -> Response:
-        return JSONResponse({"ready": runtime.ready}, 200 if runtime.ready else 503)
-
-    return Starlette(routes=[Route("/health/live", live), Route("/health/ready", ready)])
+    contracts, health = Contracts(runtime.service), Health(runtime)
+    return Router(
+        [
+            # POST is answered before; it stands here so that Allow names it.
+            Route("/topics/{topic}", Following(runtime, streams).follow, methods=["GET", "POST"]),
+            Route("/views/{view}/{query}", Views(runtime, streams).query),
+            Route("/openapi.json", contracts.openapi),
+            Route("/asyncapi.json", contracts.asyncapi),
+            Route("/health/live", health.live),
+            Route("/health/ready", health.ready),
+            Route("/metrics", Metrics(runtime, meter, streams).scrape),
+        ],
+        redirect_slashes=False,
+    )

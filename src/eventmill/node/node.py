@@ -27,9 +27,9 @@ from eventmill.adapters.luck import system_luck
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.admin.app import admin_app
 from eventmill.errors import ConfigurationError, InternalError
-from eventmill.http.app import App
 from eventmill.http.problems import document
-from eventmill.http.routes import routes
+from eventmill.http.routes import front
+from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
 from eventmill.node.config import NodeConfig
 from eventmill.runtime.runtime import Runtime
@@ -71,6 +71,7 @@ class Node:
             cache_entities=config.cache_entities,
             cache_bytes=config.cache_bytes,
         )
+        self._front = front(self.runtime)
         self.url = ""
         self.admin_url = ""
         self._servers: list[tuple[Server, asyncio.Task[None]]] = []
@@ -91,8 +92,7 @@ class Node:
         self._started = self.clock.now()
         try:
             await self.runtime.start()
-            app = App(self.runtime, routes(self.runtime))
-            self.url = await self._serve(app, config.host, port)
+            self.url = await self._serve(self._front, config.host, port)
             admin = admin_app(self.runtime, self.facts, host=config.admin_host, problem=document)
             self.admin_url = await self._serve(admin, config.admin_host, admin_port)
             self._announce()
@@ -103,6 +103,7 @@ class Node:
     async def stop(self) -> None:
         """Stop in order; nothing that was accepted is lost."""
         self.runtime.ready = False
+        self._front.stop()
         self.runtime.tail.wake()  # whoever waits for news from this node need not wait any longer
         if self._announced:
             with contextlib.suppress(FileNotFoundError):
@@ -170,7 +171,9 @@ class Node:
             port=port,
             interface=Interfaces.ASGINL,
             http=HTTPModes.http1,
-            http1_settings=HTTP1Settings(header_read_timeout=10_000),
+            http1_settings=HTTP1Settings(
+                header_read_timeout=10_000, max_buffer_size=limits.HEADER_BYTES_MAX
+            ),
             websockets=False,
             log_enabled=False,
             backlog=BACKLOG,

@@ -87,6 +87,11 @@ class Entities:
     def __repr__(self) -> str:
         return f"<Entities [{len(self._cells)} in memory, {self.bytes} bytes]>"
 
+    @property
+    def count(self) -> int:
+        """Number of entities in memory."""
+        return len(self._cells)
+
     def handler(self, component: str, name: str) -> Handler[Any, Any]:
         """Find a command or query.
 

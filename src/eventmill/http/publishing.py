@@ -1,0 +1,139 @@
+"""`POST /topics/{topic}`: CloudEvents in, messages out.
+
+Place on the road: the ingress of topics. Envelope, grammar of the JSON, depth and size are checked
+here; whether data fits its type is not: a consumer finds that out and parks it, so that nothing a
+sender meant to say is lost (G5).
+
+Invariants: a request is accepted whole or not at all; its order is kept; what was accepted is
+durable when 202 is answered; an event with the source and id of an accepted one is a duplicate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from eventmill.engine import cloudevent
+from eventmill.errors import InvalidPayload, NotFound, TooLarge
+from eventmill.http.meter import Meter
+from eventmill.http.problems import UnsupportedMediaType
+from eventmill.http.wire import JSON_HEADERS, TOPICS, Receive, Scope, Send, body_of, check_encoding
+from eventmill.model import cloudevents, limits
+from eventmill.model.cloudevents import attributes
+from eventmill.runtime.publisher import Message
+from eventmill.runtime.runtime import Runtime
+
+_CONTEXT_HEADERS = {
+    b"traceparent": "traceparent",
+    b"tracestate": "tracestate",
+    b"x-request-id": "request_id",
+    b"x-correlation-id": "correlation",
+}
+"""Header → metadata member of every event of the request that does not bring its own."""
+
+_PLAIN_CHARACTERS = limits.METADATA_BYTES_MAX // 8
+"""Attributes of fewer characters cannot make the metadata too large."""
+
+
+class Publishing:
+    """Appends events from outside to topics."""
+
+    def __init__(self, runtime: Runtime, meter: Meter) -> None:
+        self._runtime = runtime
+        self._meter = meter
+        self._versions = {
+            id: {name: kind.version for kind in topic.event_types() for name in _names_of(kind)}
+            for id, topic in runtime.service.topics.items()
+        }
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request.
+
+        Raises `NotFound`, `InvalidPayload`, `TooLarge`, `UnsupportedMediaType`, `Unavailable`.
+        """
+        topic = scope["path"][len(TOPICS) :]
+        versions = self._versions.get(topic)
+        if versions is None:
+            raise NotFound(f"no topic {topic!r}; there is {', '.join(self._versions) or 'none'}")
+        headers = scope["headers"]
+        context: dict[str, Any] = {}
+        for name, value in headers:
+            if name == b"content-encoding":
+                check_encoding(value.decode("latin-1"))
+            elif name in _CONTEXT_HEADERS:
+                context[_CONTEXT_HEADERS[name]] = _context_value(name, value)
+        events = _decoded(headers, await body_of(receive))
+        messages = [_message(event, versions, context) for event in events]
+        fresh = await self._runtime.publisher.messages(topic, messages) if messages else 0
+        duplicates = len(messages) - fresh
+        self._meter.accepted(topic, fresh, duplicates)
+        await send({"type": "http.response.start", "status": 202, "headers": JSON_HEADERS})
+        body = b'{"accepted":%d,"duplicates":%d}' % (fresh, duplicates)
+        await send({"type": "http.response.body", "body": body})
+
+
+def _names_of(kind: Any) -> tuple[str, ...]:
+    return (kind.name, *kind.aliases)
+
+
+def _context_value(name: bytes, value: bytes) -> str:
+    text = value.decode("latin-1")
+    if len(text) > limits.SUBJECT_CHARACTERS_MAX or not text.isascii():
+        raise InvalidPayload(
+            f"header {name.decode()}: at most {limits.SUBJECT_CHARACTERS_MAX} ASCII characters"
+        )
+    return text
+
+
+def _decoded(headers: list[tuple[bytes, bytes]], body: bytes) -> list[cloudevents.CloudEvent]:
+    """Read the CloudEvents; tell their errors in this platform's terms."""
+    try:
+        return cloudevents.decode(headers, body)
+    except cloudevents.InvalidCloudEvent as error:
+        details = {"attribute": error.attribute, "index": error.index}
+        given = {name: value for name, value in details.items() if value is not None}
+        match error:
+            case cloudevents.CloudEventTooLarge():
+                raise TooLarge(error.message, details=given) from error
+            case cloudevents.UnsupportedEventFormat():
+                raise UnsupportedMediaType(error.message, details=given) from error
+            case _:
+                raise InvalidPayload(error.message, details=given) from error
+
+
+def _message(
+    event: cloudevents.CloudEvent, versions: dict[str, int], context: dict[str, Any]
+) -> Message:
+    kind, subject = event.type, event.subject or ""
+    if len(kind) > limits.NAME_CHARACTERS_MAX or kind[0] == "$":
+        raise InvalidPayload(
+            f"event type {kind[:200]!r}: use 1 to {limits.NAME_CHARACTERS_MAX} characters, "
+            "not beginning with '$'"
+        )
+    if len(subject) > limits.SUBJECT_CHARACTERS_MAX:
+        raise TooLarge(f"a subject has at most {limits.SUBJECT_CHARACTERS_MAX} characters")
+    if event.datacontenttype is not None and not attributes.is_json(event.datacontenttype):
+        raise UnsupportedMediaType(
+            f"data of type {event.datacontenttype!r}: topics carry application/json"
+        )
+    metadata = cloudevent.metadata_from(event)
+    if context:
+        metadata = {**context, **metadata}
+    version = versions.get(kind, 1)
+    if event.extensions or len(event.source) + len(event.id) > _PLAIN_CHARACTERS:
+        version = _version(event.extensions.get(cloudevent.VERSION, version))
+        if len(msgspec.json.encode(metadata)) > limits.METADATA_BYTES_MAX:
+            raise TooLarge(
+                f"attributes of one event have at most {limits.METADATA_BYTES_MAX} bytes"
+            )
+    # A space cannot stand in a source, so no two pairs read the same.
+    dedupe = f"{event.source} {event.id}"
+    return Message(kind, version, subject, event.data or b"{}", metadata, dedupe)
+
+
+def _version(value: object) -> int:
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and int(text[:9]) > 0 and len(text) < 10):
+        raise InvalidPayload(f"{cloudevent.VERSION} is a whole number from 1")
+    return int(text)

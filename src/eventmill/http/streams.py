@@ -1,0 +1,157 @@
+"""`text/event-stream` answers: frames, heartbeats, their number, and their end.
+
+Backpressure comes from the connection: an item is made only when the one before it was taken.
+A stream ends when its client goes or when the node stops; a client then comes back with the last
+id it saw, to this node or to another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import structlog
+from starlette.requests import Request
+
+from eventmill.errors import EventmillError, InternalError, Overloaded
+from eventmill.http import problems
+from eventmill.http.wire import Message, Receive, Scope, Send
+from eventmill.model import limits
+from eventmill.ports.clock import Clock
+
+log = structlog.get_logger()
+
+CONTENT_TYPE: Final = "text/event-stream"
+
+Items = AsyncIterator[tuple[bytes, str]]
+"""Frames, which may be none, and the id to continue from."""
+
+_HEADERS: Final = [
+    (b"content-type", CONTENT_TYPE.encode()),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+]
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
+
+
+def frame(data: bytes, *, id: str = "", event: str = "") -> bytes:
+    """Return one event of a stream; `data` is JSON, where a raw line break is only white space."""
+    if b"\n" in data or b"\r" in data:
+        data = data.translate(_ONE_LINE)
+    head = f"id: {id}\n" if id else ""
+    if event:
+        head += f"event: {event}\n"
+    return b"%sdata: %s\n\n" % (head.encode(), data)
+
+
+def heartbeat(id: str) -> bytes:
+    """Return a comment, with the id to continue from: it moves on although no event is told."""
+    return f": heartbeat\nid: {id}\n\n".encode() if id else b": heartbeat\n\n"
+
+
+class Streams:
+    """All streams of a node: bounds their number, ends them when the node stops."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.open = 0
+        self.stopping = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Streams [{self.open} open]>"
+
+    def stop(self) -> None:
+        """End every stream, and refuse new ones."""
+        self.stopping.set()
+
+    def answer(self, items: Items) -> EventStream:
+        """Return the answer that sends `items`.
+
+        Raises `Overloaded` when the node has too many streams already, or stops.
+        """
+        if self.open >= limits.STREAMS_MAX or self.stopping.is_set():
+            raise Overloaded(f"this node has {self.open} streams, or stops; ask again or another")
+        return EventStream(self, items)
+
+
+class EventStream:
+    """One answer, as an ASGI application."""
+
+    def __init__(self, streams: Streams, items: Items) -> None:
+        self._streams = streams
+        self._items = items
+        self._last_id = ""
+        self._quiet = True
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": _HEADERS}
+        self._streams.open += 1
+        try:
+            await send(start)
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+                return
+            async with asyncio.TaskGroup() as group:
+                ends = [
+                    group.create_task(self._pump(send)),
+                    group.create_task(_gone(receive)),
+                    group.create_task(self._streams.stopping.wait()),
+                ]
+                beat = group.create_task(self._beat(send))
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for task in (*ends, beat):
+                    task.cancel()
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._streams.open -= 1
+
+    async def _pump(self, send: Send) -> None:
+        try:
+            async for frames, id in self._items:
+                self._last_id = id
+                if frames:
+                    await self._send(send, frames)
+        except EventmillError as error:
+            await self._send(send, _problem(error))
+        except Exception as error:  # the status is sent already: the stream itself tells of it
+            log.exception("stream failed", exc_info=error)
+            await self._send(send, _problem(InternalError(type(error).__name__)))
+
+    async def _beat(self, send: Send) -> None:
+        while True:
+            await self._streams.clock.sleep(limits.HEARTBEAT_SECONDS)
+            if self._quiet:
+                await self._send(send, heartbeat(self._last_id))
+            self._quiet = True
+
+    async def _send(self, send: Send, frames: bytes) -> None:
+        async with self._turn:
+            await send({"type": "http.response.body", "body": frames, "more_body": True})
+            self._quiet = False
+
+
+def accepts(request: Request, *types: str) -> str:
+    """Return the first of `types` that the client names; the first one if it does not say.
+
+    Quality values are not weighed. Raises `NotAcceptable`.
+    """
+    accept = request.headers.get("accept", "")
+    for part in accept.split(","):
+        kind = part.partition(";")[0].strip().lower()
+        if kind in types:
+            return kind
+        if kind in ("", "*/*", types[0].partition("/")[0] + "/*"):
+            return types[0]
+    raise problems.NotAcceptable(f"accepted is {accept[:200]!r}; here is {', '.join(types)}")
+
+
+async def _gone(receive: Receive) -> None:
+    message: Message = {}
+    while message.get("type") != "http.disconnect":
+        message = await receive()
+
+
+def _problem(error: EventmillError) -> bytes:
+    return frame(problems.document(error)[1], event="problem")

@@ -1,0 +1,122 @@
+"""What every way in shares: ASGI's types, the target in a path, bodies and their limits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from eventmill.errors import InvalidPayload, TooLarge, UnknownHandler
+from eventmill.http.problems import Header, UnsupportedMediaType
+from eventmill.model import limits
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+COMPONENTS: Final = "/components/"
+TOPICS: Final = "/topics/"
+JSON_HEADERS: Final[list[Header]] = [(b"content-type", b"application/json")]
+
+_LOST = "\ufffd"
+"""What the server puts where the path is not UTF-8."""
+
+
+def target_of(scope: Scope) -> tuple[str, str, str]:
+    """Return component, id and handler name of a path.
+
+    Raises `UnknownHandler` for a path of another shape, `InvalidPayload` or `TooLarge` for an id
+    that cannot be one.
+    """
+    parts = scope["path"][len(COMPONENTS) :].split("/")
+    if len(parts) != 3 or _LOST in parts[1]:
+        parts = _raw_parts(scope)
+    if len(parts) != 3 or not parts[1]:
+        raise UnknownHandler("use /components/{component}/{id}/{command or query}")
+    id = parts[1]
+    if not id.isprintable():
+        check_text("an entity id", id)
+    if len(id) > limits.SUBJECT_CHARACTERS_MAX:
+        raise TooLarge(f"an entity id has at most {limits.SUBJECT_CHARACTERS_MAX} characters")
+    return parts[0], id, parts[2]
+
+
+def _raw_parts(scope: Scope) -> list[str]:
+    # An id may hold an encoded slash: only the raw path tells it from a separator.
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    try:
+        return [unquote_to_bytes(part).decode() for part in raw.partition(b"?")[0].split(b"/")[2:]]
+    except UnicodeDecodeError as error:
+        raise InvalidPayload("the path is not UTF-8") from error
+
+
+def check_text(what: str, text: str) -> None:
+    """Raise `InvalidPayload` if a text holds control characters: it ends up in headers and logs."""
+    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in text):
+        raise InvalidPayload(f"{what} must not hold control characters")
+
+
+def parameters_of(scope: Scope) -> dict[str, str]:
+    """Return the parameters of a URL's query, each given once.
+
+    Raises `InvalidPayload`.
+    """
+    try:
+        pairs = parse_qsl(
+            scope["query_string"].decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=limits.QUERY_PARAMETERS_MAX,
+        )
+    except ValueError as error:
+        raise InvalidPayload(f"the URL's query is not understood: {error}") from error
+    parameters = dict(pairs)
+    if len(parameters) != len(pairs):
+        raise InvalidPayload("a parameter comes twice in the URL's query")
+    return parameters
+
+
+def check_json_type(value: str) -> None:
+    """Raise `UnsupportedMediaType` unless a Content-Type is JSON.
+
+    Browsers send other types to any site without asking: a page elsewhere shall not reach a node.
+    """
+    if value != "application/json":
+        kind = value.partition(";")[0].strip().lower()
+        if kind != "application/json" and not kind.endswith("+json"):
+            raise UnsupportedMediaType(f"content type {kind!r}: send application/json")
+
+
+def check_encoding(value: str) -> None:
+    """Raise `UnsupportedMediaType` for a compressed body: bodies are never decompressed."""
+    if value.strip().lower() != "identity":
+        raise UnsupportedMediaType(f"content encoding {value!r}: send the body as it is")
+
+
+async def body_of(receive: Receive, limit: int = limits.BODY_BYTES_MAX) -> bytes:
+    """Read a request's body.
+
+    Raises `TooLarge` as soon as it is longer than `limit` bytes.
+    """
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        while message.get("more_body") and size <= limit:
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+        body = b"".join(parts)
+    if len(body) > limit:
+        raise TooLarge(f"the body is longer than {limit} bytes")
+    return body
+
+
+async def send_answer(
+    scope: Scope, send: Send, status: int, headers: list[Header], body: bytes
+) -> None:
+    """Send a whole answer; without its body to HEAD."""
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
