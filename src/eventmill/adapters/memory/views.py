@@ -42,8 +42,8 @@ class ViewTables:
 
     async def rows(self, table: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
         with errors():
-            select = view_sql.select(table)
-            return list(self._db.execute(select, (msgspec.json.encode(keys).decode(),)))
+            found = self._db.execute(view_sql.select(table), (msgspec.json.encode(keys).decode(),))
+            return list(found)
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
         deadline = time.monotonic() + seconds

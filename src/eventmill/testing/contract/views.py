@@ -10,14 +10,12 @@ import pytest
 
 from eventmill.errors import Conflict, DeadlineExceeded, EventmillError, RequestError
 from eventmill.model.commit import Offset, Rows
+from eventmill.model.table import Affinity, PhysicalTable, TableIndex
 from eventmill.ports.store import Store
 from eventmill.testing.contract.harness import SHARD, Harness, put
 
-CREATE = (
-    'CREATE TABLE IF NOT EXISTS "carts_1" (_key TEXT PRIMARY KEY, items INTEGER, note TEXT)',
-    'CREATE INDEX IF NOT EXISTS "carts_1_items" ON "carts_1" (items)',
-)
-SELECT = 'SELECT * FROM "carts_1" WHERE _key IN (SELECT value FROM json_each(?))'
+COLUMNS = (("items", Affinity.INTEGER), ("note", Affinity.TEXT))
+CARTS = PhysicalTable("carts_1", COLUMNS, (TableIndex("carts_1_items", ("items",)),))
 ALL = "SELECT json_group_array(json_array(_key, items, note)) FROM (SELECT * FROM carts_1)"
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
@@ -30,20 +28,20 @@ class ViewContract(Harness):
     """Tables of views."""
 
     async def test_rows_are_put_replaced_and_deleted(self, store: Store) -> None:
-        await store.views.prepare(CREATE)
+        await store.views.prepare([CARTS])
         rows = [("c1", 1, "a"), ("c2", 2, None), ("ä", 3, "☃")]
         await put(store, rows=[Rows("carts_1", rows, [])])
         await put(store, rows=[Rows("carts_1", [("c1", 5, "b")], ["c2", "unknown"])])
         assert sorted(await ask(store, ALL)) == [["c1", 5, "b"], ["ä", 3, "☃"]]
 
     async def test_current_rows_of_keys(self, store: Store) -> None:
-        await store.views.prepare(CREATE)
+        await store.views.prepare([CARTS])
         await put(store, rows=[Rows("carts_1", [("c1", 1, "a"), ("c2", 2, None)], [])])
-        assert await store.views.rows(SELECT, ["c2", "unknown"]) == [("c2", 2, None)]
-        assert await store.views.rows(SELECT, []) == []
+        assert await store.views.rows("carts_1", ["c2", "unknown"]) == [("c2", 2, None)]
+        assert await store.views.rows("carts_1", []) == []
 
     async def test_rows_and_offset_are_one_commit(self, store: Store) -> None:
-        await store.views.prepare(CREATE)
+        await store.views.prepare([CARTS])
         changes = [Rows("carts_1", [("c1", 1, "a")], [])]
         with pytest.raises(Conflict):
             await put(store, rows=changes, offsets=[Offset("view", SHARD, 7, 8)])
@@ -54,7 +52,7 @@ class ViewContract(Harness):
     async def test_a_commit_whose_rows_cannot_be_written_changes_nothing(
         self, store: Store
     ) -> None:
-        await store.views.prepare(CREATE)
+        await store.views.prepare([CARTS])
         changes = [Rows("carts_1", [("c1", 1, "a")], []), Rows("no_such_table", [("x", 1)], [])]
         with pytest.raises(EventmillError):
             await put(store, rows=changes, offsets=[Offset("view", SHARD, 0, 8)])
@@ -64,25 +62,41 @@ class ViewContract(Harness):
         assert await ask(store, ALL) == [["c1", 1, "a"]]
 
     async def test_preparing_again_keeps_the_rows(self, store: Store, tmp_path: Path) -> None:
-        await store.views.prepare(CREATE)
+        await store.views.prepare([CARTS])
         await put(store, rows=[Rows("carts_1", [("c1", 1, "a")], [])])
-        await store.views.prepare(CREATE)
+        await store.views.prepare([CARTS])
         await store.close()
         again = await self.reopen(store, tmp_path)
-        await again.views.prepare(CREATE)
+        await again.views.prepare([CARTS])
         assert await ask(again, ALL) == [["c1", 1, "a"]]
         await again.close()
 
     async def test_a_dropped_table_is_gone(self, store: Store) -> None:
-        await store.views.prepare(CREATE)
-        await store.views.prepare(['DROP TABLE IF EXISTS "carts_1"'])
+        await store.views.prepare([CARTS])
+        await put(store, rows=[Rows("carts_1", [("c1", 1, "a")], [])])
+        await store.views.drop(["carts_1", "unknown"])
         with pytest.raises(RequestError):
             await ask(store, ALL)
-        await store.views.prepare(['DROP TABLE IF EXISTS "carts_1"', *CREATE])
+        await store.views.prepare([CARTS])
         assert await ask(store, ALL) == []
 
+    async def test_indexes_become_those_that_are_asked_for(self, store: Store) -> None:
+        await store.views.prepare([CARTS])
+        await put(store, rows=[Rows("carts_1", [("c1", 1, "a")], [])])
+        both = (TableIndex("carts_1_note", ("note", "items")), *CARTS.indexes)
+        for indexes in (both, both[:1], (), both):
+            await store.views.prepare([PhysicalTable("carts_1", COLUMNS, indexes)])
+            assert await ask(store, ALL) == [["c1", 1, "a"]]
+
+    async def test_columns_keep_what_their_affinity_holds(self, store: Store) -> None:
+        columns = tuple(("c_" + affinity, affinity) for affinity in Affinity)
+        await store.views.prepare([PhysicalTable("kinds", columns)])
+        rows = [("a", 2**53 + 1, 0.1, "1"), ("b", None, None, None)]
+        await put(store, rows=[Rows("kinds", rows, [])])
+        assert sorted(await store.views.rows("kinds", ["a", "b"])) == rows
+
     async def test_a_query_takes_parameters(self, store: Store) -> None:
-        await store.views.prepare(CREATE)
+        await store.views.prepare([CARTS])
         await put(store, rows=[Rows("carts_1", [("c1", 1, "a"), ("c2", 2, "it's")], [])])
         sql = "SELECT json_group_array(_key) FROM carts_1 WHERE items > :least AND note = :note"
         assert await ask(store, sql, least=1, note="it's") == ["c2"]
@@ -100,7 +114,7 @@ class ViewContract(Harness):
     async def test_a_query_cannot_write_and_a_bad_one_is_refused(
         self, store: Store, sql: str
     ) -> None:
-        await store.views.prepare(CREATE)
+        await store.views.prepare([CARTS])
         await put(store, rows=[Rows("carts_1", [("c1", 1, "a")], [])])
         with pytest.raises(RequestError):
             await store.views.query(sql, {}, seconds=10)
@@ -109,7 +123,7 @@ class ViewContract(Harness):
         assert await ask(store, ALL) == [["c1", 2, "b"]]
 
     async def test_a_query_that_runs_too_long_is_interrupted(self, store: Store) -> None:
-        await store.views.prepare(CREATE)
+        await store.views.prepare([CARTS])
         with pytest.raises(DeadlineExceeded):
             await store.views.query(ENDLESS, {}, seconds=0.05)
         assert await ask(store, ALL) == []

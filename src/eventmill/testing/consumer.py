@@ -1,0 +1,188 @@
+"""Unit kit of a consumer: give it an event, look at the effects it returns. No store, no node.
+
+    effects = await ConsumerKit(place_order).run(CheckedOut(items={"x": 1}), subject="c1")
+    assert effects.published == [(orders, OrderPlaced(order_id="c1", items={"x": 1}))]
+
+Events go through the consumer's own dispatch: encoded, decoded, routed by type, guards on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from eventmill.engine.outgoing import message_entry
+from eventmill.errors import Rejected
+from eventmill.model import codec
+from eventmill.model.commit import Commit
+from eventmill.model.definition import ConsumerDefinition
+from eventmill.model.effect import Effect, Outgoing
+from eventmill.model.entry import DELETED, STATE, Entry
+from eventmill.model.events import EntityDeleted, event_type_of
+from eventmill.model.handler import Handler
+from eventmill.model.topic import Topic
+from eventmill.runtime.consumer import ConsumerReaction
+from eventmill.sdk.consumer import Consumer
+from eventmill.testing.clock import VirtualClock
+from eventmill.testing.outgoing import (
+    Published,
+    Scheduled,
+    Sent,
+    cancelled,
+    published,
+    scheduled,
+    sent,
+)
+
+
+class Called(NamedTuple):
+    """A call that the consumer made through its context."""
+
+    handler: Handler[Any, Any]
+    id: str
+    """Entity id; empty for a view's query."""
+    arguments: dict[str, Any]
+    idempotency_key: str | None
+
+
+class Effects(NamedTuple):
+    """What a reaction wants to happen."""
+
+    published: list[Published]
+    sent: list[Sent]
+    scheduled: list[Scheduled]
+    cancelled: list[str]
+    calls: list[Called]
+    """What it called while it ran: these happened at once."""
+
+
+class ConsumerKit:
+    """Runs one consumer on events.
+
+    Raises `ConfigurationError` for a consumer that no service would take.
+    """
+
+    def __init__(self, consumer: Consumer) -> None:
+        self.definition: ConsumerDefinition = consumer.define()
+        self.clock = VirtualClock()
+        self._source = consumer.options["source"]
+        self._answers: dict[Handler[Any, Any], Callable[..., Any]] = {}
+        self._position = 0
+
+    def __repr__(self) -> str:
+        return f"<ConsumerKit {self.definition.id}>"
+
+    def answer(self, handler: Handler[Any, Any], reply: Any) -> ConsumerKit:
+        """Say what `ctx.call` or `ctx.query` of a handler answers.
+
+        Parameters: `reply` is the value, an exception to raise, or a function that gets the id
+        (of an entity) and the arguments by name.
+        """
+        handler.resolve()
+        self._answers[handler] = reply if callable(reply) else lambda *_, **__: reply
+        return self
+
+    async def run(
+        self,
+        *events: Any,
+        subject: str = "test",
+        metadata: dict[str, Any] | None = None,
+        attempt: int = 1,
+    ) -> Effects:
+        """Deliver events of one subject; return the effects of all.
+
+        An event that the consumer does not take has none. Raises what the consumer raises, and
+        `HandlerFailed` for what a guard finds.
+        """
+        entries = [self._entry(event, subject, metadata) for event in events]
+        calls = _Calls(self._answers)
+        reaction = _Recording(self.definition, calls, self.clock, guarded=True)
+        reacted = await reaction.react(entries, attempt)
+        for _, error in reacted.failed:
+            raise error
+        for fill in reacted.fills:
+            fill(Commit())
+        wanted = reaction.outgoing
+        return Effects(
+            published(wanted), sent(wanted), scheduled(wanted), cancelled(wanted), calls.made
+        )
+
+    def _entry(self, event: Any, subject: str, metadata: dict[str, Any] | None) -> Entry:
+        self._position += 1
+        now = self.clock.now()
+        if isinstance(self._source, Topic):
+            entry = message_entry(self._source, event, now, metadata)
+            entry.position = self._position
+            return entry
+        if isinstance(event, EntityDeleted):
+            type, version, payload = DELETED, 1, b"{}"
+        elif isinstance(event, self._source):
+            type, version, payload = STATE, 1, codec.encode(event)
+        else:
+            kind = event_type_of(event.__class__)
+            type, version, payload = kind.name, kind.version, kind.encode(event)
+        extra = codec.encode(metadata) if metadata else None
+        return Entry(
+            self.definition.source.id,
+            subject,
+            self._position,
+            type,
+            version,
+            now,
+            payload,
+            extra,
+            position=self._position,
+        )
+
+
+class _Recording(ConsumerReaction):
+    """Keeps the effects before they are expanded."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.outgoing: list[Outgoing] = []
+
+    def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
+        fill = super()._filler(effect, cause)
+        self.outgoing += effect.outgoing
+        return fill
+
+
+class _Calls:
+    """The rest of the node, as far as the test described it."""
+
+    def __init__(self, answers: dict[Handler[Any, Any], Callable[..., Any]]) -> None:
+        self._answers = answers
+        self.made: list[Called] = []
+
+    async def call(
+        self,
+        handler: Handler[Any, Any],
+        id: str,
+        arguments: tuple[Any, ...],
+        idempotency_key: str | None,
+        cause: Entry | None,
+    ) -> Any:
+        named = dict(zip(handler.parameters, arguments, strict=True))
+        self.made.append(Called(handler, id, named, idempotency_key))
+        return self._answered(handler, id, **named)
+
+    async def query(self, handler: Handler[Any, Any], arguments: tuple[Any, ...]) -> Any:
+        named = dict(zip(handler.parameters, arguments, strict=True))
+        self.made.append(Called(handler, "", named, None))
+        return self._answered(handler, **named)
+
+    async def publish(self, topic: Topic, events: tuple[Any, ...], key: str | None) -> None:
+        raise Rejected("ctx.publish happens at once: test it with a Host, or return publish(…)")
+
+    def _answered(self, handler: Handler[Any, Any], *args: Any, **named: Any) -> Any:
+        answer = self._answers.get(handler)
+        if answer is None:
+            raise AssertionError(
+                f"the consumer called {handler.function.__qualname__}; say what it answers: "
+                f"kit.answer({handler.function.__qualname__}, …)"
+            )
+        reply = answer(*args, **named)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply

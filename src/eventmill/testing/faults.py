@@ -1,0 +1,111 @@
+"""A store that fails when a test says so: the way to crash a node between two instructions.
+
+A fault `before` the commit is a disk that refuses; a fault `after` it is the worst case: the commit
+is durable and its writer never hears of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from eventmill.errors import StoreUnavailable
+from eventmill.model.commit import Commit, Timer
+from eventmill.ports.store import Journal, Parking, Store, ViewTables
+
+When = Literal["before", "after"]
+
+
+class _Fault:
+    def __init__(
+        self, nth: int, when: When, matching: Callable[[Commit], bool], error: Exception
+    ) -> None:
+        self.left = nth
+        self.when = when
+        self.matching = matching
+        self.error = error
+
+
+class FaultyStore:
+    """Wraps a store; commits fail as told by `fail`, everything else passes through."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.shards = inner.shards
+        self.commits = 0
+        """Commits that were asked for."""
+        self.injected = 0
+        """Commits that were made to fail: a test proves with it that its fault happened."""
+        self._faults: list[_Fault] = []
+
+    def __repr__(self) -> str:
+        return f"<FaultyStore {self.inner!r} [{len(self._faults)} faults to come]>"
+
+    def fail(
+        self,
+        nth: int = 1,
+        *,
+        when: When = "before",
+        matching: Callable[[Commit], bool] = lambda commit: True,
+        error: Exception | None = None,
+    ) -> None:
+        """Let the `nth` commit from now on fail, of those that `matching` accepts.
+
+        Parameters: `when` is before or after the inner store's commit; `error` is raised instead
+        of `StoreUnavailable`.
+        """
+        error = error or StoreUnavailable(f"a fault of the test, {when} the commit")
+        self._faults.append(_Fault(nth, when, matching, error))
+
+    async def commit(self, commit: Commit) -> None:
+        self.commits += 1
+        fault = self._next_fault(commit)
+        if fault is not None and fault.when == "before":
+            self.injected += 1
+            raise fault.error
+        await self.inner.commit(commit)
+        if fault is not None:
+            self.injected += 1
+            raise fault.error
+
+    def _next_fault(self, commit: Commit) -> _Fault | None:
+        for fault in self._faults:
+            if fault.matching(commit):
+                fault.left -= 1
+                if fault.left == 0:
+                    self._faults.remove(fault)
+                    return fault
+        return None
+
+    @property
+    def journal(self) -> Journal:
+        return self.inner.journal
+
+    @property
+    def parking(self) -> Parking:
+        return self.inner.parking
+
+    @property
+    def views(self) -> ViewTables:
+        return self.inner.views
+
+    async def open(self) -> None:
+        await self.inner.open()
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    async def offsets(self) -> dict[tuple[str, int], int]:
+        return await self.inner.offsets()
+
+    async def registry(self) -> dict[str, bytes]:
+        return await self.inner.registry()
+
+    async def due_timers(self, until: int, *, limit: int) -> list[Timer]:
+        return await self.inner.due_timers(until, limit=limit)
+
+    async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
+        return await self.inner.timers(after=after, limit=limit)
+
+    async def sweep(self, now: int, *, limit: int) -> int:
+        return await self.inner.sweep(now, limit=limit)

@@ -1,0 +1,244 @@
+"""A service in process, on a memory store, with guards on and the clock in the test's hand.
+
+    async with Host(service) as host:
+        orders_out = host.probe(orders)
+        await host.call(Cart.add_item, "c1", sku="x", quantity=1)
+        await host.call(Cart.check_out, "c1")
+        placed = await orders_out.expect_one(OrderPlaced)
+
+It is the same runtime that a node runs; only the front doors are missing. Time moves only by
+`advance` (and by `settle`, when the node waits for nothing but the clock). Retries wait without
+jitter, so their times are exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+from eventmill.adapters.memory.store import Store as MemoryStore
+from eventmill.errors import ConfigurationError
+from eventmill.model.commit import Letter
+from eventmill.model.handler import Handler
+from eventmill.model.topic import Topic
+from eventmill.ports.store import Store
+from eventmill.runtime.operations import Operations
+from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.subscription import Subscription
+from eventmill.sdk.service import Service
+from eventmill.testing.clock import VirtualClock
+from eventmill.testing.probe import TopicProbe
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STEADY_ROUNDS = 3
+"""Turns of the loop in which nothing may have happened before the node counts as settled."""
+
+PATIENT_ROUNDS = 20
+"""Turns of the loop without work before what is missing counts as waiting for the clock."""
+
+SOON_MICROSECONDS = 10_000
+"""Waits of the dispatch itself, which `settle` goes through."""
+
+STEPS_MAX = 500
+"""Stops of one `advance` at most; loops that wake more often wake together."""
+
+NO_JITTER = 0.5
+
+
+class Host:
+    """Runs a service inside a test.
+
+    Parameters: `store` keeps the data (default: in memory, gone with the host); `clock` is the
+    time; `guards` notices what production code must never do; `patience` is how many real seconds
+    `settle` waits for handlers that await the outside world.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        store: Store | None = None,
+        clock: VirtualClock | None = None,
+        guards: bool = True,
+        patience: float = 10.0,
+    ) -> None:
+        self.service = service
+        self.store: Store = store or MemoryStore()
+        self.clock = clock or VirtualClock()
+        self.guards = guards
+        self.patience = patience
+        self._runtime: Runtime | None = None
+
+    def __repr__(self) -> str:
+        return f"<Host {self._runtime or self.service!r}>"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        runtime = self.runtime
+        await self.stop()
+        if error is None and runtime.supervisor.failures:
+            name, failure = next(iter(runtime.supervisor.failures.items()))
+            raise AssertionError(f"loop {name!r} of the node ended by an error") from failure
+
+    @property
+    def runtime(self) -> Runtime:
+        """The running node's inside."""
+        assert self._runtime is not None, "the host is not running: use `async with Host(…)`"
+        return self._runtime
+
+    @property
+    def operations(self) -> Operations:
+        """What an operator may do: pause, resume, reset, letters, redrive, discard."""
+        return Operations(self.runtime)
+
+    async def start(self) -> None:
+        """Start the service.
+
+        Raises `ConfigurationError` that lists everything that is wrong with it.
+        """
+        definition, problems = self.service.define()
+        if problems:
+            raise ConfigurationError("\n".join(problems))
+        self._runtime = Runtime(
+            definition, self.store, self.clock, lambda: NO_JITTER, guards=self.guards
+        )
+        await self._runtime.start()
+
+    async def stop(self) -> None:
+        """Stop as a node does: what was accepted is finished, offsets are stored."""
+        await self.runtime.stop()
+        self._runtime = None
+
+    async def restart(self, *, crash: bool = False) -> None:
+        """Stop and start again on the same store; after a crash nothing is finished first."""
+        if crash:
+            runtime = self.runtime
+            await runtime.supervisor.stop(*runtime.supervisor.names())
+            await self.store.close()
+        else:
+            await self.stop()
+        await self.start()
+
+    async def call(
+        self, handler: Handler[P, R], id: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a command or query of an entity; return its reply.
+
+        Raises `Rejected` and whatever else the caller of a node would get.
+        """
+        return await self.runtime.call(handler, id, handler.arguments(args, kwargs))
+
+    async def call_once(
+        self, key: str, handler: Handler[P, R], id: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a command under an idempotency key: a repetition gets the first outcome."""
+        return await self.runtime.call(handler, id, handler.arguments(args, kwargs), key)
+
+    async def query(self, handler: Handler[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a view's query, after the views have caught up."""
+        await self.settle()
+        return await self.runtime.query(handler, handler.arguments(args, kwargs))
+
+    async def publish(self, topic: Topic, *events: Any) -> None:
+        """Append events to a topic, as an outside publisher."""
+        await self.runtime.publish(topic, events)
+
+    def probe(self, topic: Topic) -> TopicProbe:
+        """Watch a topic from now on."""
+        return TopicProbe(topic, lambda: self.runtime, self.settle)
+
+    async def letters(self, subscription: str | None = None) -> list[Letter]:
+        """Return the parked letters, after everything has settled."""
+        await self.settle()
+        return await self.operations.letters(subscription, limit=1_000)
+
+    async def settle(self, *, retries: bool = False) -> None:
+        """Wait until every running subscription has caught up and nothing is due.
+
+        Retries and timers of the future stay there, unless `retries`: then the clock moves
+        through the waits of retries, until each letter is handled or dead.
+
+        Raises `AssertionError` that says what does not come to an end.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self.patience
+        steady = waiting = 0
+        while steady < STEADY_ROUNDS:
+            if loop.time() > give_up:
+                raise AssertionError(f"not settled in {self.patience:g} s: {self._unsettled()}")
+            await asyncio.sleep(0)
+            if self._is_working():
+                steady = waiting = 0
+                await self._give_way(loop)
+            elif await self._is_settled(retries):
+                steady, waiting = steady + 1, 0
+            else:
+                steady, waiting = 0, waiting + 1
+                if waiting > PATIENT_ROUNDS:
+                    waiting = 0
+                    self._jump()
+
+    async def advance(self, by: timedelta) -> None:
+        """Move the clock on; timers and retries on the way happen at their own times."""
+        target = self.clock.now() + round(by.total_seconds() * 1e6)
+        step = (target - self.clock.now()) // STEPS_MAX
+        await self.settle()
+        while (now := self.clock.now()) < target:
+            stops = [at for at in await self._appointments() if at > now]
+            wake = self.clock.next_wake
+            if wake is not None:
+                stops.append(max(wake, now + step))
+            self.clock.move_to(min([*stops, target]))
+            await self.settle()
+
+    def _is_working(self) -> bool:
+        runtime = self.runtime
+        return not runtime.committer.idle or any(
+            subscription.working for subscription in runtime.subscriptions.values()
+        )
+
+    async def _give_way(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the loop turn; if that does not end the work, a thread or the outside has it."""
+        for _ in range(PATIENT_ROUNDS):
+            await asyncio.sleep(0)
+            if not self._is_working():
+                return
+        await asyncio.sleep(0.001)
+
+    async def _is_settled(self, retries: bool) -> bool:
+        horizon = self.clock.now() + SOON_MICROSECONDS
+        for subscription in self._running():
+            due = [at for at in subscription.blocked.values() if at is not None]
+            if subscription.lag or (due if retries else min(due, default=horizon) < horizon):
+                return False
+        return not await self.store.due_timers(self.clock.now(), limit=1)
+
+    def _running(self) -> list[Subscription]:
+        return [s for s in self.runtime.subscriptions.values() if not s.paused]
+
+    def _jump(self) -> None:
+        wake = self.clock.next_wake
+        if wake is not None:
+            self.clock.move_to(max(wake, self.clock.now()))
+
+    async def _appointments(self) -> list[int]:
+        timers = await self.store.due_timers(2**62, limit=1)
+        return [timer.due for timer in timers] + [
+            at
+            for subscription in self._running()
+            for at in subscription.blocked.values()
+            if at is not None
+        ]
+
+    def _unsettled(self) -> str:
+        behind = [repr(s) for s in self._running() if s.lag or s.working or s.blocked]
+        return ", ".join([repr(self.runtime.committer), *behind])
