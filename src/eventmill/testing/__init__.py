@@ -1,1 +1,36 @@
-"""The public test kit: unit kits, an in-process host with a virtual clock, the store contract."""
+"""The public test kit: unit kits, an in-process host with a virtual clock, the store contract.
+
+    EntityKit     one entity: run a command, look at events, reply, state
+    ConsumerKit   one consumer: give it an event, look at its effects
+    ViewKit       one view: feed events, read rows
+    Host          a whole service in process, on a memory store, the clock in the test's hand
+    FaultyStore   a store whose commits fail when the test says so
+    contract      the suite that every store adapter passes (imported by itself: it needs pytest)
+
+`docs/testing.md` has an example of each.
+"""
+
+from eventmill.testing.clock import VirtualClock
+from eventmill.testing.consumer import Called, ConsumerKit, Effects
+from eventmill.testing.entity import EntityKit, Result
+from eventmill.testing.faults import FaultyStore
+from eventmill.testing.host import Host
+from eventmill.testing.outgoing import Published, Scheduled, Sent
+from eventmill.testing.probe import TopicProbe
+from eventmill.testing.view import ViewKit
+
+__all__ = [
+    "Called",
+    "ConsumerKit",
+    "Effects",
+    "EntityKit",
+    "FaultyStore",
+    "Host",
+    "Published",
+    "Result",
+    "Scheduled",
+    "Sent",
+    "TopicProbe",
+    "ViewKit",
+    "VirtualClock",
+]

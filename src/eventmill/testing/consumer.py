@@ -11,19 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from eventmill.engine.outgoing import message_entry
 from eventmill.errors import Rejected
-from eventmill.model import codec
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ConsumerDefinition
 from eventmill.model.effect import Effect, Outgoing
-from eventmill.model.entry import DELETED, STATE, Entry
-from eventmill.model.events import EntityDeleted, event_type_of
+from eventmill.model.entry import Entry
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.sdk.consumer import Consumer
 from eventmill.testing.clock import VirtualClock
+from eventmill.testing.incoming import entry_of
 from eventmill.testing.outgoing import (
     Published,
     Scheduled,
@@ -94,7 +92,13 @@ class ConsumerKit:
         An event that the consumer does not take has none. Raises what the consumer raises, and
         `HandlerFailed` for what a guard finds.
         """
-        entries = [self._entry(event, subject, metadata) for event in events]
+        entries = []
+        for event in events:
+            self._position += 1
+            now = self.clock.now()
+            entries.append(
+                entry_of(self._source, event, subject, self._position, now=now, metadata=metadata)
+            )
         calls = _Calls(self._answers)
         reaction = _Recording(self.definition, calls, self.clock, guarded=True)
         reacted = await reaction.react(entries, attempt)
@@ -105,33 +109,6 @@ class ConsumerKit:
         wanted = reaction.outgoing
         return Effects(
             published(wanted), sent(wanted), scheduled(wanted), cancelled(wanted), calls.made
-        )
-
-    def _entry(self, event: Any, subject: str, metadata: dict[str, Any] | None) -> Entry:
-        self._position += 1
-        now = self.clock.now()
-        if isinstance(self._source, Topic):
-            entry = message_entry(self._source, event, now, metadata)
-            entry.position = self._position
-            return entry
-        if isinstance(event, EntityDeleted):
-            type, version, payload = DELETED, 1, b"{}"
-        elif isinstance(event, self._source):
-            type, version, payload = STATE, 1, codec.encode(event)
-        else:
-            kind = event_type_of(event.__class__)
-            type, version, payload = kind.name, kind.version, kind.encode(event)
-        extra = codec.encode(metadata) if metadata else None
-        return Entry(
-            self.definition.source.id,
-            subject,
-            self._position,
-            type,
-            version,
-            now,
-            payload,
-            extra,
-            position=self._position,
         )
 
 

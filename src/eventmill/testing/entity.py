@@ -21,12 +21,13 @@ from eventmill.model.commit import Commit
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect, Outgoing
 from eventmill.model.entry import DELETED, STATE, Entry
-from eventmill.model.events import EntityDeleted, event_type_of
+from eventmill.model.events import EntityDeleted
 from eventmill.model.handler import Handler
 from eventmill.runtime.guards import Guards
 from eventmill.runtime.turn import failure_of
 from eventmill.sdk.service import define_entity
 from eventmill.testing.clock import MIDNIGHT
+from eventmill.testing.incoming import entry_of
 from eventmill.testing.outgoing import Published, Scheduled, Sent, cancelled, published
 from eventmill.testing.outgoing import scheduled as scheduled_in
 from eventmill.testing.outgoing import sent as sent_in
@@ -193,11 +194,6 @@ class EntityKit(Generic[S]):
         return self.definition.event_types[entry.type].decode(entry.payload, entry.version)
 
     def _entry(self, event: Any) -> Entry:
-        time = round(self.now.timestamp() * 1e6)
-        where = (self.definition.id, self._live.id, self._live.identity.sequence + 1)
-        if isinstance(event, EntityDeleted):
-            return Entry(*where, DELETED, 1, time, b"{}")
-        if isinstance(event, self.definition.cls):
-            return Entry(*where, STATE, 1, time, self.definition.encode_state(event))
-        kind = event_type_of(type(event))
-        return Entry(*where, kind.name, kind.version, time, kind.encode(event))
+        sequence = self._live.identity.sequence + 1
+        now = round(self.now.timestamp() * 1e6)
+        return entry_of(self.definition.cls, event, self._live.id, sequence, now=now)
