@@ -35,7 +35,7 @@ class Parking:
 
     async def queue(self, subscription: str, key: str, *, limit: int) -> list[Letter]:
         with errors():
-            return _letters(self._reader.execute(SQL["queue"], (subscription, key, limit)))
+            return letters_of(self._reader.execute(SQL["queue"], (subscription, key, limit)))
 
     async def letters(
         self,
@@ -54,7 +54,7 @@ class Parking:
             "limit": limit,
         }
         with errors():
-            return _letters(self._reader.execute(SQL["letters"], bindings))
+            return letters_of(self._reader.execute(SQL["letters"], bindings))
 
 
 def letter_row(letter: Letter) -> tuple[object, ...]:
@@ -76,7 +76,8 @@ def letter_row(letter: Letter) -> tuple[object, ...]:
     )
 
 
-def _letters(rows: Iterable[tuple[object, ...]]) -> list[Letter]:
+def letters_of(rows: Iterable[tuple[object, ...]]) -> list[Letter]:
+    """Return the letters of rows whose columns are in the table's order."""
     return [
         Letter(
             subscription=r[0],  # type: ignore[arg-type]

@@ -12,8 +12,6 @@ next commit, because the state of a failed sync is unknown.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +28,7 @@ from eventmill.adapters.sqlite.connection import (
     open_writer,
 )
 from eventmill.adapters.sqlite.journal import Journal
+from eventmill.adapters.sqlite.lock import take
 from eventmill.adapters.sqlite.names import Names
 from eventmill.adapters.sqlite.parking import Parking, letter_row
 from eventmill.adapters.sqlite.statements import SCHEMA, SQL
@@ -87,7 +86,7 @@ class Store:
 
     async def open(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.directory)
+        self._lock = take(self.directory)
         self._executor = ThreadPoolExecutor(1, "eventmill-writer")
         try:
             self._open_writer()
@@ -326,22 +325,3 @@ def _roll_back(db: apsw.Connection) -> None:
             db.execute("ROLLBACK")
     except apsw.Error as error:
         raise EventmillError("the data file cannot be rolled back") from error
-
-
-def _lock(directory: Path) -> IO[str]:
-    file = (directory / "lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
-        raise ConfigurationError(
-            f"the data directory {directory} is in use by {holder}; stop it, or give this node "
-            "a directory of its own with --data",
-            code="configuration.locked",
-        ) from error
-    file.truncate(0)
-    file.write(f"process {os.getpid()}")
-    file.flush()
-    return file

@@ -1,0 +1,47 @@
+"""One process per data directory: a lock that the kernel gives back when its process ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from eventmill.errors import ConfigurationError
+
+
+def take(directory: Path) -> IO[str]:
+    """Take a data directory; closing the file gives it back.
+
+    Raises `ConfigurationError` when another process has it.
+    """
+    file = (directory / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        who = file.read().strip() or "another process"
+        file.close()
+        raise ConfigurationError(
+            f"the data directory {directory} is in use by {who}; stop it, or give this node "
+            "a directory of its own with --data",
+            code="configuration.locked",
+        ) from error
+    file.truncate(0)
+    file.write(f"process {os.getpid()}")
+    file.flush()
+    return file
+
+
+def holder(directory: Path) -> str:
+    """Name the process that has a data directory; empty if none has."""
+    try:
+        file = (directory / "lock").open("r")
+    except FileNotFoundError:
+        return ""
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return file.read().strip() or "another process"
+    return ""
