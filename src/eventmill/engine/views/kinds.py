@@ -242,7 +242,7 @@ def _time_text(value: time) -> str:
 
 def _microseconds(value: timedelta) -> int:
     total = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
-    if not INTEGER_MIN <= total <= INTEGER_MAX:
+    if abs(total) > INTEGER_MAX:
         raise ValueError(f"{value!r} is beyond ±292,471 years")
     return total
 

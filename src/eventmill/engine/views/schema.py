@@ -143,7 +143,13 @@ class RowCodec(Generic[R]):
                 value = values[index]
                 if value is not None:
                     stored[index + 1] = store(value)
-        except (msgspec.MsgspecError, EventmillError, ValueError, TypeError, OverflowError) as error:
+        except (
+            msgspec.MsgspecError,
+            EventmillError,
+            ValueError,
+            TypeError,
+            OverflowError,
+        ) as error:
             raise self._refused(row, index, error) from error
         return tuple(stored)
 

@@ -82,8 +82,8 @@ class Renamed(msgspec.Struct, kw_only=True, rename="camel"):
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 TIMES = st.times(timezones=st.none() | st.just(UTC))
 MOMENTS = st.datetimes(
-    min_value=datetime(1, 1, 2),
-    max_value=datetime(9999, 12, 30),
+    min_value=datetime(1, 1, 2),  # noqa: DTZ001 - hypothesis wants it naive
+    max_value=datetime(9999, 12, 30),  # noqa: DTZ001
     timezones=st.none()
     | st.just(UTC)
     | st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m))),
@@ -187,11 +187,11 @@ def test_columns_carry_python_and_wire_names() -> None:
         (Renamed(cart_id="c", order=-1), "order"),
     ],
 )
-def test_a_value_that_a_store_would_refuse_names_its_field(
-    row: msgspec.Struct, field: str
-) -> None:
+def test_a_value_that_a_store_would_refuse_names_its_field(row: msgspec.Struct, field: str) -> None:
     codec = RowCodec(type(row), table_of(type(row), "t", view="carts"), view="carts")
-    with pytest.raises(HandlerFailed, match=f"view 'carts', row {type(row).__name__}, field '{field}'"):
+    with pytest.raises(
+        HandlerFailed, match=f"view 'carts', row {type(row).__name__}, field '{field}'"
+    ):
         codec.encode("k", row)
 
 
