@@ -1,8 +1,10 @@
 """Eventmill: the open, Python-native platform for pure event-driven systems."""
 
+from typing import TYPE_CHECKING, Any
+
 from eventmill.errors import (
-    Conflict,
     ConfigurationError,
+    Conflict,
     Deleted,
     EventmillError,
     InvalidPayload,
@@ -24,7 +26,11 @@ from eventmill.sdk.handlers import command, on, query
 from eventmill.sdk.service import Service
 from eventmill.sdk.view import Record, View
 
+if TYPE_CHECKING:
+    from eventmill.client import Client
+
 __all__ = [
+    "Client",
     "ConfigurationError",
     "Conflict",
     "Context",
@@ -58,3 +64,12 @@ __all__ = [
     "send",
     "upcast",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The HTTP library takes a tenth of a second to import; only who uses the client waits for it.
+    if name == "Client":
+        from eventmill.client import Client
+
+        return Client
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

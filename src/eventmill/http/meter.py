@@ -6,6 +6,7 @@ number of series is bounded.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Final
 
 from eventmill.errors import EventmillError
@@ -13,52 +14,49 @@ from eventmill.errors import EventmillError
 BUCKETS: Final = 26
 """Bucket `i` counts what took less than 2^i microseconds; the last one, everything from 17 s on."""
 
-_LAST: Final = BUCKETS - 1
+SAMPLED: Final = 7
+"""Mask of a counter: one command in eight is timed, which costs a third of timing each."""
 
 
 class Timing:
-    """Durations of one handler's answers."""
+    """One handler's answers: all are counted, some are timed."""
 
-    __slots__ = ("buckets", "seconds")
+    __slots__ = ("buckets", "count", "seconds")
 
     def __init__(self) -> None:
+        self.count = 0
         self.buckets = [0] * BUCKETS
         self.seconds = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Add a duration."""
+        self.seconds += seconds
+        self.buckets[min(int(seconds * 1e6).bit_length(), BUCKETS - 1)] += 1
 
 
 class Meter:
     """Everything that the front counts."""
 
     def __init__(self) -> None:
-        self.timings: dict[tuple[str, str], Timing] = {}
+        self.timings: defaultdict[tuple[str, str], Timing] = defaultdict(Timing)
         """By component and handler: answered requests."""
-        self.failures: dict[tuple[str, str, str], int] = {}
+        self.failures: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         """By component, handler and kind of error."""
-        self.refusals: dict[str, int] = {}
+        self.refusals: defaultdict[str, int] = defaultdict(int)
         """By kind of error: requests that reached no handler."""
-        self.published: dict[str, list[int]] = {}
+        self.published: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         """By topic: events accepted, and duplicates."""
-
-    def answered(self, component: str, name: str, seconds: float) -> None:
-        """Count an answer of a handler."""
-        timing = self.timings.get((component, name))
-        if timing is None:
-            timing = self.timings[component, name] = Timing()
-        timing.seconds += seconds
-        timing.buckets[min(int(seconds * 1e6).bit_length(), _LAST)] += 1
 
     def failed(self, component: str, name: str, error: EventmillError) -> None:
         """Count an error that a handler answered with."""
-        key = (component, name, type(error).code)
-        self.failures[key] = self.failures.get(key, 0) + 1
+        self.failures[component, name, type(error).code] += 1
 
     def refused(self, error: EventmillError) -> None:
         """Count a request that reached no handler."""
-        kind = type(error).code
-        self.refusals[kind] = self.refusals.get(kind, 0) + 1
+        self.refusals[type(error).code] += 1
 
     def accepted(self, topic: str, fresh: int, duplicates: int) -> None:
         """Count published events."""
-        counts = self.published.setdefault(topic, [0, 0])
+        counts = self.published[topic]
         counts[0] += fresh
         counts[1] += duplicates

@@ -14,6 +14,7 @@ from eventmill.http.meter import Meter
 from eventmill.http.problems import MethodNotAllowed
 from eventmill.http.wire import JSON_HEADERS, Scope, Send, parameters_of, send_answer, target_of
 from eventmill.model.envelope import Envelope
+from eventmill.runtime import past
 from eventmill.runtime.runtime import Runtime
 
 AS_OF_SEQUENCE: Final = "as_of_sequence"
@@ -50,13 +51,21 @@ class Reads:
                 envelope = Envelope(component, id, name, arguments)
                 reply = await self._runtime.entities.execute(envelope)
             else:
-                reply = await self._runtime.query_as_of(
-                    handler, id, arguments, sequence=sequence, time=time
+                reply = await past.query(
+                    self._runtime.store.journal,
+                    self._runtime.entities.definitions[component],
+                    handler,
+                    id,
+                    arguments,
+                    sequence=sequence,
+                    time=time,
                 )
         except EventmillError as error:
             self._meter.failed(component, name, error)
             raise
-        self._meter.answered(component, name, self._runtime.clock.monotonic() - started)
+        timing = self._meter.timings[component, name]
+        timing.count += 1
+        timing.note(self._runtime.clock.monotonic() - started)
         await send_answer(scope, send, 200, JSON_HEADERS, reply)
 
 

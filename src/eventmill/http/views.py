@@ -2,19 +2,17 @@
 
 The client's `Accept` chooses: `application/json` (an array, bounded for collecting),
 `application/x-ndjson` (one row a line, bounded for streaming) or `text/event-stream` (an event
-`rows` with the changed rows, as a JSON array, whenever there are some).
+`rows` with all rows as a JSON array at first, then with those that are new or changed).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from eventmill.errors import NotFound
 from eventmill.http import streams
 from eventmill.http.wire import parameters_of
 from eventmill.model import limits
@@ -22,8 +20,6 @@ from eventmill.runtime.runtime import Runtime
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
-
-_rows_of = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Views:
@@ -39,43 +35,29 @@ class Views:
         Raises `NotFound`, `InvalidPayload`, `NotAcceptable`, `DeadlineExceeded`, `Overloaded`.
         """
         view, name = request.path_params["view"], request.path_params["query"]
-        texts = parameters_of(dict(request.scope))
+        texts = parameters_of(request.scope)
         kind = streams.accepts(request, JSON, NDJSON, streams.CONTENT_TYPE)
         if kind == streams.CONTENT_TYPE:
-            self._check(view, name, texts)
             return self._streams.answer(_items(self._runtime.watch_view(view, name, texts)))
-        rows = await self._runtime.query_view(view, name, texts, kind == NDJSON)
         if kind == NDJSON:
+            rows = await self._runtime.query_view(view, name, texts, streamed=True)
+            assert isinstance(rows, list)
             return StreamingResponse(_lines(rows), media_type=NDJSON)
-        return Response(rows, media_type=JSON)
-
-    def _check(self, view: str, name: str, texts: dict[str, str]) -> None:
-        """Say what is wrong with a request before its stream begins."""
-        definition = self._runtime.service.views.get(view)
-        if definition is None:
-            known = ", ".join(self._runtime.service.views) or "none"
-            raise NotFound(f"no view {view!r}; there is {known}")
-        query = definition.queries.get(name)
-        if query is None:
-            known = ", ".join(definition.queries) or "none"
-            raise NotFound(f"view {view!r} has no query {name!r}; there is {known}")
-        query.handler.parse_arguments(texts)
+        reply = await self._runtime.query_view(view, name, texts)
+        return Response(reply, media_type=JSON)
 
 
-async def _items(changes: AsyncIterator[bytes]) -> streams.Items:
+async def _items(changes: AsyncIterator[list[bytes]]) -> streams.Items:
     async for rows in changes:
-        yield streams.frame(rows, event="rows"), ""
+        yield streams.frame(b"[%s]" % b",".join(rows), event="rows"), ""
 
 
-async def _lines(answer: bytes) -> AsyncIterator[bytes]:
-    """Cut an array into lines, sent in chunks; an answer that is one row is one line."""
-    if not answer.startswith(b"["):
-        yield answer + b"\n"
-        return
-    lines, size = [], 0
-    for row in _rows_of(answer):
-        lines.append(bytes(row))
-        size += len(lines[-1])
+async def _lines(rows: Iterable[bytes]) -> AsyncIterator[bytes]:
+    lines: list[bytes] = []
+    size = 0
+    for row in rows:
+        lines.append(row)
+        size += len(row)
         if size >= limits.STREAM_CHUNK_BYTES:
             yield b"\n".join([*lines, b""])
             lines, size = [], 0
