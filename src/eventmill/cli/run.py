@@ -114,9 +114,10 @@ async def _serve(name: str, config: NodeConfig, for_people: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
     await node.start()
-    logs.started(node.facts(), guards=config.guards)
     if for_people:
         _banner(node)
+    else:
+        logs.started(node.facts(), guards=config.guards)
     await node.run(stopping)
     logs.stopped(node.runtime.tail.position)
 

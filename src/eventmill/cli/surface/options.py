@@ -61,6 +61,7 @@ def limit(default: int) -> Callable[[F], F]:
     """Add `--limit`."""
     return click.option(
         "--limit",
+        "-n",
         type=click.IntRange(1, 1_000),
         default=default,
         show_default=True,

@@ -41,7 +41,7 @@ def show(
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*[Text(cell(row.get(column))) for column in columns])
-    console().print(table)
+    _print(table)
 
 
 def show_facts(facts: dict[str, Any], output: str) -> None:
@@ -54,7 +54,7 @@ def show_facts(facts: dict[str, Any], output: str) -> None:
     grid.add_column(overflow="fold")
     for name, value in facts.items():
         grid.add_row(name, Text(cell(value)))
-    console().print(grid)
+    _print(grid)
 
 
 def show_json(value: Any) -> None:
@@ -90,6 +90,14 @@ def cell(value: Any) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """Name a number of things."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _print(table: Table) -> None:
+    terminal = console()
+    with terminal.capture() as capture:
+        terminal.print(table)
+    for line in capture.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def _is_number(value: Any) -> bool:

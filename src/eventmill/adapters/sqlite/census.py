@@ -1,0 +1,154 @@
+"""What a data file holds, seen from outside: which types are stored, what is not delivered yet, and
+how the file is. Read-only, also beside a running node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from eventmill.adapters.sqlite.connection import errors, open_reader
+from eventmill.adapters.sqlite.lock import holder
+from eventmill.adapters.sqlite.statements import SQL
+from eventmill.errors import ConfigurationError
+from eventmill.model.entry import COMMANDS, Entry
+
+FILE = "eventmill.db"
+STRETCH = 100_000
+"""Positions counted at once."""
+SAMPLES_PER_STRETCH = 20
+COMMANDS_MAX = 10_000
+"""Undelivered commands and timers looked at."""
+
+_decode_entry = msgspec.msgpack.Decoder(Entry).decode
+
+
+class StoredType(msgspec.Struct):
+    """Entries of one source, type and version."""
+
+    source: str
+    type: str
+    version: int
+    count: int
+    first: int
+    """Positions."""
+    last: int
+    samples: list[tuple[int, bytes]]
+    """Position and payload of some, the first and the last among them."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How a data file is."""
+
+    sqlite_version: str
+    exists: bool
+    holder: str = ""
+    """The process that runs on it."""
+    schema_version: int = 0
+    position: int = 0
+    bytes: int = 0
+    log_bytes: int = 0
+    """Write-ahead log."""
+    damage: tuple[str, ...] = ()
+    """What SQLite's own check found."""
+
+
+def stored_types(directory: Path, progress: Callable[[int, int], None]) -> list[StoredType]:
+    """Count what the journal holds, without sent commands; `progress` hears positions.
+
+    Raises `ConfigurationError` if there is no store.
+    """
+    found: dict[tuple[int, int, int], StoredType] = {}
+    with _reading(directory) as db:
+        texts = dict(db.execute(SQL["names"]))
+        (end,) = next(db.execute("SELECT coalesce(max(position), 0) FROM entry"))
+        for low in range(0, end, STRETCH):
+            for source, type, version, count, first, last in _stretch(db, low):
+                if texts[source] == COMMANDS:
+                    continue
+                key = (source, type, version)
+                kind = found.get(key)
+                if kind is None:
+                    kind = StoredType(texts[source], texts[type], version, 0, first, last, [])
+                    found[key] = kind
+                kind.count += count
+                kind.last = last
+                kind.samples += _samples(db, key, first, last)
+            progress(min(low + STRETCH, end), end)
+    return list(found.values())
+
+
+def waiting_commands(directory: Path, courier: str) -> list[tuple[str, Entry]]:
+    """Return commands that timers or the courier have still to deliver, and where each waits."""
+    waiting = []
+    with _reading(directory) as db:
+        texts = dict(db.execute(SQL["names"]))
+        numbers = {text: number for number, text in texts.items()}
+        (after,) = next(db.execute(SQL["offset"], (courier, 0)), (0,))
+        sql = "SELECT * FROM entry WHERE position > ? AND source = ? ORDER BY position LIMIT ?"
+        for r in db.execute(sql, (after, numbers.get(COMMANDS), COMMANDS_MAX)):
+            entry = Entry(COMMANDS, r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])
+            waiting.append((f"sent command {entry.id}", entry))
+        for name, _, command in db.execute(SQL["timers"], ("", COMMANDS_MAX)):
+            waiting.append((f"timer {name!r}", _decode_entry(command)))
+    return waiting
+
+
+def health(directory: Path, *, thorough: bool) -> Health:
+    """Examine a data file; `thorough` reads every page and compares every index."""
+    version = apsw.sqlite_lib_version()
+    path = directory / FILE
+    if not path.exists():
+        return Health(version, exists=False, holder=holder(directory))
+    log = path.with_name(FILE + "-wal")
+    with _reading(directory) as db:
+        check = "PRAGMA integrity_check(20)" if thorough else "PRAGMA quick_check(20)"
+        damage = tuple(text for (text,) in db.execute(check) if text != "ok")
+        (schema,) = next(db.execute("PRAGMA user_version"))
+        position = next(db.execute(SQL["end"]))[0] if schema else 0
+    return Health(
+        version,
+        exists=True,
+        holder=holder(directory),
+        schema_version=schema,
+        position=position,
+        bytes=path.stat().st_size,
+        log_bytes=log.stat().st_size if log.exists() else 0,
+        damage=damage,
+    )
+
+
+@contextmanager
+def _reading(directory: Path) -> Iterator[apsw.Connection]:
+    path = directory / FILE
+    if not path.exists():
+        raise ConfigurationError(f"{directory} holds no store: there is no {FILE}")
+    db = open_reader(path)
+    try:
+        with errors():
+            db.execute("BEGIN")
+            yield db
+    finally:
+        db.close(force=True)
+
+
+def _stretch(db: apsw.Connection, low: int) -> list[tuple[int, int, int, int, int, int]]:
+    sql = (
+        "SELECT source, type, version, count(*), min(position), max(position) FROM entry "
+        "WHERE position > ? AND position <= ? GROUP BY 1, 2, 3 ORDER BY min(position)"
+    )
+    return list(db.execute(sql, (low, low + STRETCH)))
+
+
+def _samples(
+    db: apsw.Connection, key: tuple[int, int, int], first: int, last: int
+) -> Iterator[tuple[int, bytes]]:
+    sql = (
+        "SELECT position, payload FROM entry WHERE position BETWEEN ? AND ? "
+        "AND source = ? AND type = ? AND version = ? LIMIT ?"
+    )
+    yield from db.execute(sql, (first, last, *key, SAMPLES_PER_STRETCH))
+    yield from db.execute("SELECT position, payload FROM entry WHERE position = ?", (last,))
