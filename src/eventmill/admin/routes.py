@@ -63,6 +63,7 @@ def routes(runtime: Runtime, facts: Facts) -> list[Route]:
         *_entities(looks, acts),
         *_topics(looks, acts),
         *_consumers(acts),
+        *_views(acts),
         *_letters(acts),
         *_timers(looks),
     ]
@@ -163,6 +164,24 @@ def _consumers(acts: Operations) -> list[Route]:
         _post("/consumers/{name}/pause", pause),
         _post("/consumers/{name}/resume", resume),
         _post("/consumers/{name}/reset", reset),
+    ]
+
+
+def _views(acts: Operations) -> list[Route]:
+    async def views(request: Request) -> Any:
+        return acts.views()
+
+    async def query(request: Request) -> Any:
+        view, name = request.path_params["view"], request.path_params["query"]
+        return msgspec.Raw(await acts.query(view, name, dict(request.query_params)))
+
+    async def rebuild(request: Request) -> Any:
+        return {"version": await acts.rebuild(request.path_params["view"])}
+
+    return [
+        _get("/views", views),
+        _get("/views/{view}/{query}", query),
+        _post("/views/{view}/rebuild", rebuild),
     ]
 
 

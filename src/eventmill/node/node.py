@@ -26,6 +26,7 @@ from eventmill.adapters.clock import SystemClock
 from eventmill.adapters.luck import system_luck
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.admin.app import admin_app
+from eventmill.engine.views.definition import compile_view
 from eventmill.errors import ConfigurationError, InternalError
 from eventmill.http.problems import document
 from eventmill.http.routes import front
@@ -41,17 +42,28 @@ ANNOUNCEMENT: Final = "node.json"
 """File in the data directory that tells the CLI where a running node is."""
 
 
-def checked(service: Service) -> ServiceDefinition:
-    """Read a service.
-
-    Raises `ConfigurationError` that lists every problem, each with its place.
-    """
+def examined(service: Service) -> tuple[ServiceDefinition, list[str]]:
+    """Read a service; return what was understood and every problem found, each with its place."""
     definition, found = service.define()
+    for view in definition.views.values():
+        try:
+            compile_view(view)
+        except ConfigurationError as error:
+            found += error.details.get("problems", [error.message])
+    return definition, found
+
+
+def checked(service: Service) -> ServiceDefinition:
+    """Read a service that shall run.
+
+    Raises `ConfigurationError` that lists every problem.
+    """
+    definition, found = examined(service)
     if found:
         lines = "\n".join(f"  - {problem}" for problem in found)
+        number = "1 problem" if len(found) == 1 else f"{len(found)} problems"
         raise ConfigurationError(
-            f"service {service.name!r} has {len(found)} problem(s):\n{lines}",
-            details={"problems": found},
+            f"service {service.name!r} has {number}:\n{lines}", details={"problems": found}
         )
     return definition
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -119,6 +119,26 @@ class Operations:
             raise Conflict(f"{name!r} is built in and delivers each command once: it has no reset")
         await subscription.reset(await self._position(to))
         return self.consumer(name)
+
+    def views(self) -> list[dict[str, Any]]:
+        """Every view: its versions, how far they are, its queries and tables."""
+        return self._runtime.views.status()
+
+    async def rebuild(self, view: str) -> int:
+        """Build a view anew beside the running version; return the new version's number.
+
+        Raises `NotFound`, and `Conflict` while one is being built.
+        """
+        return await self._runtime.views.rebuild(view)
+
+    async def query(self, view: str, query: str, arguments: dict[str, str]) -> bytes:
+        """Run a view's query with arguments given as texts; return JSON.
+
+        Raises `NotFound`, `UnknownHandler`, `InvalidPayload`, and `Unavailable` while the view's
+        first version is being built.
+        """
+        reply = await self._runtime.query_view(view, query, arguments)
+        return reply if isinstance(reply, bytes) else b"[" + b",".join(reply) + b"]"
 
     async def letters(
         self,

@@ -1,0 +1,128 @@
+"""`eventmill check`: everything that can be said about a service without running it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from eventmill.cli.surface import options
+from eventmill.cli.surface.exits import REFUSED
+from eventmill.cli.surface.output import counted, show, show_json
+from eventmill.cli.surface.progress import bar
+from eventmill.cli.surface.target import load
+from eventmill.cli.topology import drawing, stored
+from eventmill.cli.topology.graph import Graph, graph_of
+from eventmill.model.definition import ServiceDefinition
+from eventmill.node import offline
+from eventmill.node.node import examined
+
+
+class Stored(msgspec.Struct):
+    """What a data directory holds, as this code sees it."""
+
+    data: str
+    types: list[stored.Reading]
+    undeliverable: list[str]
+
+    @property
+    def problems(self) -> list[str]:
+        """What cannot be read or delivered."""
+        found = [
+            f"{r.source} {r.type} v{r.version}, {counted(r.count, 'entry', 'entries')}: {r.problem}"
+            for r in self.types
+            if r.problem
+        ]
+        return found + self.undeliverable
+
+
+@click.command()
+@click.argument("target", metavar="TARGET")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also check that what this data directory holds can still be read.",
+)
+@click.option("--mermaid", is_flag=True, help="Print the flowchart only, for a document.")
+@options.output
+def command(target: str, data: Path | None, mermaid: bool, output: str) -> int:
+    """Check the service TARGET, `module:variable`; exits with 1 if there are problems.
+
+    Shows every problem at once, the topology, each place where a part waits for another, and with
+    --data whether everything that is stored can still be read.
+    """
+    definition, problems = examined(load(target))
+    graph = graph_of(definition)
+    if mermaid:
+        click.echo(drawing.mermaid(graph))
+        return REFUSED if problems else 0
+    found = _stored(definition, data) if data is not None else None
+    if output == "json":
+        show_json(_document(definition.name, problems, graph, found))
+    else:
+        _show(definition.name, problems, graph, found)
+    return REFUSED if problems or (found is not None and found.problems) else 0
+
+
+def _stored(definition: ServiceDefinition, data: Path) -> Stored:
+    with bar("Reading the journal") as progress:
+        kinds = offline.stored_types(data, progress)
+    waiting = list(stored.undeliverable(definition, offline.waiting_commands(data)))
+    return Stored(str(data), stored.judged(definition, kinds), waiting)
+
+
+def _document(name: str, problems: list[str], graph: Graph, found: Stored | None) -> dict[str, Any]:
+    document = {
+        "service": name,
+        "problems": problems,
+        "parts": graph.parts,
+        "connections": graph.connections,
+        "couplings": graph.couplings,
+        "purity": round(graph.purity, 4),
+        "mermaid": drawing.mermaid(graph),
+        "stored": found,
+    }
+    plain: dict[str, Any] = msgspec.to_builtins(document)
+    return plain
+
+
+def _show(name: str, problems: list[str], graph: Graph, found: Stored | None) -> None:
+    _heading(f"Service {name}")
+    if problems:
+        for problem in problems:
+            click.echo(click.style("✗ ", fg="red") + problem)
+    else:
+        click.echo(click.style("✓ ", fg="green") + "no problems")
+    _heading("Topology")
+    click.echo(drawing.text(graph))
+    _heading("Couplings")
+    for coupling in graph.couplings:
+        what = f"{coupling.target}.{coupling.what}" if coupling.what else coupling.target
+        click.echo(f"{coupling.source} {coupling.way} {what} and waits  ({coupling.place})")
+    click.echo(drawing.judgement(graph))
+    if found is not None:
+        _show_stored(found)
+    _heading("Mermaid")
+    click.echo(drawing.mermaid(graph))
+
+
+def _show_stored(found: Stored) -> None:
+    _heading(f"Stored in {found.data}")
+    rows = [{**msgspec.to_builtins(r), "readable": _readable(r)} for r in found.types]
+    show(rows, ["source", "type", "version", "count", "readable"], "table", empty="Nothing yet.")
+    for problem in found.problems:
+        click.echo(click.style("✗ ", fg="red") + problem)
+    if not found.problems:
+        click.echo(click.style("✓ ", fg="green") + "everything can be read by this code")
+
+
+def _readable(reading: stored.Reading) -> str:
+    if reading.is_orphan:
+        return "not part of the service"
+    return "no" if reading.problem else "yes"
+
+
+def _heading(text: str) -> None:
+    click.echo("\n" + click.style(text, bold=True, underline=True))

@@ -1,0 +1,140 @@
+"""The graph of a service: its parts, and the connections between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from eventmill.cli.topology.reading import Mention, mentions_of
+from eventmill.model.definition import ServiceDefinition
+
+
+class Kind(StrEnum):
+    """What a part is."""
+
+    ENTITY = "entity"
+    TOPIC = "topic"
+    CONSUMER = "consumer"
+    VIEW = "view"
+    UNKNOWN = "unknown"
+
+
+class Way(StrEnum):
+    """How one part reaches another."""
+
+    FEEDS = "feeds"
+    """The target follows the source's events."""
+    PUBLISHES = "publishes"
+    SENDS = "sends"
+    """A command that is delivered later."""
+    SCHEDULES = "schedules"
+    CALLS = "calls"
+    """A command or query whose answer is waited for."""
+    QUERIES = "queries"
+
+    @property
+    def is_synchronous(self) -> bool:
+        """Whether the caller waits: a coupling in time."""
+        return self in (Way.CALLS, Way.QUERIES)
+
+
+class Part(msgspec.Struct, frozen=True):
+    """An entity, topic, consumer or view."""
+
+    id: str
+    kind: Kind
+    types: list[str]
+    """Stored event types that it has or takes."""
+
+
+class Connection(msgspec.Struct, frozen=True, order=True):
+    """One way from a part to another."""
+
+    source: str
+    target: str
+    way: Way
+    what: str = ""
+    """The command or query, for a way that names one."""
+    place: str = ""
+    """Where it is written: `file:line`."""
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """A service seen from above."""
+
+    service: str
+    parts: list[Part]
+    connections: list[Connection]
+
+    @property
+    def couplings(self) -> list[Connection]:
+        """Connections where a part waits for another."""
+        return [c for c in self.connections if c.way.is_synchronous]
+
+    @property
+    def purity(self) -> float:
+        """Share of the connections that are events; 1.0 without connections."""
+        if not self.connections:
+            return 1.0
+        return 1 - len(self.couplings) / len(self.connections)
+
+
+def graph_of(service: ServiceDefinition) -> Graph:
+    """Read a service."""
+    parts = list(_parts(service))
+    found = dict.fromkeys((*_followers(service), *_reaches(service)))
+    known = {part.id for part in parts}
+    unknown = {end for c in found for end in (c.source, c.target) if end not in known}
+    parts += [Part(id, Kind.UNKNOWN, []) for id in sorted(unknown)]
+    return Graph(service.name, parts, list(found))
+
+
+def _parts(service: ServiceDefinition) -> Iterator[Part]:
+    for entity in service.entities.values():
+        yield Part(entity.id, Kind.ENTITY, _names(entity.event_types.values()))
+    for topic in service.topics.values():
+        yield Part(topic.id, Kind.TOPIC, _names(topic.event_types()))
+    for consumer in service.consumers.values():
+        yield Part(consumer.id, Kind.CONSUMER, [t.__name__ for t in consumer.route.types])
+    for view in service.views.values():
+        yield Part(view.id, Kind.VIEW, [])
+
+
+def _names(kinds: Any) -> list[str]:
+    return sorted({kind.name for kind in kinds})
+
+
+def _followers(service: ServiceDefinition) -> Iterator[Connection]:
+    for consumer in service.consumers.values():
+        yield Connection(consumer.source.id, consumer.id, Way.FEEDS)
+    for view in service.views.values():
+        for handler in view.handlers:
+            yield Connection(handler.source.id, view.id, Way.FEEDS)
+
+
+def _reaches(service: ServiceDefinition) -> Iterator[Connection]:
+    for consumer in service.consumers.values():
+        for mention in mentions_of(consumer.route.function, None):
+            yield _connection(consumer.id, mention)
+    for entity in service.entities.values():
+        for handler in entity.handlers.values():
+            for mention in mentions_of(handler.function, entity.cls):
+                yield _connection(entity.id, mention)
+
+
+_WAYS = {
+    "publish": Way.PUBLISHES,
+    "send": Way.SENDS,
+    "schedule": Way.SCHEDULES,
+    "call": Way.CALLS,
+    "query": Way.QUERIES,
+}
+
+
+def _connection(source: str, mention: Mention) -> Connection:
+    way = _WAYS[mention.verb]
+    place = mention.place if way.is_synchronous else ""
+    return Connection(source, mention.target, way, mention.what, place)

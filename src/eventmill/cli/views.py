@@ -1,0 +1,79 @@
+"""`eventmill views`: list, query and rebuild views."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from eventmill.cli.surface import options
+from eventmill.cli.surface.client import Client
+from eventmill.cli.surface.output import done, show, show_json
+
+
+@click.group()
+def command() -> None:
+    """List, query and rebuild views."""
+
+
+@command.command("list")
+@options.node
+def list_(client: Client, output: str) -> None:
+    """List views: which version answers, how far it is, whether one is being built."""
+    rows = client.get("/views")
+    shown = rows if output == "json" else [_row(row) for row in rows]
+    columns = ["view", "state", "version", "lag", "blocked", "queries", "tables"]
+    show(shown, columns, output, empty="The service has no views.")
+
+
+@command.command()
+@click.argument("view")
+@click.argument("name")
+@click.argument("arguments", nargs=-1)
+@options.node
+def query(client: Client, output: str, view: str, name: str, arguments: tuple[str, ...]) -> None:
+    """Run the query NAME of VIEW. ARGUMENTS are `name=value`.
+
+    Example: eventmill views query open-carts larger_than minimum=3
+    """
+    pairs = [argument.partition("=") for argument in arguments]
+    wrong = [argument for argument in arguments if "=" not in argument]
+    if wrong:
+        raise click.UsageError(f"{wrong[0]!r}: arguments are name=value")
+    found = client.get(f"/views/{view}/{name}", **{key: value for key, _, value in pairs})
+    if output == "table" and _is_table(found):
+        columns = list({column: None for row in found for column in row})
+        show(found, columns, output, empty="No rows.")
+    else:
+        show_json(found)
+
+
+@command.command()
+@click.argument("view")
+@options.node
+def rebuild(client: Client, output: str, view: str) -> None:
+    """Build VIEW anew from the journal's beginning; the old version answers meanwhile."""
+    answer = client.post(f"/views/{view}/rebuild")
+    text = f"{view} is being built as version {answer['version']}; see `eventmill views list`."
+    done(text, answer, output)
+
+
+def _is_table(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(row, dict) for row in found)
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    live, building = row["live"], row["building"]
+    states = ["paused" if live["paused"] else "live"] if live else []
+    if building:
+        states.append(f"building version {building['version']}, {building['lag']:,} to go")
+    current = live or building or {}
+    return {
+        "view": row["view"],
+        "state": ", ".join(states) or "not built",
+        "version": current.get("version"),
+        "lag": current.get("lag"),
+        "blocked": current.get("blocked_keys"),
+        "queries": row["queries"],
+        "tables": row["tables"],
+    }
