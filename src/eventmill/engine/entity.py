@@ -44,20 +44,21 @@ class Live:
         self.bytes = 0
         """Encoded size, measured when restored and at snapshots, grown by payloads between."""
         self.state: Any = None
-        self._renew(definition.cls())
+        self.renew(definition.cls())
 
     def __repr__(self) -> str:
         end = "deleted" if self.deleted else f"sequence {self.identity.sequence}"
         return f"<{self.definition.id}/{self.id} [{end}]>"
 
-    def _renew(self, state: Any) -> None:
+    def renew(self, state: Any) -> None:
+        """Take a state as the current one."""
         self.state = state
         state.bind(self.identity)
 
     def restore(self, snapshot: Snapshot | None, entries: Iterable[Entry]) -> None:
         """Fold a snapshot, if its schema is still the entity's, and the entries after it."""
         if snapshot is not None:
-            self._renew(self.definition.decode_state(snapshot.state))
+            self.renew(self.definition.decode_state(snapshot.state))
             self.identity.sequence = snapshot.sequence
             self.marks = dict(snapshot.marks)
             self.bytes = len(snapshot.state)
@@ -84,7 +85,7 @@ class Live:
         if entry.type == DELETED:
             self.deleted = True
         elif entry.type == STATE:
-            self._renew(self.definition.decode_state(entry.payload))
+            self.renew(self.definition.decode_state(entry.payload))
             self.bytes = len(entry.payload)
         else:
             self._fold_stored(entry)
@@ -151,8 +152,10 @@ def decide(
             live.identity.sequence += 1
             folds[type(event)](state, event)
     if effect.changes is not None:
-        for field, value in effect.changes.items():
-            setattr(live.state, field, value)
+        # Decoded from what is stored: in memory the state is exactly what a reload makes of it.
+        live.renew(live.definition.decode_state(entries[0].payload))
+    if entries:
+        live.identity.sequence = entries[-1].sequence
     if effect.function is not None:
         reply = codec.encode(effect.function(live.state))
     else:
@@ -236,7 +239,6 @@ def _state_entry(
         )
     fields = {f: getattr(live.state, f) for f in definition.cls.__struct_fields__}  # type: ignore[attr-defined]
     payload = codec.encode({**fields, **changes})
-    definition.decode_state(payload)
     return Entry(
         definition.id,
         live.id,
@@ -268,7 +270,6 @@ def _settle(
     commit: Commit,
 ) -> None:
     definition = live.definition
-    live.identity.sequence = entries[-1].sequence
     live.since += len(entries)
     for entry in entries:
         live.bytes += len(entry.payload)
@@ -280,6 +281,8 @@ def _settle(
         due = now + round(definition.retention.total_seconds() * 1e6)
         timer = outgoing.purge_timer(definition.id, live.id, due, now)
         commit.timers[timer.name] = timer
+        # An expiry of this life must not end the next one of the same id.
+        commit.timers[outgoing.expire_name(definition.id, live.id)] = None
     elif effect.expire_after is not None:
         due = now + round(effect.expire_after.total_seconds() * 1e6)
         sequence = live.identity.sequence

@@ -109,7 +109,12 @@ def expire_timer(component: str, id: str, sequence: int, due: int, now: int) -> 
     """Make the timer that deletes an entity unless its sequence has moved on."""
     payload = codec.encode({"sequence": sequence})
     entry = Entry(COMMANDS, f"{component}/{id}", 0, EXPIRE, 1, now, payload)
-    return Timer(f"{EXPIRE}/{component}/{id}", due, entry)
+    return Timer(expire_name(component, id), due, entry)
+
+
+def expire_name(component: str, id: str) -> str:
+    """Return the name of the timer that deletes an entity."""
+    return f"{EXPIRE}/{component}/{id}"
 
 
 def purge_timer(component: str, id: str, due: int, now: int) -> Timer:
