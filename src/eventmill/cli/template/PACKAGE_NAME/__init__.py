@@ -1,0 +1,1 @@
+"""PROJECT_NAME: a service on Eventmill."""
