@@ -9,7 +9,7 @@ are committed or belong to the batch under way, and is emptied when that batch w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from eventmill.engine.views.schema import RowCodec, Table
@@ -86,7 +86,12 @@ class Projector:
     batch = limits.SCAN_ROWS
     exclusive = True
 
-    def __init__(self, definition: ViewDefinition, tables: dict[str, TableRows]) -> None:
+    def __init__(
+        self,
+        definition: ViewDefinition,
+        tables: dict[str, TableRows],
+        changed: Callable[[], None],
+    ) -> None:
         self.definition = definition
         self.retry = definition.retry
         self.tables = tables
@@ -97,6 +102,8 @@ class Projector:
         self._view = definition.cls()
         self._name = definition.id
         self._uncommitted = False
+        self._changed = changed
+        self._has_changes = False
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         if self._uncommitted:
@@ -119,12 +126,15 @@ class Projector:
                 reacted.failed.append((entry, error))
                 await self._undo(entry.subject, done)
         changes = [change for table in self.tables.values() if (change := table.changes())]
+        self._has_changes = bool(changes)
         reacted.fills.append(lambda commit: _write(commit, changes))
         return reacted
 
     def committed(self) -> None:
         """The last batch is durable."""
         self._uncommitted = False
+        if self._has_changes:
+            self._changed()
 
     def _fold(self, entry: Entry) -> None:
         for handler in self._handlers[entry.source]:

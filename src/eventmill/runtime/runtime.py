@@ -6,14 +6,15 @@ test kit come in through the methods here; `start` and `stop` say in which order
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
 from eventmill.engine.causation import caused_by
-from eventmill.errors import NotFound, Unavailable
+from eventmill.engine.views.definition import compile_view
+from eventmill.errors import NotFound, Unavailable, UnknownHandler
 from eventmill.model import limits
 from eventmill.model.commit import Offset
 from eventmill.model.definition import ConsumerDefinition, ServiceDefinition, Start
@@ -23,7 +24,7 @@ from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
-from eventmill.runtime import courier, past
+from eventmill.runtime import courier
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.runtime.guards import Guards
@@ -33,6 +34,7 @@ from eventmill.runtime.subscription import Reaction, Subscription
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.tail import Tail
 from eventmill.runtime.turn import Entities
+from eventmill.runtime.views import Views
 
 log = structlog.get_logger()
 
@@ -80,6 +82,16 @@ class Runtime:
         self.scheduler = Scheduler(store, self.committer, clock)
         self.subscriptions: dict[str, Subscription] = {}
         self.committer.on_commit.append(self.tail.extend)
+        self.committer.on_failure.append(lambda batch: self.tail.doubt())
+        self.views = Views(
+            {id: (view, compile_view(view)) for id, view in service.views.items()},
+            store,
+            self.committer,
+            clock,
+            self.supervisor,
+            self.subscribe,
+            self.unsubscribe,
+        )
         self._luck = luck
         self.ready = False
 
@@ -100,6 +112,7 @@ class Runtime:
         for consumer in self.service.consumers.values():
             reaction = ConsumerReaction(consumer, self, self.clock, guarded=self.guarded)
             await self.subscribe(consumer.subscription, reaction, await self._start_of(consumer))
+        await self.views.start()
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
         self.ready = True
@@ -205,24 +218,36 @@ class Runtime:
         await self.publisher.events(topic, events, dedupe=key)
 
     async def query(self, handler: Handler[P, R], arguments: tuple[Any, ...]) -> R:
-        """Run a view's query."""
-        raise NotFound(f"{handler!r}")
+        """Run a view's query; return its typed result."""
+        result: R = await self.views.query(handler.component, handler.name, arguments)
+        return result
 
-    async def query_as_of(
-        self,
-        handler: Handler[Any, Any],
-        id: str,
-        arguments: tuple[Any, ...],
-        *,
-        sequence: int | None = None,
-        time: int | None = None,
-    ) -> bytes:
-        """Run an entity's query on its past, see `past.query`; return its encoded answer."""
-        definition = self.entities.definitions[handler.component]
-        journal = self.store.journal
-        return await past.query(
-            journal, definition, handler, id, arguments, sequence=sequence, time=time
-        )
+    async def query_view(
+        self, view: str, query: str, texts: dict[str, str], streamed: bool = False
+    ) -> bytes | list[bytes]:
+        """Run a view's query with arguments given as texts; return JSON, by row if streamed."""
+        arguments = self._view_query(view, query).parse_arguments(texts)
+        if streamed:
+            return await self.views.items(view, query, arguments)
+        return await self.views.reply(view, query, arguments)
+
+    def watch_view(
+        self, view: str, query: str, texts: dict[str, str]
+    ) -> AsyncIterator[list[bytes]]:
+        """Follow a view's query; yields lists of rows as JSON."""
+        arguments = self._view_query(view, query).parse_arguments(texts)
+        return self.views.watch(view, query, arguments)
+
+    def _view_query(self, view: str, query: str) -> Handler[Any, Any]:
+        definition = self.service.views.get(view)
+        if definition is None:
+            known = ", ".join(self.service.views) or "none"
+            raise NotFound(f"no view {view!r}; there is {known}")
+        found = definition.queries.get(query)
+        if found is None:
+            known = ", ".join(definition.queries) or "none"
+            raise UnknownHandler(f"view {view!r} has no query {query!r}; there is {known}")
+        return found.handler
 
     def topic(self, id: str) -> Topic:
         """Return a topic of the service.

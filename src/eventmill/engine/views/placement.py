@@ -1,0 +1,46 @@
+"""Placement: the physical tables of one version of a view. Pure.
+
+A version's tables have names of their own, so two versions stand beside each other, and the names
+say to people what they hold.
+"""
+
+from __future__ import annotations
+
+import re
+
+from eventmill.engine.views.definition import CompiledView
+from eventmill.engine.views.kinds import Kind
+from eventmill.model.table import Affinity, PhysicalTable, TableIndex
+
+_AFFINITIES = {
+    Kind.INTEGER: Affinity.INTEGER,
+    Kind.BOOLEAN: Affinity.INTEGER,
+    Kind.DURATION: Affinity.INTEGER,
+    Kind.FLOAT: Affinity.REAL,
+}
+
+
+def names_on(view: CompiledView, version: int) -> dict[str, str]:
+    """Return the physical name of each logical table."""
+    prefix = re.sub(r"[^a-z0-9]", "_", view.id)
+    return {
+        name: f"v_{prefix}_{version}" if name == prefix else f"v_{prefix}_{name}_{version}"
+        for name in view.tables
+    }
+
+
+def tables_on(view: CompiledView, version: int) -> list[PhysicalTable]:
+    """Return the tables of a version with the indexes that the view's queries want."""
+    names = names_on(view, version)
+    return [
+        PhysicalTable(
+            names[table.name],
+            tuple((c.name, _AFFINITIES.get(c.kind, Affinity.TEXT)) for c in table.columns),
+            tuple(
+                TableIndex(index.name_on(names[table.name]), index.columns)
+                for index in view.indexes
+                if index.table == table.name
+            ),
+        )
+        for table in view.tables.values()
+    ]
