@@ -101,9 +101,17 @@ class Runtime:
     async def start(self) -> None:
         """Open the store and start every loop; ready when it returns.
 
-        Raises `ConfigurationError` when the store cannot be taken.
+        Raises `ConfigurationError` when the store cannot be taken; nothing is left running then.
         """
         await self.store.open()
+        try:
+            await self._start_loops()
+        except BaseException:
+            await self.stop()
+            raise
+        self.ready = True
+
+    async def _start_loops(self) -> None:
         await self.tail.start()
         self.supervisor.start("committer", self.committer.run())
         await self.subscribe(
@@ -115,7 +123,6 @@ class Runtime:
         await self.views.start()
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
-        self.ready = True
 
     async def stop(self) -> None:
         """Finish what was accepted, store the offsets, give the store back."""
