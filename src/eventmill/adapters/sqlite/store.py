@@ -119,8 +119,7 @@ class Store:
             try:
                 with errors():
                     self._fill(db, commit)
-                    loop = asyncio.get_running_loop()
-                    await loop.run_in_executor(self._executor, db.execute, "COMMIT")
+                    await self._end(db)
             except Conflict:
                 self._position = position
                 self.names.forget_new()
@@ -133,6 +132,16 @@ class Store:
                 self._drop_writer()
                 raise
             self.names.keep_new()
+
+    async def _end(self, db: apsw.Connection) -> None:
+        loop = asyncio.get_running_loop()
+        committing = loop.run_in_executor(self._executor, db.execute, "COMMIT")
+        try:
+            await asyncio.shield(committing)
+        except asyncio.CancelledError:
+            # The connection is the writer thread's until COMMIT has returned.
+            await asyncio.wait({committing})
+            raise
 
     def _open_writer(self) -> None:
         db = open_writer(
