@@ -83,7 +83,9 @@ class Host:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        runtime = self.runtime
+        runtime = self._runtime
+        if runtime is None:
+            return
         await self.stop()
         if error is None and runtime.supervisor.failures:
             name, failure = next(iter(runtime.supervisor.failures.items()))
@@ -108,10 +110,11 @@ class Host:
         definition, problems = self.service.define()
         if problems:
             raise ConfigurationError("\n".join(problems))
-        self._runtime = Runtime(
+        runtime = Runtime(
             definition, self.store, self.clock, lambda: NO_JITTER, guards=self.guards
         )
-        await self._runtime.start()
+        await runtime.start()
+        self._runtime = runtime
 
     async def stop(self) -> None:
         """Stop as a node does: what was accepted is finished, offsets are stored."""
@@ -122,6 +125,7 @@ class Host:
         """Stop and start again on the same store; after a crash nothing is finished first."""
         if crash:
             runtime = self.runtime
+            self._runtime = None
             await runtime.supervisor.stop(*runtime.supervisor.names())
             await self.store.close()
         else:
