@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, dataclass_transform
 
 import msgspec
 
@@ -24,7 +24,12 @@ C = TypeVar("C", bound=type)
 _TYPES: dict[type, EventType] = {}
 
 
-class Event(msgspec.Struct, frozen=True):
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
+class FrozenMeta(msgspec.StructMeta):
+    """Tells type checkers that subclasses are frozen without saying so; msgspec inherits it."""
+
+
+class Event(msgspec.Struct, frozen=True, metaclass=FrozenMeta):
     """Base of event types: an immutable, typed, self-contained fact, named in the past tense."""
 
 
