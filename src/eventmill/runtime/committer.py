@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from eventmill.errors import Conflict, EventmillError, Overloaded, Unavailable
+from eventmill.errors import Conflict, Overloaded, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.ports.store import Store
@@ -157,10 +157,15 @@ class Committer:
                     future.set_exception(_answer_to(error))
 
 
-def _answer_to(error: Exception) -> EventmillError:
-    """Make one exception per waiting caller: a shared one would collect all their tracebacks."""
-    if isinstance(error, Unavailable | Conflict):
-        answer: EventmillError = type(error)(error.message)
+def _answer_to(error: Exception) -> Unavailable:
+    """Make one exception per waiting caller: a shared one would collect all their tracebacks.
+
+    One writer's conflict fails everybody in its batch; none of them asked for anything wrong.
+    """
+    if isinstance(error, Conflict):
+        answer = Unavailable(f"{error.message}; try again", code="unavailable.conflict")
+    elif isinstance(error, Unavailable):
+        answer = type(error)(error.message)
     else:
         answer = Unavailable(f"the commit failed: {type(error).__name__}: {error}")
     answer.__cause__ = error

@@ -44,6 +44,8 @@ class Courier:
         reacted = Reacted()
         failed: set[str] = set()
         waiting: list[asyncio.Future[bytes]] = []
+        latest: dict[str, asyncio.Future[bytes]] = {}
+        """Of each entity, its latest command that waits for its commit."""
         for entry in entries:
             if entry.subject in failed:
                 reacted.behind.append(entry)
@@ -52,6 +54,13 @@ class Courier:
                 envelope = self._envelope(entry)
                 if entry.position <= self._doubtful and await self._is_done(envelope):
                     continue
+                before = latest.get(entry.subject)
+                if before is not None and (
+                    before.done() or not self._entities.is_live(envelope.component, envelope.id)
+                ):
+                    # If the earlier one failed, this one must not pass it: its mark, once
+                    # committed, says that everything up to it was done.
+                    await before
                 answer = await self._entities.submit(envelope)
             except Unavailable:
                 self._doubtful = max(self._doubtful, entries[-1].position)
@@ -64,6 +73,7 @@ class Courier:
             else:
                 if not isinstance(answer, bytes):
                     waiting.append(answer)
+                    latest[entry.subject] = answer
         if waiting:
             # One failed commit fails the whole batch; what did commit is known by its marks.
             try:

@@ -154,6 +154,8 @@ class Subscription:
         while True:
             await self._running.wait()
             try:
+                if failures:
+                    await self._look()
                 moved = await self._step()
                 failures = 0
             except (Unavailable, Conflict) as error:
@@ -163,6 +165,17 @@ class Subscription:
                 continue
             if not moved:
                 await self._tail.wait(self.position)
+
+    async def _look(self) -> None:
+        """After a failed commit, whose outcome may be unknown: go on from what is really stored."""
+        async with self._busy:
+            stored = (await self._store.offsets()).get((self.name, self._tail.shard), self.stored)
+            if stored == self.stored:
+                return
+            self.stored = self.position = stored
+            for owner, key, status, due in await self._store.parking.heads():
+                if owner == self.name:
+                    self.block(key, status, due)
 
     async def _step(self) -> bool:
         if len(self.blocked) > limits.PARKED_MAX:
@@ -284,6 +297,13 @@ class Subscription:
             await self._retry_queue(key)
 
     async def _retry_queue(self, key: str) -> None:
+        try:
+            await self._attempt(key)
+        except (Unavailable, Conflict) as error:
+            log.warning("retry not committed", subscription=self.name, key=key, error=str(error))
+            self.blocked[key] = self._clock.now() + 1_000_000
+
+    async def _attempt(self, key: str) -> None:
         queue = await self._store.parking.queue(self.name, key, limit=self.reaction.batch)
         if not queue:
             if key in self._arriving:
@@ -292,30 +312,25 @@ class Subscription:
                 self.blocked.pop(key, None)
             return
         head = queue[0]
-        try:
-            reacted = await self.reaction.react([q.entry for q in queue], head.attempts + 1)
-            attempts = head.attempts if reacted.failed[:1] and _is_head(reacted, head) else 0
-            letters = self._letters(reacted, attempts)
-            kept = {e.position for e, _ in reacted.failed} | {e.position for e in reacted.behind}
-            settled = [
-                LetterKey(self.name, q.entry.shard, q.entry.position)
-                for q in queue
-                if q.entry.position not in kept
-                and q.entry.position not in {e.position for e, _ in reacted.refused}
-            ]
+        reacted = await self.reaction.react([q.entry for q in queue], head.attempts + 1)
+        attempts = head.attempts if reacted.failed[:1] and _is_head(reacted, head) else 0
+        letters = self._letters(reacted, attempts)
+        kept = {e.position for e, _ in reacted.failed} | {e.position for e in reacted.behind}
+        settled = [
+            LetterKey(self.name, q.entry.shard, q.entry.position)
+            for q in queue
+            if q.entry.position not in kept
+            and q.entry.position not in {e.position for e, _ in reacted.refused}
+        ]
 
-            def fill(commit: Commit) -> None:
-                for part in reacted.fills:
-                    part(commit)
-                commit.letters += letters
-                commit.settled += settled
+        def fill(commit: Commit) -> None:
+            for part in reacted.fills:
+                part(commit)
+            commit.letters += letters
+            commit.settled += settled
 
-            await self._committer.write(fill)
-            self.reaction.committed()
-        except (Unavailable, Conflict) as error:
-            log.warning("retry not committed", subscription=self.name, key=key, error=str(error))
-            self.blocked[key] = self._clock.now() + 1_000_000
-            return
+        await self._committer.write(fill)
+        self.reaction.committed()
         if reacted.failed:
             self._note(letters)
         else:

@@ -29,6 +29,7 @@ class Tail:
         self._first = 1
         self._bytes = 0
         self._changed: asyncio.Future[None] | None = None
+        self._in_doubt = False
 
     def __repr__(self) -> str:
         return f"<Tail {self.shard} [position {self.position}, {len(self._entries)} in memory]>"
@@ -44,13 +45,17 @@ class Tail:
         if not entries:
             return
         if entries[0].position != self.position + 1:
-            # The store was reopened after an unknown outcome: read what is really there.
-            self._entries, self._bytes = [], 0
-            self._first = entries[0].position
+            # A commit of unknown outcome came true: what it wrote is read from the store.
+            self._empty(entries[0].position - 1)
         self._entries += entries
         self.position = entries[-1].position
         self._bytes += sum(len(entry.payload) for entry in entries)
         self._trim()
+        self.wake()
+
+    def doubt(self) -> None:
+        """A commit failed, and its outcome may be unknown: the next reader looks what is there."""
+        self._in_doubt = True
         self.wake()
 
     def wake(self) -> None:
@@ -69,6 +74,8 @@ class Tail:
 
     async def read(self, after: int, *, limit: int, sources: frozenset[str]) -> Scan:
         """Read up to `limit` positions after a position, from memory if they are there."""
+        if self._in_doubt:
+            await self._look()
         if after + 1 < self._first:
             limit = max(limit, limits.SCAN_ROWS)
             return await self._journal.read(self.shard, after, limit=limit, sources=sources)
@@ -78,6 +85,18 @@ class Tail:
             return Scan([], after)
         found = [entry for entry in stretch if entry.source in sources]
         return Scan(found, stretch[-1].position)
+
+    async def _look(self) -> None:
+        end = await self._journal.end(self.shard)
+        self._in_doubt = False
+        if end > self.position:
+            self._empty(end)
+
+    def _empty(self, position: int) -> None:
+        """Nothing up to a position is in memory."""
+        self._entries, self._bytes = [], 0
+        self._first = position + 1
+        self.position = position
 
     def _trim(self) -> None:
         if len(self._entries) <= 2 * limits.TAIL_RECORDS and self._bytes <= 2 * limits.TAIL_BYTES:

@@ -135,6 +135,10 @@ class Entities:
             await self._load(key)
         return self._turn(key, cell, envelope, once)
 
+    def is_live(self, component: str, id: str) -> bool:
+        """Whether the entity is in memory, so that `submit` runs its turn without waiting."""
+        return (component, id) in self._cells
+
     async def peek(self, component: str, id: str) -> Cell:
         """Return the entity as it is in memory, loading it if needed; only to be read."""
         self.handler_check(component)
