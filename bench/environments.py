@@ -14,6 +14,9 @@ from pathlib import Path
 
 HOME = Path(__file__).parents[1] / ".bench"
 
+SAID_LINES = 12
+"""Of what a failed program said, the end is told."""
+
 
 class CannotMeasure(Exception):
     """Something a contestant needs is not to be had here; the text says what."""
@@ -69,6 +72,6 @@ def run(command: list[str], environment: dict[str, str] | None = None) -> str:
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()[-2000:]
-        raise CannotMeasure(f"{' '.join(command[:6])} … failed ({done.returncode}): {said}")
+        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-SAID_LINES:])
+        raise CannotMeasure(f"{' '.join(command[:6])} … failed ({done.returncode}):\n{said}")
     return done.stdout

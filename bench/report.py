@@ -128,7 +128,8 @@ def verdict_cells(verdict: Verdict) -> tuple[str, str, str]:
     """What must be reached, what was, and the word for it."""
     if verdict.value is None:
         return verdict.target.text, "", "not measured"
-    return verdict.target.text, f"{verdict.value:,.3g}", "met" if verdict.met else "missed"
+    reached = f"{verdict.value:,.0f}" if verdict.value >= 1_000 else f"{verdict.value:.3g}"
+    return verdict.target.text, reached, "met" if verdict.met else "missed"
 
 
 def notes(figure: Figure) -> str:

@@ -6,11 +6,24 @@ event in the same process as well. `pipeline` is the long way: topic, consumer, 
 
 from __future__ import annotations
 
-from eventmill import Context, Effect, Event, Service, Topic, consumer, send
-from examples.shopping_cart.shop import Cart, OpenCarts
+from eventmill import (
+    Context,
+    Effect,
+    Event,
+    Record,
+    Service,
+    Topic,
+    View,
+    component,
+    consumer,
+    on,
+    query,
+    send,
+)
+from examples.shopping_cart.shop import Cart, CheckedOut, ItemAdded
 from examples.shopping_cart.shop import service as shop
 
-__all__ = ["ItemRequested", "carts", "pipeline", "requests", "shop", "views"]
+__all__ = ["CartCounts", "ItemRequested", "carts", "pipeline", "requests", "shop", "views"]
 
 
 class ItemRequested(Event):
@@ -30,6 +43,45 @@ async def forward(event: ItemRequested, ctx: Context) -> Effect[None]:
     return send(Cart.add_item, event.cart_id, sku=event.sku, quantity=event.quantity)
 
 
+class Total(Record):
+    """All rows of the view in one."""
+
+    carts: int
+    items: int
+    fewest: int
+    most: int
+
+
+@component("cart-counts")
+class CartCounts(View):
+    """The open carts, with queries that show from outside how far the view has come."""
+
+    class Row(Record):
+        """A cart."""
+
+        cart_id: str
+        items: int = 0
+
+    @on(Cart)
+    def changed(self, event: ItemAdded | CheckedOut, row: Row | None, ctx: Context) -> Row | None:
+        """Count the items; a cart that is checked out leaves."""
+        match event:
+            case ItemAdded():
+                items = (row.items if row else 0) + event.quantity
+                return self.Row(cart_id=ctx.subject, items=items)
+            case CheckedOut():
+                return None
+
+    @query("SELECT * FROM cart_counts")
+    def all(self) -> list[Row]: ...
+
+    @query(
+        "SELECT count(*) AS carts, coalesce(sum(items), 0) AS items, "
+        "coalesce(min(items), 0) AS fewest, coalesce(max(items), 0) AS most FROM cart_counts"
+    )
+    def total(self) -> list[Total]: ...
+
+
 carts = Service("carts", components=[Cart])
-views = Service("views", components=[Cart, OpenCarts])
-pipeline = Service("pipeline", components=[Cart, OpenCarts, forward], topics=[requests])
+views = Service("views", components=[Cart, CartCounts])
+pipeline = Service("pipeline", components=[Cart, CartCounts, forward], topics=[requests])
