@@ -45,13 +45,12 @@ class Schemas:
     """The schemas of one service."""
 
     def __init__(self, service: ServiceDefinition) -> None:
-        kinds = list(_types_of(service))
+        kinds = list(dict.fromkeys(_types_of(service)))
         self._models: dict[str, Schema] = {}
         found, components = msgspec.json.schema_components(
             kinds, schema_hook=self._of_model, ref_template=PREFIX + "{name}"
         )
-        self._found = {id(kind): schema for kind, schema in zip(kinds, found, strict=True)}
-        self._kinds = kinds  # kept alive: they are found again by identity
+        self._found = dict(zip(kinds, found, strict=True))
         self.components: dict[str, Schema] = {
             "CloudEvent": CLOUD_EVENT,
             **self._models,
@@ -60,7 +59,7 @@ class Schemas:
 
     def of(self, kind: Any) -> Schema:
         """Return the schema of a type that the service names, mostly a reference."""
-        return self._found[id(kind)]
+        return self._found[kind]
 
     def parameters_of(self, handler: Handler[Any, Any]) -> dict[str, tuple[Schema, bool]]:
         """Return schema and whether it is required, by parameter."""
