@@ -39,7 +39,9 @@ def check_bound(bound: Bound, inference: Inference, problems: Problems) -> None:
     for select in bound.tree.find_all(exp.Select):
         _check_grouping(select, problems)
     for node in bound.tree.walk():
-        if isinstance(node, _EQUALITIES):
+        if isinstance(node, exp.SetOperation):
+            _check_widths(node, problems)
+        elif isinstance(node, _EQUALITIES):
             _check_operands(node, (Kind.DECIMAL, Kind.JSON), inference, problems)
         elif isinstance(node, (*_ORDERS, *_AGGREGATES, *_ARITHMETIC, exp.Ordered)):
             _check_operands(node, (Kind.DECIMAL, Kind.JSON, Kind.BYTES), inference, problems)
@@ -122,6 +124,13 @@ def _operands(node: exp.Expr) -> Iterator[exp.Expr]:
             yield operand
 
 
+def _check_widths(node: exp.SetOperation, problems: Problems) -> None:
+    widths = [len(part.selects) for part in (node.this, node.expression)]
+    if widths[0] != widths[1]:
+        name = type(node).__name__.upper()
+        problems.add(f"{name} of {widths[0]} and {widths[1]} columns: select the same number", node)
+
+
 def _check_grouping(select: exp.Select, problems: Problems) -> None:
     group = select.args.get("group")
     parts = [*select.expressions, select.args.get("having"), select.args.get("order")]
@@ -153,7 +162,7 @@ def _loose(part: exp.Expr, grouped: list[exp.Expr]) -> Iterator[exp.Column]:
     """Columns that are outside of aggregates and of grouped expressions."""
     if part in grouped or isinstance(part, exp.Query):
         return
-    if isinstance(part, exp.AggFunc) and not _is_windowed(part):
+    if isinstance(part, exp.AggFunc | exp.Filter) and not _is_windowed(part):
         return
     if isinstance(part, exp.Column):
         yield part

@@ -63,7 +63,7 @@ def sort_keys(bound: Bound) -> tuple[SortKey, ...]:
         return ()
     # The key goes with the other columns' direction, so that one index serves the whole order.
     descending = bool(named) and all(key.descending for key in named)
-    return (*named, SortKey(source.alias_or_name, KEY, descending))
+    return (*named, SortKey(source.alias_or_name, KEY, descending, nulls_first=not descending))
 
 
 def first_page(query: exp.Query, keys: tuple[SortKey, ...]) -> exp.Query:

@@ -119,6 +119,8 @@ EVERY = st.builds(
     maybe_line=st.none() | LINES,
 )
 
+EVERY_CODEC = RowCodec(Every, table_of(Every, "t", view="v"), view="v")
+
 
 def through_database(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Bind and read back, as every store does."""
@@ -131,10 +133,9 @@ def through_database(values: tuple[Any, ...]) -> tuple[Any, ...]:
 @given(EVERY)
 @settings(max_examples=200, deadline=None)
 def test_every_row_comes_back_equal(row: Every) -> None:
-    codec = RowCodec(Every, table_of(Every, "t", view="v"), view="v")
-    stored = through_database(codec.encode("key", row))
+    stored = through_database(EVERY_CODEC.encode("key", row))
     assert stored[0] == "key"
-    back = codec.decode(stored[1:])
+    back = EVERY_CODEC.decode(stored[1:])
     assert back == row
     assert type(back.flag) is bool
     assert type(back.ratio) is float
