@@ -73,8 +73,8 @@ def timer(value: Timer) -> dict[str, Any]:
 
 
 def time(microseconds: int) -> str:
-    """Show a time as RFC 3339 text in UTC."""
-    shown = datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="milliseconds")
+    """Show a time as RFC 3339 text in UTC, exact: it may be given back to ask for the past."""
+    shown = datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="microseconds")
     return shown.replace("+00:00", "Z")
 
 

@@ -68,10 +68,11 @@ def eventmill() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run a command line; end the process with its exit code."""
-    sys.exit(_run(args))
+    sys.exit(run(args))
 
 
-def _run(args: list[str] | None) -> int:
+def run(args: list[str] | None) -> int:
+    """Run a command line, of this process if none is given; return its exit code."""
     try:
         result: Any = eventmill.main(args, prog_name="eventmill", standalone_mode=False)
     except Failure as failure:

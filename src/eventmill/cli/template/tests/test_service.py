@@ -34,5 +34,4 @@ async def test_the_whole_service() -> None:
         await host.call(Item.take, "tea", quantity=4)
 
         assert await heard.expect_one(RanLow) == RanLow(item="tea", left=1)
-        await host.settle()
         assert await host.query(Stock.below, limit=3) == [Stock.Row(item="tea", quantity=1)]

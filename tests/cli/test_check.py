@@ -1,0 +1,126 @@
+"""`eventmill check`: problems, topology, couplings, stored data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import PROJECT, RunningNode, eventmill
+
+
+def test_the_topology_and_each_coupling() -> None:
+    document = eventmill("check", "wallet:service", "--output", "json").json()
+    ways = {(c["source"], c["way"], c["target"], c["what"]) for c in document["connections"]}
+    assert ways == {
+        ("account", "feeds", "mover", ""),
+        ("account", "feeds", "collector", ""),
+        ("account", "feeds", "balances", ""),
+        ("account", "schedules", "account", "withdraw"),
+        ("moves", "feeds", "auditor", ""),
+        ("moves", "feeds", "counter", ""),
+        ("mover", "publishes", "moves", ""),
+        ("collector", "sends", "account", "withdraw"),
+        ("counter", "calls", "statistics", "count"),
+    }
+    (coupling,) = document["couplings"]
+    line = (
+        (PROJECT / "wallet.py")
+        .read_text()
+        .splitlines()
+        .index('    await ctx.call(Statistics.count, "all")')
+    )
+    assert coupling["place"] == f"wallet.py:{line + 1}"
+    assert document["purity"] == round(8 / 9, 4)
+
+    shown = eventmill("check", "wallet:service")
+    assert shown.code == 0
+    assert "no problems" in shown.out
+    assert "══ calls ══▶ statistics.count" in shown.out
+    assert "89% pure: 1 connection waits for an answer, 8 of 9 are events." in shown.out
+    chart = eventmill("check", "wallet:service", "--mermaid").out
+    assert chart.startswith("flowchart LR\n")
+    assert 'n_counter ==>|"calls count"| n_statistics' in chart
+
+
+def test_every_problem_at_once(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "from eventmill import *\n"
+        "class Made(Event):\n    n: int\n"
+        "class Other(Event):\n    n: int\n"
+        "topic = Topic('made', Made)\n"
+        "@consumer('one', source=topic)\n"
+        "def one(event: Other) -> None: ...\n"
+        "@consumer('two', source=Topic('absent', Made))\n"
+        "def two(event: Made) -> None: ...\n"
+        "@component('numbers')\n"
+        "class Numbers(View):\n"
+        "    class Row(Record):\n        n: int = 0\n"
+        "    @on(topic)\n"
+        "    def made(self, event: Made, row: Row | None) -> Row: return self.Row(n=event.n)\n"
+        "    @query('SELECT * FROM numbers WHERE m = 1')\n"
+        "    def wrong(self) -> list[Row]: ...\n"
+        "service = Service('bad', components=[one, two, Numbers], topics=[topic])\n"
+    )
+    refused = eventmill("check", "bad:service", cwd=tmp_path)
+    assert refused.code == 1
+    for problem in ("has no events of type Other", "its source 'absent' is not part", "'m'"):
+        assert problem in refused.out, refused
+    assert refused.out.count("✗") == 3
+    started = eventmill("run", "bad", "--data", tmp_path / "d", "--port", "0", cwd=tmp_path)
+    assert "service 'bad' has 3 problems" in started.err
+
+
+def test_data_that_this_code_can_still_read(stored: Path) -> None:
+    checked = eventmill("check", "wallet:service", "--data", stored, "--output", "json").json()
+    kinds = {(row["source"], row["type"]): row for row in checked["stored"]["types"]}
+    assert kinds["account", "Deposited"]["count"] == 2
+    assert kinds["statistics", "$state"]["problem"] == ""
+    assert checked["stored"]["undeliverable"] == []
+    assert "everything can be read" in eventmill("check", "wallet", "--data", stored).out
+
+
+def test_data_that_changed_code_cannot_read(stored: Path, tmp_path: Path) -> None:
+    text = (PROJECT / "wallet.py").read_text()
+    for old, new, message in [
+        (
+            "class Moved(Event)",
+            '@event_type("Shifted")\nclass Moved(Event)',
+            "does not know the type",
+        ),
+        (
+            "class Withdrawn(Event):\n    amount: int",
+            "class Withdrawn(Event):\n    amount: str",
+            "position ",
+        ),
+        ('@component("account")', '@component("konto")', "no entity component 'account'"),
+        ("    def withdraw(self", "    def take(self", "no command 'withdraw' any more"),
+        (
+            "    def withdraw(self, amount: int)",
+            "    def withdraw(self, amount: str)",
+            "timer 'remind-a' does not fit",
+        ),
+    ]:
+        assert old in text
+        changed = (
+            text.replace(old, new)
+            .replace("    consumer,\n", "    consumer,\n    event_type,\n", 1)
+            .replace("Account.withdraw", "Account." + ("take" if "take" in new else "withdraw"))
+        )
+        (tmp_path / "changed.py").write_text(changed)
+        refused = eventmill("check", "changed:service", "--data", stored, cwd=tmp_path)
+        assert refused.code == 1, refused
+        assert message in refused.out, refused
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory of the wallet, with a timer that waits."""
+    data = tmp_path_factory.mktemp("checked") / "data"
+    with RunningNode(data) as node:
+        for command in (["deposit", "amount=5"], ["withdraw", "amount=2"], ["remind"]):
+            node.json("entities", "call", "account", "a", *command)
+        node.json("entities", "call", "account", "b", "deposit", "amount=5")
+        node.settled()
+        assert node.stop() == 0
+    return data

@@ -1,0 +1,172 @@
+"""Every command that asks a node: once for people, once as JSON."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.commands import RunningNode, eventmill
+
+
+def test_entities(node: RunningNode) -> None:
+    called = node.run("entities", "call", "account", "e1", "deposit", "amount=5")
+    assert called.out == "5\n"
+    assert node.json("entities", "call", "account", "e1", "deposit", '{"amount": 2}') == 7
+    once = ("entities", "call", "account", "e1", "deposit", "-", "--idempotency-key", "k")
+    assert node.run(*once, stdin='{"amount": 1}').out == "8\n"
+    assert node.run(*once, stdin='{"amount": 1}').out == "8\n"
+    assert node.json("entities", "call", "account", "e1", "current") == 8
+
+    kinds = {row["id"]: row for row in node.json("entities", "list")}
+    assert kinds["account"]["commands"] == ["deposit", "withdraw", "remind"]
+    assert kinds["statistics"]["kind"] == "key-value entity"
+    assert "event-sourced entity" in node.run("entities", "list").out
+    assert {"id": "e1", "sequence": 3} in node.json("entities", "list", "account")
+    assert "e1" in node.run("entities", "list", "account").out
+
+    now = node.json("entities", "get", "account", "e1")
+    assert (now["sequence"], now["state"], now["deleted"]) == (3, {"balance": 8}, False)
+    first = node.json("entities", "get", "account", "e1", "--sequence", "1")
+    assert first["state"] == {"balance": 5}
+    assert node.json("entities", "get", "account", "e1", "--time", now["time"]) == now
+    assert '{"balance": 8}' in node.run("entities", "get", "account", "e1").out
+
+    events = node.json("entities", "events", "account", "e1", "--after", "1")
+    assert [(e["sequence"], e["type"], e["data"]) for e in events] == [
+        (2, "Deposited", {"amount": 2}),
+        (3, "Deposited", {"amount": 1}),
+    ]
+    assert "Deposited" in node.run("entities", "events", "account", "e1", "--metadata").out
+
+
+def test_an_id_may_hold_any_character(node: RunningNode) -> None:
+    strange = "a/b?c=d&é %2F#"
+    assert node.json("entities", "call", "account", strange, "deposit", "amount=1") == 1
+    assert node.json("entities", "get", "account", strange)["id"] == strange
+    assert node.json("entities", "events", "account", strange)[0]["subject"] == strange
+
+
+def test_refusals_are_one_clear_line(node: RunningNode) -> None:
+    for arguments, message in {
+        ("entities", "call", "account", "r", "withdraw", "amount=1"): (
+            "Error: the balance is too low [account.low]\n"
+        ),
+        ("entities", "call", "account", "r", "deposit", "amount=x"): "Expected `int`, got `str`",
+        ("entities", "call", "account", "r", "vanish"): "no command or query 'vanish'; there is",
+        ("entities", "get", "account", "nobody"): "Error: account/nobody has no events",
+        ("entities", "list", "acount"): "no entity component 'acount'; there is account",
+        ("topics", "tail", "news"): "no topic 'news'; there is moves",
+        ("consumers", "pause", "nobody"): "no subscription 'nobody'; there is $courier",
+        ("views", "rebuild", "nothing"): "no view 'nothing'; there is balances",
+        ("dead-letters", "show", "x"): "'x' is no letter's id",
+        ("dead-letters", "show", "auditor:0:1"): "no letter 'auditor:0:1'",
+    }.items():
+        refused = node.run(*arguments)
+        assert refused.code == 1, refused
+        assert message in refused.err, refused
+        assert refused.out == ""
+
+
+def test_topics(node: RunningNode) -> None:
+    (topic,) = node.json("topics", "list")
+    assert (topic["id"], topic["types"]) == ("moves", ["Moved", "Noted"])
+    assert "moves" in node.run("topics", "list").out
+
+    event = {"account": "t1", "amount": 3}
+    text = json.dumps(event)
+    assert node.run("topics", "publish", "moves", text, "--type", "Moved").out == (
+        "Published to moves.\n"
+    )
+    published = ("topics", "publish", "moves", "-", "--type", "Noted", "--output", "json")
+    assert node.run(*published, stdin='{"text": "x"}').json() == {"published": 1}
+    assert "name the type" in node.run("topics", "publish", "moves", text).err
+    assert "not 'Other'" in node.run("topics", "publish", "moves", text, "--type", "Other").err
+
+    lines = node.run("topics", "tail", "moves", "-n", "2", "--output", "json").out.splitlines()
+    moved, noted = (json.loads(line) for line in lines)
+    assert (moved["type"], moved["subject"], moved["data"]) == ("Moved", "t1", event)
+    assert (noted["type"], noted["data"]) == ("Noted", {"text": "x"})
+    before = str(int(moved["id"].partition(":")[2]) - 1)
+    shown = node.run("topics", "tail", "moves", "--from", before, "-n", "1").out
+    assert shown.count("\n") == 1
+    assert "t1  Moved" in shown
+
+
+def test_consumers(node: RunningNode) -> None:
+    names = {row["name"]: row["kind"] for row in node.json("consumers", "list")}
+    assert names["mover"] == "consumer"
+    assert names["$courier"] == "built-in"
+    assert names["balances@1"] == "view"
+
+    assert "mover is paused" in node.run("consumers", "pause", "mover").out
+    node.json("entities", "call", "account", "c1", "deposit", "amount=1")
+    (row,) = node.json("consumers", "lag", "mover")
+    assert row["lag"] >= 1
+    assert node.run("consumers", "lag", "mover", "--fail-above", "0").code == 1
+    assert "paused" in node.run("consumers", "list").out
+    assert node.json("consumers", "resume", "mover")["paused"] is False
+    node.settled()
+    assert node.run("consumers", "lag", "--fail-above", "0").code == 0
+
+
+def test_a_consumer_is_reset(node: RunningNode) -> None:
+    node.json("entities", "call", "account", "c2", "deposit", "amount=4")
+    node.settled()
+    at = node.json("entities", "events", "account", "c2")[0]
+
+    def messages() -> int:
+        out = node.run("topics", "tail", "moves", "-n", "1000", "--output", "json").out
+        return sum(json.loads(line)["subject"] == "c2" for line in out.splitlines())
+
+    assert messages() == 1
+    position = str(int(at["id"].partition(":")[2]) - 1)
+    for place in (["--position", position], ["--time", at["time"]]):
+        before = messages()
+        node.json("consumers", "reset", "mover", *place, "--yes")
+        node.settled()
+        assert messages() == before + 1
+    assert (
+        "continues after" in node.run("consumers", "reset", "mover", "--to", "latest", "--yes").out
+    )
+
+    assert node.run("consumers", "reset", "mover", "--yes").code == 2
+    far = node.run("consumers", "reset", "mover", "--position", "999999", "--yes")
+    assert "outside the journal" in far.err
+    view = node.run("consumers", "reset", "balances@1", "--to", "beginning", "--yes")
+    assert "rebuild the view instead" in view.err
+    courier = node.run("consumers", "reset", "$courier", "--to", "beginning", "--yes")
+    assert "has no reset" in courier.err
+    unsure = node.run("consumers", "reset", "mover", "--to", "beginning", stdin="n\n")
+    assert unsure.code == 130
+
+
+def test_views(node: RunningNode) -> None:
+    node.json("entities", "call", "account", "v1", "deposit", "amount=1000")
+    node.settled()
+    rows = node.json("views", "query", "balances", "at_least", "minimum=1000")
+    assert rows == [{"account": "v1", "balance": 1000}]
+    assert "1,000" in node.run("views", "query", "balances", "at_least", "minimum=1000").out
+    assert "No rows" in node.run("views", "query", "balances", "at_least", "minimum=5000").out
+
+    (view,) = node.json("views", "list")
+    before = view["live"]["version"]
+    assert "is being built as version" in node.run("views", "rebuild", "balances").out
+    node.until(("views", "list"), lambda views: views[0]["live"]["version"] == before + 1)
+    assert "live" in node.run("views", "list").out
+    assert node.json("views", "query", "balances", "at_least", "minimum=1000") == rows
+
+
+def test_timers(node: RunningNode) -> None:
+    node.json("entities", "call", "account", "soon", "remind")
+    (timer,) = node.json("timers", "list")
+    assert timer["name"] == "remind-soon"
+    assert (timer["component"], timer["command"]) == ("account", "withdraw")
+    assert "remind-soon" in node.run("timers", "list").out
+
+
+def test_a_node_is_found_by_its_address(node: RunningNode) -> None:
+    found = eventmill("entities", "list", "--url", node.admin_url, "--output", "json").json()
+    assert found == node.json("entities", "list")
+    assert eventmill("entities", "list", "--url", "http://127.0.0.1:1").code == 3
+    assert eventmill("entities", "list", "--url", "127.0.0.1").code == 1
+    env = {"EVENTMILL_ADMIN_URL": node.admin_url, "EVENTMILL_OUTPUT": "json"}
+    assert eventmill("entities", "list", env=env).json() == found

@@ -1,0 +1,138 @@
+"""Working on a data directory: export, import, doctor."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.cli.commands import RunningNode, eventmill
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data directory that holds something of every kind."""
+    folder = tmp_path_factory.mktemp("stored")
+    data, broken = folder / "data", folder / "broken"
+    broken.touch()
+    with RunningNode(data, env={"WALLET_BROKEN": str(broken)}) as node:
+        for account, amounts in {"a": [1] * 120, "b": [13, 14], "c/ü": [5]}.items():
+            for amount in amounts:
+                node.post(
+                    f"/components/account/{quote(account, safe='')}/deposit", {"amount": amount}
+                )
+        node.json("entities", "call", "account", "a", "remind")
+        node.json(
+            "entities", "call", "account", "a", "deposit", "amount=1", "--idempotency-key", "once"
+        )
+        node.json("entities", "call", "account", "b", "withdraw", "amount=5")
+        node.until(("dead-letters", "list"), lambda rows: len(rows) == 2)
+        node.settled()
+        node.json("consumers", "pause", "mover")
+        assert node.stop() == 0
+    return data
+
+
+def test_what_is_imported_is_what_was_exported(stored: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.ndjson", tmp_path / "second.ndjson.gz"
+    exported = eventmill("export", first, "--data", stored)
+    assert exported.code == 0
+    assert "Exported" in exported.err
+    lines = first.read_text().splitlines()
+    kinds = {line.split('"')[3] for line in lines}
+    assert kinds == {
+        *("eventmill", "entry", "snapshot", "outcome", "timer", "offset", "letter", "fact"),
+        *("table", "row", "end"),
+    }
+
+    assert eventmill("import", first, "--data", tmp_path / "copy").code == 0
+    assert eventmill("export", second, "--data", tmp_path / "copy").code == 0
+    assert gzip.decompress(second.read_bytes()) == first.read_bytes()
+    assert eventmill("import", second, "--data", tmp_path / "again").code == 0
+
+
+def test_an_imported_directory_runs_on_where_the_other_stood(stored: Path, tmp_path: Path) -> None:
+    exported = eventmill("export", "-", "--data", stored)
+    assert eventmill("import", "-", "--data", tmp_path / "copy", stdin=exported.out).code == 0
+
+    with RunningNode(tmp_path / "copy") as node:
+        assert node.json("entities", "get", "account", "a")["state"] == {"balance": 121}
+        call = ("entities", "call", "account", "a", "deposit", "amount=1")
+        assert node.json(*call, "--idempotency-key", "once") == 121
+        assert node.json(*call) == 122
+        rows = node.json("views", "query", "balances", "at_least", "minimum=5")
+        assert [row["account"] for row in rows] == ["a", "b", "c/ü"]
+        assert [timer["name"] for timer in node.json("timers", "list")] == ["remind-a"]
+        states = {row["name"]: row["paused"] for row in node.json("consumers", "list")}
+        assert [name for name, paused in states.items() if paused] == ["mover"]
+
+        assert node.json("dead-letters", "redrive", "auditor", "--all") == {"redriven": 1}
+        node.until(("dead-letters", "list", "auditor", "--status", "all"), lambda rows: not rows)
+        assert node.stop() == 0
+
+
+def test_an_export_beside_a_running_node(tmp_path: Path) -> None:
+    with RunningNode(tmp_path / "data") as node:
+        node.json("entities", "call", "account", "x", "deposit", "amount=1")
+        exported = eventmill("export", "-", "--data", node.data)
+        assert exported.code == 0
+        assert '"Deposited"' in exported.out
+        assert node.stop() == 0
+
+
+def test_bad_files_leave_no_store(stored: Path, tmp_path: Path) -> None:
+    whole = eventmill("export", "-", "--data", stored).out
+    lines = whole.splitlines(keepends=True)
+    for text, message in {
+        "".join(lines[:-1]): "the file is torn",
+        whole.replace('"amount":14', '"amount":15'): "the file was changed",
+        "{}\n": "line 1 is no line of an export",
+        whole.replace('"format":1', '"format":9'): "no export of format 1",
+        "": "the file is torn",
+    }.items():
+        refused = eventmill("import", "-", "--data", tmp_path / "copy", stdin=text)
+        assert refused.code == 1
+        assert message in refused.err
+        assert not [f for f in (tmp_path / "copy").iterdir() if f.name.startswith("eventmill")]
+
+
+def test_nothing_is_overwritten(stored: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file.ndjson"
+    file.write_text("mine")
+    assert "exists" in eventmill("export", file, "--data", stored).err
+    assert file.read_text() == "mine"
+    assert eventmill("export", file, "--data", stored, "--force").code == 0
+
+    taken = eventmill("import", file, "--data", stored)
+    assert taken.code == 1
+    assert "holds a store already" in taken.err
+    assert "holds no store" in eventmill("export", "-", "--data", tmp_path).err
+    assert "cannot be read" in eventmill("import", tmp_path / "none", "--data", tmp_path).err
+
+
+def test_the_doctor(stored: Path, tmp_path: Path) -> None:
+    findings = eventmill("doctor", "--data", stored, "--thorough", "--output", "json").json()
+    statuses = {finding["name"]: finding["status"] for finding in findings}
+    assert dict.fromkeys(("sqlite", "schema", "integrity", "lock", "node"), "ok").items() <= (
+        statuses.items()
+    )
+    healthy = eventmill("doctor", "--data", stored)
+    assert "held by" not in healthy.out
+    assert "ok    schema      version 1" in healthy.out
+
+    shutil.copytree(stored, tmp_path / "data")
+    file = tmp_path / "data" / "eventmill.db"
+    page = bytearray(file.read_bytes())
+    page[4096 * 3 : 4096 * 12] = b"\xa5" * (4096 * 9)
+    file.write_bytes(page)
+    sick = eventmill("doctor", "--data", tmp_path / "data")
+    assert sick.code == 1
+    assert "FAIL" in sick.out
+
+    file.write_bytes(b"this is no database at all " * 1_000)
+    assert "FAIL  data file" in eventmill("doctor", "--data", tmp_path / "data").out
+    assert eventmill("doctor", "--data", tmp_path / "new").code == 0
