@@ -223,33 +223,48 @@ class Views:
         return Version(number, subscription, queries)
 
     async def _build(self, view: _View, number: int) -> None:
-        view.building = await self._fill(view, number)
-        self._supervisor.start(f"building {_name(view, number)}", self._follow(view, view.building))
+        building = view.building = await self._fill(view, number)
+        if building.subscription.lag == 0:
+            await self._go_live(view, building)
+        else:
+            self._supervisor.start(f"building {_name(view, number)}", self._follow(view, building))
 
     async def _follow(self, view: _View, building: Version) -> None:
         while building.subscription.lag > 0:
             await self._clock.sleep(PROGRESS_SECONDS)
-        old = view.live
-        view.fact.live, view.fact.building = building.number, None
+        while True:
+            try:
+                await self._go_live(view, building)
+            except (Unavailable, Conflict) as error:
+                log.warning("view not yet live", view=view.compiled.id, error=str(error))
+                await self._clock.sleep(1.0)
+            else:
+                return
+
+    async def _go_live(self, view: _View, building: Version) -> None:
+        old, fact = view.live, view.fact
+        fact.live, fact.building = building.number, None
         await self._store_fact(view)
         view.live, view.building = building, None
         log.info("view is live", view=view.compiled.id, version=building.number)
+        view.note()
         if old is not None:
             await self._unsubscribe(_name(view, old.number))
             await self._drop(view, [old.number])
             await self._store_fact(view)
-        view.note()
 
     async def _drop(self, view: _View, numbers: list[int]) -> None:
         if not numbers:
             return
-        names = [name for number in numbers for name in view.fact.tables.pop(number, [])]
+        names = [name for number in numbers for name in view.fact.tables.get(number, [])]
         await self._store.views.drop(names)
 
         def fill(commit: Commit) -> None:
             commit.forgotten += [_name(view, number) for number in numbers]
 
         await self._committer.write(fill)
+        for number in numbers:
+            view.fact.tables.pop(number, None)
 
     async def _store_fact(self, view: _View) -> None:
         value = msgspec.json.encode(view.fact)
