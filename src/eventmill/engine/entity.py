@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from eventmill.engine import outgoing
-from eventmill.errors import HandlerFailed, InternalError, TooLarge
+from eventmill.errors import HandlerFailed, InternalError, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Snapshot
 from eventmill.model.definition import EntityDefinition
@@ -98,7 +98,10 @@ class Live:
                 "every type ever stored, or name it in aliases= of its successor",
                 code="journal.unknown_type",
             )
-        event = kind.decode(entry.payload, entry.version)
+        try:
+            event = kind.decode(entry.payload, entry.version)
+        except InvalidPayload as error:  # the caller's request is fine
+            raise InternalError(f"{self!r}: {error.message}", code="journal.payload") from error
         self.definition.folds[kind.cls](self.state, event)
 
     def mark(self, origin: str) -> None:
