@@ -1,0 +1,245 @@
+"""Stored events outlive the code that wrote them: versions, renames, aliases, added fields."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from eventmill import (
+    Effect,
+    Event,
+    EventSourcedEntity,
+    Service,
+    Topic,
+    command,
+    component,
+    consumer,
+    event_type,
+    on,
+    publish,
+    query,
+    upcast,
+)
+from eventmill.errors import ConfigurationError, InternalError, InvalidPayload
+from eventmill.model.commit import Commit
+from eventmill.model.entry import Entry
+from eventmill.testing import EntityKit, FaultyStore, Host
+
+# What a former release stored: bytes, not objects of today's classes.
+OLD = [
+    ("PriceSet", 1, b'{"price":"12.50","currency":"EUR"}'),
+    ("price.set", 2, b'{"cents":990,"currency":"EUR"}'),
+    ("price.set", 3, b'{"cents":1500,"currency":"USD","reason":"sale","approved_by":"ann"}'),
+    ("Retired", 1, b"{}"),
+]
+
+
+@event_type("price.set", version=3, aliases=("PriceSet",))
+class PriceChanged(Event):  # called PriceSet when the first events were written
+    cents: int
+    currency: str
+    reason: str = "unknown"
+
+
+@upcast(PriceChanged, from_version=1)
+def cents(data: dict[str, Any]) -> dict[str, Any]:
+    return {"cents": round(float(data["price"]) * 100), "currency": data["currency"]}
+
+
+@upcast(PriceChanged, from_version=2)
+def reason(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "reason": "before reasons"}
+
+
+@event_type("Retired")
+class Withdrawn(Event):
+    final: bool = True
+
+
+@component("product")
+class Product(EventSourcedEntity):
+    prices: list[tuple[int, str, str]] = []
+    retired: bool = False
+
+    @command
+    def reprice(self, cents: int) -> Effect[None]:
+        return self.persist(PriceChanged(cents=cents, currency="EUR", reason="today"))
+
+    @query
+    def content(self) -> list[tuple[int, str, str]]:
+        return self.prices
+
+    @query
+    def is_retired(self) -> bool:
+        return self.retired
+
+    @on(PriceChanged)
+    def price_changed(self, event: PriceChanged) -> None:
+        self.prices.append((event.cents, event.currency, event.reason))
+
+    @on(Withdrawn)
+    def withdrawn(self, event: Withdrawn) -> None:
+        self.retired = event.final
+
+
+class Heard(Event):
+    text: str
+
+
+heard = Topic("heard", Heard)
+
+
+@consumer("listener", source=Product)
+def listener(event: PriceChanged) -> Effect[None]:
+    return publish(heard, Heard(text=f"{event.cents} {event.reason}"))
+
+
+async def write_old(store: FaultyStore, source: str, rows: list[tuple[str, int, bytes]]) -> None:
+    await store.open()
+    entries = [
+        Entry(source, "p", n, type, version, 1_000 + n, payload)
+        for n, (type, version, payload) in enumerate(rows, 1)
+    ]
+    await store.commit(Commit(entries=entries))
+    await store.close()
+
+
+async def test_stored_bytes_of_older_versions_are_lifted(store: FaultyStore) -> None:
+    await write_old(store, "product", OLD)
+    service = Service("shop", components=[Product, listener], topics=[heard])
+    async with Host(service, store=store) as host:
+        told = host.probe(heard)
+        assert await host.call(Product.content, "p") == [
+            (1250, "EUR", "before reasons"),
+            (990, "EUR", "before reasons"),
+            (1500, "USD", "sale"),
+        ]
+        assert await host.call(Product.is_retired, "p") is True
+        texts = [event.text for event in await told.expect_n(3, Heard)]
+        assert texts == ["1250 before reasons", "990 before reasons", "1500 sale"]
+
+
+async def test_new_events_are_stored_under_the_explicit_name_and_version(
+    store: FaultyStore,
+) -> None:
+    async with Host(Service("shop", components=[Product]), store=store) as host:
+        await host.call(Product.reprice, "p", 5)
+        (entry,) = await store.journal.history("product", "p", limit=9)
+        assert (entry.type, entry.version) == ("price.set", 3)
+
+
+async def test_an_event_of_a_newer_version_is_a_clear_error(store: FaultyStore) -> None:
+    await write_old(store, "product", [("price.set", 4, b'{"money":1}')])
+    service = Service("shop", components=[Product, listener], topics=[heard])
+    async with Host(service, store=store) as host:
+        (letter,) = await host.letters("listener")
+        assert "stored version 4 is newer than this code's version 3" in letter.error
+        with pytest.raises(InternalError, match="deploy the newer code"):
+            await host.call(Product.content, "p")
+
+
+def test_an_upcast_needs_a_raised_version() -> None:
+    with pytest.raises(ConfigurationError, match="current version is 1"):
+        upcast(Heard, from_version=1)(lambda data: data)
+
+
+def test_two_classes_of_one_stored_name_are_refused() -> None:
+    @event_type("Heard")
+    class Twin(Event):
+        text: str
+
+    _, problems = Service("shop", topics=[Topic("both", Heard, Twin)]).define()
+    assert any("are both stored as 'Heard'" in problem for problem in problems)
+
+
+@dataclass
+class Measured:
+    day: date
+    values: dict[str, float] = field(default_factory=dict)
+
+
+class Labelled(BaseModel):
+    text: str
+    tags: set[str] = set()
+
+
+@component("sensor")
+class Sensor(EventSourcedEntity):
+    days: list[date] = []
+    total: float = 0
+    labels: list[str] = []
+
+    @command
+    def measure(self, day: date, values: dict[str, float]) -> Effect[float]:
+        return self.persist(Measured(day, values)).reply(lambda sensor: sensor.total)
+
+    @command
+    def label(self, label: Labelled) -> Effect[None]:
+        return self.persist(label)
+
+    @query
+    def content(self) -> tuple[list[date], float, list[str]]:
+        return self.days, self.total, self.labels
+
+    @on(Measured)
+    def measured(self, event: Measured) -> None:
+        self.days.append(event.day)
+        self.total += sum(event.values.values())
+
+    @on(Labelled)
+    def labelled(self, event: Labelled) -> None:
+        self.labels += [event.text, *sorted(event.tags)]
+
+
+labels = Topic("labels", Labelled, Measured)
+
+
+async def test_dataclasses_and_pydantic_models_are_events(store: FaultyStore) -> None:
+    told: list[Any] = []
+
+    @consumer("listener", source=Sensor)
+    def note(event: Measured | Labelled) -> Effect[None]:
+        told.append(event)
+        return publish(labels, event)
+
+    service = Service("lab", components=[Sensor, note], topics=[labels])
+    async with Host(service, store=store) as host:
+        published = host.probe(labels)
+        assert await host.call(Sensor.measure, "s", date(2026, 1, 2), {"a": 1.5, "b": 2}) == 3.5
+        await host.call(Sensor.label, "s", Labelled(text="x", tags={"b", "a"}))
+        measured, labelled = await published.expect_n(2)
+        assert measured == Measured(date(2026, 1, 2), {"a": 1.5, "b": 2})
+        assert labelled == Labelled(text="x", tags={"a", "b"})
+        assert told == [measured, labelled]
+        await host.restart(crash=True)
+        assert await host.call(Sensor.content, "s") == (
+            [date(2026, 1, 2)], 3.5, ["x", "a", "b"],
+        )  # fmt: skip
+        first, _ = await store.journal.history("sensor", "s", limit=9)
+        assert json.loads(first.payload) == {"day": "2026-01-02", "values": {"a": 1.5, "b": 2}}
+
+
+@pytest.mark.parametrize(
+    ("type", "payload"),
+    [
+        ("Measured", b'{"day":"2026-01-02","values":{},"added_later":1}'),
+        ("Labelled", b'{"text":"x","added_later":{"deep":[]}}'),
+    ],
+)
+async def test_unknown_fields_are_ignored(store: FaultyStore, type: str, payload: bytes) -> None:
+    await write_old(store, "sensor", [(type, 1, payload)])
+    async with Host(Service("lab", components=[Sensor]), store=store) as host:
+        days, _, texts = await host.call(Sensor.content, "p")
+        assert len(days) + len(texts) == 1
+
+
+def test_a_payload_that_does_not_fit_names_the_type() -> None:
+    kit = EntityKit(Sensor)
+    broken = Entry("sensor", "test", 1, "Labelled", 1, 0, b'{"text":7}')
+    with pytest.raises(InvalidPayload, match="'Labelled' version 1 does not decode"):
+        kit.definition.event_types["Labelled"].decode(broken.payload, 1)
