@@ -6,8 +6,6 @@ say to people what they hold.
 
 from __future__ import annotations
 
-import re
-
 from eventmill.engine.views.definition import CompiledView
 from eventmill.engine.views.kinds import Kind
 from eventmill.model.table import Affinity, PhysicalTable, TableIndex
@@ -22,11 +20,8 @@ _AFFINITIES = {
 
 def names_on(view: CompiledView, version: int) -> dict[str, str]:
     """Return the physical name of each logical table."""
-    prefix = re.sub(r"[^a-z0-9]", "_", view.id)
-    return {
-        name: f"v_{prefix}_{version}" if name == prefix else f"v_{prefix}_{name}_{version}"
-        for name in view.tables
-    }
+    # '@' and ':' are in no id and no table's name, so that 'a.b' and 'a-b' stay apart.
+    return {name: f"v_{view.id}@{version}:{name}" for name in view.tables}
 
 
 def tables_on(view: CompiledView, version: int) -> list[PhysicalTable]:
