@@ -27,6 +27,7 @@ class ViewTables:
     def __init__(self) -> None:
         self._db = apsw.Connection(":memory:")
         self._db.execute("PRAGMA trusted_schema = OFF")
+        self._db.execute("PRAGMA case_sensitive_like = ON")
 
     async def prepare(self, tables: Sequence[PhysicalTable]) -> None:
         with errors():

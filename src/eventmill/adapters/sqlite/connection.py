@@ -63,6 +63,8 @@ def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
         db.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
         db.execute("PRAGMA query_only = ON")
         db.execute("PRAGMA trusted_schema = OFF")
+        # As in PostgreSQL; besides, LIKE 'prefix%' can then use an index.
+        db.execute("PRAGMA case_sensitive_like = ON")
     return db
 
 

