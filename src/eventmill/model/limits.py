@@ -119,8 +119,12 @@ VIEW_ROWS_COLLECTED_MAX: Final = 1_000
 VIEW_ROWS_STREAMED_MAX: Final = 10_000
 """Rows of a query that is streamed (Akka default)."""
 
-VIEW_ROWS_CACHED: Final = 50_000
-"""Rows of one view table kept in memory between batches."""
+VIEW_ROWS_CACHED: Final = 200_000
+"""Rows of one view table kept in memory between batches: some 60 MB of small rows."""
+
+VIEW_BATCH: Final = 4_096
+"""Entries that a view which is behind takes at once: neighbouring rows share pages, so fewer and
+larger commits write far less (measured: a build of 100,000 rows)."""
 
 VIEW_QUERY_SECONDS: Final = 5.0
 """Time one view query may run before it is interrupted."""

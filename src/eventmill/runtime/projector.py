@@ -9,10 +9,12 @@ are committed or belong to the batch under way, and is emptied when that batch w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from eventmill.engine.views.schema import RowCodec, Table
+from eventmill.errors import HandlerFailed
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Rows
 from eventmill.model.definition import ViewDefinition, ViewHandler
@@ -25,50 +27,69 @@ from eventmill.sdk.context import Context
 
 
 class TableRows:
-    """Rows of one table of one version of a view, as far as they are in memory."""
+    """Rows of one table of one version of a view, as far as they are in memory.
 
-    def __init__(self, table: Table, physical: str, store: ViewTables, view: str) -> None:
+    `is_new` says that the table is empty now: then every row there is, is in memory, and none has
+    to be looked for, until memory gets too small for all of them.
+    """
+
+    def __init__(
+        self, table: Table, physical: str, store: ViewTables, view: str, *, is_new: bool
+    ) -> None:
         self.physical = physical
         self._codec: RowCodec[Any] = RowCodec(table.row, table, view=view)
         self._store = store
         self._rows: dict[str, Any] = {}
         self._changed: set[str] = set()
+        self._is_complete = is_new
 
     async def fetch(self, keys: Iterable[str]) -> None:
         """Read rows that are not in memory; a key without a row has None."""
-        missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
-        if not missing:
+        if self._is_complete:
             return
-        self._rows.update(dict.fromkeys(missing))
+        missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
+        if missing:
+            await self.read(missing)
+
+    async def read(self, keys: list[str]) -> None:
+        """Read rows as they are stored."""
+        self._changed.difference_update(keys)
+        self._rows.update(dict.fromkeys(keys))
         decode = self._codec.decode
-        for key, *values in await self._store.rows(self.physical, missing):
+        for key, *values in await self._store.rows(self.physical, keys):
             self._rows[key] = decode(tuple(values))
 
     def get(self, key: str) -> Any:
         """Return the current row; it must have been fetched."""
-        return self._rows[key]
+        return self._rows.get(key)
 
     def put(self, key: str, row: Any) -> None:
         """Take the row that a handler returned, or None."""
         self._rows[key] = row
         self._changed.add(key)
 
-    def forget(self, key: str) -> None:
-        """Read the key from the store next time."""
-        self._rows.pop(key, None)
-        self._changed.discard(key)
+    def check(self, key: str) -> None:
+        """Raise `HandlerFailed` if the row cannot be kept."""
+        row = self._rows.get(key)
+        if row is not None:
+            self._codec.encode(key, row)
 
     def clear(self) -> None:
         """Forget everything."""
         self._rows.clear()
         self._changed.clear()
+        self._is_complete = False
 
     def changes(self) -> Rows | None:
-        """Return what changed since the last call; bounds the memory."""
+        """Return what changed since the last call; bounds the memory.
+
+        Raises `HandlerFailed` if a row cannot be kept.
+        """
         if not self._changed:
             return None
         rows = Rows(self.physical, [], [])
-        for key in self._changed:
+        # In the order of the table: neighbours are written to the same page.
+        for key in sorted(self._changed):
             row = self._rows[key]
             if row is None:
                 rows.deletes.append(key)
@@ -77,13 +98,14 @@ class TableRows:
         self._changed = set()
         if len(self._rows) > limits.VIEW_ROWS_CACHED:
             self._rows.clear()
+            self._is_complete = False
         return rows
 
 
 class Projector:
     """The reaction that keeps one version of a view."""
 
-    batch = limits.SCAN_ROWS
+    batch = limits.VIEW_BATCH
     exclusive = True
 
     def __init__(
@@ -107,19 +129,30 @@ class Projector:
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         if self._uncommitted:
-            for rows in self.tables.values():
-                rows.clear()
+            self._clear()
         self._uncommitted = True
+        try:
+            return await self._react(entries, is_careful=False)
+        except HandlerFailed:
+            # Rows are encoded once per key and batch; to find whose row cannot be kept, again.
+            self._clear()
+            return await self._react(entries, is_careful=True)
+
+    async def _react(self, entries: list[Entry], *, is_careful: bool) -> Reacted:
         await self._fetch(entries)
         reacted = Reacted()
         failed: set[str] = set()
         done: list[Entry] = []
-        for entry in entries:
+        for number, entry in enumerate(entries, 1):
+            if number % limits.DISPATCH_BATCH == 0:
+                await asyncio.sleep(0)  # a long batch lets commands pass
             if failed and key_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
             try:
                 self._fold(entry)
+                if is_careful:
+                    self._check(entry)
                 done.append(entry)
             except Exception as error:  # user code may raise anything; the entry is parked
                 failed.add(key_of(entry))
@@ -129,6 +162,14 @@ class Projector:
         self._has_changes = bool(changes)
         reacted.fills.append(lambda commit: _write(commit, changes))
         return reacted
+
+    def _clear(self) -> None:
+        for rows in self.tables.values():
+            rows.clear()
+
+    def _check(self, entry: Entry) -> None:
+        for rows in self.tables.values():
+            rows.check(entry.subject)
 
     def committed(self) -> None:
         """The last batch is durable."""
@@ -165,8 +206,7 @@ class Projector:
     async def _undo(self, subject: str, done: list[Entry]) -> None:
         """A handler may have changed the row in place before it failed: fold the subject anew."""
         for table in self.tables.values():
-            table.forget(subject)
-            await table.fetch([subject])
+            await table.read([subject])
         for entry in done:
             if entry.subject == subject:
                 self._fold(entry)

@@ -95,7 +95,8 @@ class Views:
         for id, view in self._views.items():
             stored = registry.get(FACT + id)
             view.fact = msgspec.json.decode(stored, type=ViewFact) if stored else ViewFact("")
-            if view.fact.fingerprint != view.compiled.fingerprint:
+            is_new = view.fact.fingerprint != view.compiled.fingerprint
+            if is_new:
                 if stored:
                     log.info("view has changed and is rebuilt", view=id)
                 await self._drop(view, list(view.fact.tables))
@@ -104,9 +105,9 @@ class Views:
                 self._number(view)
                 await self._store_fact(view)
             if view.fact.live is not None:
-                view.live = await self._fill(view, view.fact.live)
+                view.live = await self._fill(view, view.fact.live, is_new=False)
             if view.fact.building is not None:
-                await self._build(view, view.fact.building)
+                await self._build(view, view.fact.building, is_new=is_new)
 
     async def rebuild(self, id: str) -> int:
         """Build a new version from the journal's beginning; the old one serves meanwhile.
@@ -121,7 +122,7 @@ class Views:
             )
         number = self._number(view)
         await self._store_fact(view)
-        await self._build(view, number)
+        await self._build(view, number, is_new=True)
         return number
 
     def status(self) -> list[dict[str, Any]]:
@@ -209,12 +210,12 @@ class Views:
         fact.tables[fact.last] = list(names_on(view.compiled, fact.last).values())
         return fact.last
 
-    async def _fill(self, view: _View, number: int) -> Version:
+    async def _fill(self, view: _View, number: int, *, is_new: bool) -> Version:
         compiled = view.compiled
         await self._store.views.prepare(tables_on(compiled, number))
         names = names_on(compiled, number)
         tables = {
-            name: TableRows(table, names[name], self._store.views, compiled.id)
+            name: TableRows(table, names[name], self._store.views, compiled.id, is_new=is_new)
             for name, table in compiled.tables.items()
         }
         projector = Projector(view.definition, tables, view.note)
@@ -222,8 +223,8 @@ class Views:
         queries = {name: query.on(names) for name, query in compiled.queries.items()}
         return Version(number, subscription, queries)
 
-    async def _build(self, view: _View, number: int) -> None:
-        building = view.building = await self._fill(view, number)
+    async def _build(self, view: _View, number: int, *, is_new: bool) -> None:
+        building = view.building = await self._fill(view, number, is_new=is_new)
         if building.subscription.lag == 0:
             await self._go_live(view, building)
         else:

@@ -43,7 +43,9 @@ class ViewKit:
             for name, table in tables.items()
         }
         rows = {
-            name: TableRows(table, name, cast(ViewTables, self._stored), self.definition.id)
+            name: TableRows(
+                table, name, cast(ViewTables, self._stored), self.definition.id, is_new=False
+            )
             for name, table in tables.items()
         }
         self._projector = Projector(self.definition, rows, lambda: None)
