@@ -1,0 +1,262 @@
+"""What an operator does: letters in order per key, resets, the past of an entity."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from eventmill import (
+    Effect,
+    Event,
+    EventSourcedEntity,
+    Rejected,
+    Retry,
+    Service,
+    Topic,
+    command,
+    component,
+    consumer,
+    on,
+    send,
+)
+from eventmill.errors import Conflict, InvalidPayload, NotFound
+from eventmill.model.commit import LetterStatus
+from eventmill.runtime.inspection import Inspection
+from eventmill.runtime.operations import letter_id
+from eventmill.runtime.subscription import key_of
+from eventmill.testing import FaultyStore, Host
+
+
+class Sold(Event):
+    shop: str
+    number: int
+
+
+class Opened(Event):
+    pass
+
+
+sales = Topic("sales", Sold, key="shop")
+
+
+@component("till")
+class Till(EventSourcedEntity):
+    is_open: bool = False
+    total: int = 0
+
+    @command
+    def open(self) -> Effect[None]:
+        return self.persist(Opened())
+
+    @command
+    def take(self, shop: str, number: int) -> Effect[None]:
+        if not self.is_open:
+            raise Rejected("the till is closed")
+        return self.persist(Sold(shop=shop, number=number))
+
+    @on(Opened)
+    def opened(self, event: Opened) -> None:
+        self.is_open = True
+
+    @on(Sold)
+    def sold(self, event: Sold) -> None:
+        self.total += event.number
+
+
+class World:
+    """A service whose bookkeeper cannot book the numbers in `poison`."""
+
+    def __init__(self, store: FaultyStore, attempts: int = 1) -> None:
+        self.booked: list[tuple[str, int]] = []
+        self.poison: set[int] = set()
+
+        @consumer("bookkeeper", source=sales, retry=Retry(attempts=attempts))
+        def book(event: Sold) -> None:
+            if event.number in self.poison:
+                raise ValueError(f"{event.number} cannot be booked")
+            self.booked.append((event.shop, event.number))
+
+        @consumer("cashier", source=sales)
+        def cash(event: Sold) -> Effect[None]:
+            return send(Till.take, "main", event.shop, event.number)
+
+        service = Service("shops", components=[Till, book, cash], topics=[sales])
+        self.host = Host(service, store=store)
+
+    async def sell(self, shop: str, *numbers: int) -> None:
+        await self.host.publish(sales, *[Sold(shop=shop, number=n) for n in numbers])
+        await self.host.settle()
+
+    async def parked(self) -> list[tuple[str, int, str]]:
+        letters = await self.host.letters("bookkeeper")
+        kind = sales.event_types()[0]
+        return [
+            (x.entry.subject, kind.decode(x.entry.payload, 1).number, x.status.value)
+            for x in letters
+        ]
+
+
+async def test_a_redrive_replays_a_key_in_order(store: FaultyStore) -> None:
+    world = World(store)
+    async with world.host as host:
+        world.poison = {2}
+        await world.sell("a", 1, 2, 3, 4)
+        await world.sell("b", 5)
+        assert world.booked == [("a", 1), ("b", 5)]
+        assert await world.parked() == [("a", 2, "dead"), ("a", 3, "waiting"), ("a", 4, "waiting")]
+
+        assert await host.operations.redrive("bookkeeper") == 1
+        assert await world.parked() == [("a", 2, "dead"), ("a", 3, "waiting"), ("a", 4, "waiting")]
+
+        world.poison.clear()
+        assert await host.operations.redrive("bookkeeper", "sales/a") == 1
+        await world.sell("a", 6)
+        assert world.booked == [("a", 1), ("b", 5), ("a", 2), ("a", 3), ("a", 4), ("a", 6)]
+        assert await world.parked() == []
+
+
+async def test_a_redriven_letter_has_fresh_attempts(store: FaultyStore) -> None:
+    world = World(store, attempts=3)
+    async with world.host as host:
+        world.poison = {1}
+        await world.sell("a", 1)
+        await host.settle(retries=True)
+        (letter,) = await host.letters("bookkeeper")
+        assert (letter.status, letter.attempts) == (LetterStatus.DEAD, 3)
+
+        await host.operations.redrive("bookkeeper", letter=letter_id(letter))
+        await host.settle()
+        (letter,) = await host.letters("bookkeeper")
+        assert (letter.status, letter.attempts) == (LetterStatus.RETRYING, 1)
+
+
+async def test_a_discard_lets_the_next_proceed(store: FaultyStore) -> None:
+    world = World(store)
+    async with world.host as host:
+        world.poison = {2, 3}
+        await world.sell("a", 1, 2, 3, 4)
+        await world.sell("b", 3)
+        assert await host.operations.discard("bookkeeper") == 2
+        assert await world.parked() == [("a", 3, "dead"), ("a", 4, "waiting")]
+        assert await host.operations.discard("bookkeeper", "sales/a") == 1
+        assert await world.parked() == []
+        assert world.booked == [("a", 1), ("a", 4)]
+
+
+async def test_one_letter_is_discarded_from_the_middle(store: FaultyStore) -> None:
+    world = World(store)
+    async with world.host as host:
+        world.poison = {1}
+        await world.sell("a", 1, 2, 3)
+        _, second, third = await host.letters("bookkeeper")
+        assert await host.operations.discard("bookkeeper", letter=letter_id(second)) == 1
+        with pytest.raises(Conflict, match="waits behind another"):
+            await host.operations.redrive("bookkeeper", letter=letter_id(third))
+
+        world.poison.clear()
+        await host.operations.redrive("bookkeeper")
+        await host.settle()
+        assert world.booked == [("a", 1), ("a", 3)]
+
+
+async def test_letters_survive_a_restart_in_between(store: FaultyStore) -> None:
+    world = World(store)
+    async with world.host as host:
+        world.poison = {1}
+        await world.sell("a", 1, 2)
+        await host.operations.pause("bookkeeper")
+        await host.operations.redrive("bookkeeper")
+        await host.restart(crash=True)
+        world.poison.clear()
+        await host.operations.resume("bookkeeper")
+        await host.settle()
+        assert world.booked == [("a", 1), ("a", 2)]
+
+
+async def test_refused_commands_are_sent_anew_after_what_came_since(store: FaultyStore) -> None:
+    world = World(store)
+    async with world.host as host:
+        await world.sell("a", 1)
+        await host.call(Till.open, "main")
+        await world.sell("a", 2)
+        (refused,) = await host.letters("$courier")
+        assert refused.status is LetterStatus.REFUSED
+        assert key_of(refused.entry) == "$commands/till/main"
+
+        assert await host.operations.redrive("$courier") == 0
+        assert await host.operations.redrive("$courier", refused=True) == 1
+        await host.settle()
+        assert await host.letters("$courier") == []
+        events = await Inspection(host.runtime).events("till", "main")
+        assert [e.payload for e in events[1:]] == [
+            b'{"shop":"a","number":2}',
+            b'{"shop":"a","number":1}',
+        ]
+
+
+async def test_refused_commands_are_discarded(store: FaultyStore) -> None:
+    world = World(store)
+    async with world.host as host:
+        await world.sell("a", 1, 2)
+        first, _ = await host.letters("$courier")
+        assert await host.operations.discard("$courier", letter=letter_id(first)) == 1
+        assert await host.operations.discard("$courier", refused=True) == 1
+        assert await host.letters("$courier") == []
+
+
+async def test_a_reset_keeps_letters_that_are_not_read_again(store: FaultyStore) -> None:
+    world = World(store)
+    async with world.host as host:
+        world.poison = {1, 2}
+        await world.sell("a", 1)
+        await world.sell("b", 2)
+        await world.sell("c", 3)
+        after_first = (await host.letters("bookkeeper"))[0].entry.position
+        status = await host.operations.reset("bookkeeper", "latest")
+        assert status.position == status.end
+        assert await world.parked() == [("a", 1, "dead"), ("b", 2, "dead")]
+
+        world.poison = {1}
+        await host.operations.reset("bookkeeper", after_first)
+        await host.settle()
+        assert await world.parked() == [("a", 1, "dead")]
+        assert world.booked == [("c", 3), ("b", 2), ("c", 3)]
+
+        world.poison.clear()
+        await host.operations.reset("bookkeeper", "beginning")
+        await host.settle()
+        assert await world.parked() == []
+        assert world.booked[3:] == [("a", 1), ("b", 2), ("c", 3)]
+
+
+async def test_a_reset_to_a_time(store: FaultyStore) -> None:
+    world = World(store)
+    async with world.host as host:
+        await world.sell("a", 1)
+        await host.advance(timedelta(hours=1))
+        noon = host.clock.time
+        await world.sell("a", 2)
+        await host.operations.reset("bookkeeper", noon)
+        await host.settle()
+        assert world.booked == [("a", 1), ("a", 2), ("a", 2)]
+
+
+async def test_what_cannot_be(store: FaultyStore) -> None:
+    world = World(store)
+    async with world.host as host:
+        world.poison = {1}
+        await world.sell("a", 1)
+        (letter,) = await host.letters("bookkeeper")
+        operations = host.operations
+        with pytest.raises(NotFound, match="does not belong"):
+            await operations.redrive("cashier", letter=letter_id(letter))
+        with pytest.raises(NotFound, match="no letter"):
+            await operations.discard("bookkeeper", letter="bookkeeper:0:999")
+        with pytest.raises(NotFound, match="no subscription"):
+            await operations.redrive("nobody")
+        with pytest.raises(InvalidPayload, match="outside the journal"):
+            await operations.reset("bookkeeper", 999)
+        with pytest.raises(Conflict, match="built in"):
+            await operations.reset("$courier", "latest")
+        assert await operations.discard("nobody") == 0

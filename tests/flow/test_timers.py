@@ -1,0 +1,137 @@
+"""Timers: commands for later, replaced and cancelled by name, fired once across restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, on, query
+from eventmill.errors import HandlerFailed
+from eventmill.testing import FaultyStore, Host
+from eventmill.testing.clock import MIDNIGHT
+
+
+class Rang(Event):
+    what: str
+    at: str
+
+
+@component("alarm")
+class Alarm(EventSourcedEntity):
+    rings: list[tuple[str, str]] = []
+
+    @command
+    def ring(self, what: str) -> Effect[None]:
+        return self.persist(Rang(what=what, at=self.now.isoformat()))
+
+    @command
+    def set(self, name: str, minutes: float, what: str = "") -> Effect[None]:
+        when = timedelta(minutes=minutes)
+        return self.reply(None).schedule(name, when, Alarm.ring, self.entity_id, what or name)
+
+    @command
+    def set_at_one(self, name: str) -> Effect[None]:
+        at = MIDNIGHT + timedelta(hours=1)
+        return self.reply(None).schedule(name, at, Alarm.ring, self.entity_id, name)
+
+    @command
+    def stop(self, name: str) -> Effect[None]:
+        return self.reply(None).cancel(name)
+
+    @command
+    def reset(self, name: str, minutes: float) -> Effect[None]:
+        when = timedelta(minutes=minutes)
+        effect = self.reply(None).cancel(name)
+        return effect.schedule(name, when, Alarm.ring, self.entity_id, "reset")
+
+    @query
+    def content(self) -> list[tuple[str, str]]:
+        return self.rings
+
+    @on(Rang)
+    def rang(self, event: Rang) -> None:
+        self.rings.append((event.what, event.at))
+
+
+service = Service("alarms", components=[Alarm])
+
+
+def at(minutes: float) -> str:
+    return (MIDNIGHT + timedelta(minutes=minutes)).isoformat()
+
+
+async def test_a_timer_fires_at_its_time(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Alarm.set, "a", "tea", 5)
+        await host.call(Alarm.set_at_one, "a", "lunch")
+        await host.advance(timedelta(minutes=4, seconds=59))
+        assert await host.call(Alarm.content, "a") == []
+        await host.advance(timedelta(days=1))
+        assert await host.call(Alarm.content, "a") == [("tea", at(5)), ("lunch", at(60))]
+
+
+async def test_the_same_name_replaces(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Alarm.set, "a", "tea", 5, "old")
+        await host.call(Alarm.set, "a", "tea", 9, "new")
+        await host.advance(timedelta(hours=1))
+        assert await host.call(Alarm.content, "a") == [("new", at(9))]
+
+
+async def test_a_cancelled_timer_does_not_fire(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Alarm.set, "a", "tea", 5)
+        await host.call(Alarm.stop, "a", "tea")
+        await host.call(Alarm.stop, "a", "unknown")
+        await host.advance(timedelta(hours=1))
+        assert await host.call(Alarm.content, "a") == []
+
+
+async def test_the_last_word_counts_among_commands_of_one_commit(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Alarm.content, "a")
+        await asyncio.gather(
+            host.call(Alarm.set, "a", "x", 5),
+            host.call(Alarm.stop, "a", "x"),
+            host.call(Alarm.stop, "a", "y"),
+            host.call(Alarm.set, "a", "y", 6),
+            host.call(Alarm.reset, "a", "z", 7),
+        )
+        await host.advance(timedelta(hours=1))
+        assert await host.call(Alarm.content, "a") == [("y", at(6)), ("reset", at(7))]
+
+
+@pytest.mark.parametrize("crash", [False, True])
+async def test_timers_survive_and_fire_late_rather_than_never(
+    store: FaultyStore, crash: bool
+) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Alarm.set, "a", "tea", 5)
+        await host.restart(crash=crash)
+        assert [timer.name for timer in await store.timers(limit=9)] == ["tea"]
+        await host.stop()
+        host.clock.move_to(host.clock.now() + 3_600_000_000)
+        await host.start()
+        await host.settle()
+        assert await host.call(Alarm.content, "a") == [("tea", at(60))]
+        assert await store.timers(limit=9) == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_timer_fires_once_though_its_commit_is_doubtful(
+    store: FaultyStore, when: str
+) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Alarm.set, "a", "tea", 5)
+        store.fail(when=when, matching=lambda commit: bool(commit.fired))  # type: ignore[arg-type]
+        await host.advance(timedelta(hours=1))
+        assert [what for what, _ in await host.call(Alarm.content, "a")] == ["tea"]
+    assert store.injected == 1
+
+
+async def test_a_reserved_timer_name_is_refused(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        with pytest.raises(HandlerFailed, match=r"timer name '\$mine'"):
+            await host.call(Alarm.set, "a", "$mine", 5)
