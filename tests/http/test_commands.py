@@ -202,6 +202,8 @@ async def test_a_repeated_key_gets_the_first_answer_and_has_no_second_effect(
             ]
         )
         assert {await answer.json() for answer in answers} == {12}
+        answer = await http.post("/components/barrel/b1/content", json={}, headers=headers)
+        assert await answer.json() == 12, "the key of another command is another key"
     async with serving(tmp_path) as node, session(node) as http:
         answer = await http.post("/components/barrel/b1/fill", json={"litres": 7}, headers=headers)
         assert await answer.json() == 7, "also after a restart"

@@ -118,7 +118,8 @@ class Entities:
         `StoreUnavailable` and their kin.
         """
         if envelope.idempotency_key is not None:
-            return await self._execute_once(envelope, envelope.idempotency_key)
+            # A key belongs to a command: the same one with another is no repetition.
+            return await self._execute_once(envelope, f"{envelope.name} {envelope.idempotency_key}")
         answer = await self.submit(envelope)
         return answer if isinstance(answer, bytes) else await answer
 
