@@ -62,7 +62,8 @@ def reset(
 ) -> None:
     """Let a consumer continue somewhere else; events are handled again, or skipped.
 
-    Its dead letters are dropped: those behind the new position are read again.
+    Letters beyond the new position are dropped, because their events are read again; letters before
+    it stay, to be redriven or discarded.
     """
     given = {"to": to, "position": position, "time": time}
     body = {way: value for way, value in given.items() if value is not None}

@@ -107,7 +107,8 @@ class Operations:
     ) -> ConsumerStatus:
         """Let a subscription continue at the beginning, the end, after a position, or at a time.
 
-        Its parked letters are dropped: those behind the new offset are read again.
+        Parked letters beyond the new offset are dropped, because their entries are read again;
+        those before it stay parked.
 
         Raises `NotFound`, `InvalidPayload` for a position outside the journal, and `Conflict` for
         views, which are rebuilt instead, and for the courier, whose commands would be lost.

@@ -337,24 +337,31 @@ class Subscription:
             self.blocked[key] = 0
 
     async def reset(self, position: int) -> None:
-        """Continue after `position`; parked letters of this subscription are dropped, because
-        they will be read again."""
+        """Continue after `position`. Parked letters beyond it are dropped, because their entries
+        will be read again; those before it stay parked."""
         async with self.letters, self._busy:
-            keys: list[LetterKey] = []
+            again: list[LetterKey] = []
+            kept: set[str] = set()
             after = (self.name, -1, 0)
             while letters := await self._store.parking.letters(
                 subscription=self.name, after=after, limit=1_000
             ):
-                keys += [LetterKey(self.name, x.entry.shard, x.entry.position) for x in letters]
-                after = (self.name, keys[-1].shard, keys[-1].position)
+                for letter in letters:
+                    entry = letter.entry
+                    if entry.position > position:
+                        again.append(LetterKey(self.name, entry.shard, entry.position))
+                    elif letter.status is not LetterStatus.REFUSED:
+                        kept.add(letter.key)
+                after = (self.name, letters[-1].entry.shard, letters[-1].entry.position)
 
             def fill(commit: Commit) -> None:
                 self._mover(position)(commit)
-                commit.settled += keys
+                commit.settled += again
 
             await self._committer.write(fill)
             self.stored = self.position = position
-            self.blocked.clear()
+            for key in self.blocked.keys() - kept:
+                del self.blocked[key]
         self._tail.wake()
 
     async def flush(self) -> None:
