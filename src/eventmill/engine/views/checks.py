@@ -28,6 +28,10 @@ _ADVICE = {
     Kind.BYTES: "is kept as base64: it can be equal or not, but has no order",
 }
 
+_ONLY_WINDOWED = (
+    *(exp.RowNumber, exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist, exp.Ntile),
+    *(exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue, exp.NthValue),
+)
 _EQUALITIES = (exp.EQ, exp.NEQ, exp.In)
 _ORDERS = (exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.Like, exp.ILike)
 _AGGREGATES = (exp.Sum, exp.Avg, exp.Min, exp.Max, exp.Median, exp.Greatest, exp.Least)
@@ -38,10 +42,15 @@ def check_bound(bound: Bound, inference: Inference, problems: Problems) -> None:
     """Note what would be answered wrongly."""
     for select in bound.tree.find_all(exp.Select):
         _check_grouping(select, problems)
+        if select.args.get("distinct"):
+            _check_order(select, "DISTINCT", problems)
     for node in bound.tree.walk():
         if isinstance(node, exp.SetOperation):
             _check_widths(node, problems)
-        elif isinstance(node, _EQUALITIES):
+            _check_order(node, type(node).__name__.upper(), problems)
+        if isinstance(node, exp.AggFunc | exp.RowNumber):
+            _check_clause(node, problems)
+        if isinstance(node, _EQUALITIES):
             _check_operands(node, (Kind.DECIMAL, Kind.JSON), inference, problems)
         elif isinstance(node, (*_ORDERS, *_AGGREGATES, *_ARITHMETIC, exp.Ordered)):
             _check_operands(node, (Kind.DECIMAL, Kind.JSON, Kind.BYTES), inference, problems)
@@ -129,6 +138,33 @@ def _check_widths(node: exp.SetOperation, problems: Problems) -> None:
     if widths[0] != widths[1]:
         name = type(node).__name__.upper()
         problems.add(f"{name} of {widths[0]} and {widths[1]} columns: select the same number", node)
+
+
+def _check_order(query: exp.Query, what: str, problems: Problems) -> None:
+    """Note terms of ORDER BY that are no column of the result: rows that are merged have no others."""
+    order = query.args.get("order")
+    outputs = [column.unalias() for column in query.selects]
+    for term in order.expressions if order is not None else []:
+        is_named = isinstance(term.this, exp.Column) and not term.this.table
+        if not is_named and term.this not in outputs:
+            problems.add(f"with {what}, ORDER BY names columns of the result alone", term)
+
+
+def _check_clause(function: exp.AggFunc | exp.RowNumber, problems: Problems) -> None:
+    """Note aggregates and window functions where there are no groups or windows."""
+    windowed, name = _is_windowed(function), function.sql_name().lower()
+    if isinstance(function, _ONLY_WINDOWED) and not windowed:
+        problems.add(f"{name}() needs a window: {name}() OVER (ORDER BY …)", function)
+        return
+    clause = function.find_ancestor(exp.AggFunc, exp.Where, exp.Join, exp.Group, exp.Query)
+    if isinstance(clause, exp.AggFunc) and (windowed or not _is_windowed(clause)):
+        problems.add(f"{name}() cannot stand inside of another aggregate", function)
+    elif isinstance(clause, exp.Where | exp.Join | exp.Group):
+        where = type(clause).__name__.upper()
+        problems.add(f"{name}() cannot stand in {where}: select it in a subquery", function)
+    columns = function.this.expressions if isinstance(function.this, exp.Distinct) else []
+    if isinstance(function, exp.Count) and len(columns) > 1:
+        problems.add("count(DISTINCT …) takes one column; join several with ||", function)
 
 
 def _check_grouping(select: exp.Select, problems: Problems) -> None:

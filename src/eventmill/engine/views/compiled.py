@@ -90,6 +90,7 @@ class PlacedQuery:
             self._sql, self._next_sql = _page_texts(query, tree)
         else:
             self._sql = rendering.answer_sql(rendering.limited(tree), query.outputs)
+            self._next_sql = self._sql
 
     def __repr__(self) -> str:
         return f"<PlacedQuery {self.query.view}.{self.query.name}>"
@@ -112,6 +113,16 @@ class PlacedQuery:
             limit = 1
         bindings[rendering.LIMIT] = limit + 1
         return Statement(self._sql, bindings, limit)
+
+    def probes(self) -> list[Statement]:
+        """Return statements that read nothing: a store that runs them has understood the SQL.
+
+        For the start: what the checks let pass and a store refuses fails there, not at a request.
+        """
+        texts = {self._sql, self._next_sql}
+        names = [*self.query.parameters, *paging.sort_columns(self._keys), paging.OFFSET]
+        bindings: dict[str, Stored] = dict.fromkeys(names)
+        return [Statement(text, {**bindings, rendering.LIMIT: 0}, 0) for text in sorted(texts)]
 
     def decode(self, statement: Statement, answer: str | bytes) -> Any:
         """Return the method's result from what the store answered.

@@ -141,6 +141,27 @@ def test_nothing_writes_or_reaches_out_or_depends_on_the_moment(shop: Shop, sql:
         ),
         ("(SELECT cart_id FROM carts) UNION (SELECT name FROM customers)", "without parentheses"),
         ("SELECT cart_id, items FROM carts UNION SELECT name FROM customers", "2 and 1 columns"),
+        (
+            "SELECT cart_id FROM carts WHERE count(*) > 1",
+            "count() cannot stand in WHERE: select it",
+        ),
+        (
+            "SELECT max(sum(items)) AS m FROM carts",
+            "sum() cannot stand inside of another aggregate",
+        ),
+        ("SELECT items FROM carts GROUP BY items, sum(total)", "sum() cannot stand in GROUP"),
+        (
+            "SELECT cart_id FROM carts WHERE rank() OVER (ORDER BY items) = 1",
+            "cannot stand in WHERE",
+        ),
+        ("SELECT row_number() AS r FROM carts", "row_number() needs a window"),
+        ("SELECT lag(items) AS r FROM carts GROUP BY items", "lag() needs a window"),
+        ("SELECT count(DISTINCT items, total) AS n FROM carts", "takes one column"),
+        ("SELECT DISTINCT items FROM carts ORDER BY total", "ORDER BY names columns of the result"),
+        (
+            "SELECT items FROM carts UNION SELECT 1 ORDER BY abs(items)",
+            "with UNION, ORDER BY names columns of the result alone",
+        ),
         ("SELECT any(items) AS x FROM carts", "write column = ANY(:list)"),
     ],
 )
