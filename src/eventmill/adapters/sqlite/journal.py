@@ -31,11 +31,18 @@ class Journal:
         assert self.db is not None, "the store is not open"
         return self.db
 
+    def _known(self) -> Names:
+        """The names, read again if a commit of unknown outcome may have added some: a source that
+        is not known yet has no entries, so a scan would pass over what that commit wrote."""
+        if self.names.in_doubt:
+            self.names.read(self._reader)
+        return self.names
+
     async def load(self, source: str, subject: str) -> tuple[Snapshot | None, list[Entry]]:
-        number = self.names.numbers.get(source)
-        if number is None:
-            return None, []
         with errors():
+            number = self._known().numbers.get(source)
+            if number is None:
+                return None, []
             snapshot = None
             for sequence, time, schema, state, marks in self._reader.execute(
                 SQL["snapshot"], (number, subject)
@@ -49,10 +56,10 @@ class Journal:
     async def history(
         self, source: str, subject: str, *, after: int = 0, limit: int
     ) -> list[Entry]:
-        number = self.names.numbers.get(source)
-        if number is None:
-            return []
         with errors():
+            number = self._known().numbers.get(source)
+            if number is None:
+                return []
             rows = self._reader.execute(SQL["history"], (number, subject, after, limit))
             return self._entries(rows)
 
@@ -63,10 +70,11 @@ class Journal:
         if until <= after:
             return Scan([], after)
         with errors():
+            known = self._known().numbers
             rows: Iterable[tuple[object, ...]]
             rows = self._reader.execute(SQL["scan"], (after, until))
             if sources is not None:
-                wanted = {self.names.numbers.get(source) for source in sources}
+                wanted = {known.get(source) for source in sources}
                 rows = [row for row in rows if row[1] in wanted]
             return Scan(self._entries(rows), until)
 
@@ -87,8 +95,9 @@ class Journal:
         return low
 
     async def subjects(self, source: str, *, after: str = "", limit: int) -> list[tuple[str, int]]:
-        bindings = {"source": self.names.numbers.get(source), "after": after, "limit": limit}
         with errors():
+            number = self._known().numbers.get(source)
+            bindings = {"source": number, "after": after, "limit": limit}
             return list(self._reader.execute(SQL["next_subject"], bindings))
 
     async def outcomes(self, source: str, subject: str, keys: Sequence[bytes]) -> list[Outcome]:

@@ -14,12 +14,15 @@ class Names:
         self.numbers: dict[str, int] = {}
         self.texts: dict[int, str] = {}
         self._new: list[str] = []
+        self.in_doubt = False
+        """A commit of unknown outcome may have stored names that are not here."""
 
     def read(self, db: apsw.Connection) -> None:
-        """Read all names; done whenever the writer is opened."""
+        """Read all names; done whenever the writer is opened, or they are in doubt."""
         self.texts = dict(db.execute(SQL["names"]))
         self.numbers = {text: number for number, text in self.texts.items()}
         self._new = []
+        self.in_doubt = False
 
     def number(self, db: apsw.Connection, text: str) -> int:
         """Return a name's number; a new name is stored in the open transaction."""

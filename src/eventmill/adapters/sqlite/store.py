@@ -129,6 +129,7 @@ class Store:
                 # crash here, or a failed sync: whether the transaction is on the disk is unknown.
                 # Nobody was told that it is; a fresh connection reads what is really there.
                 self.names.forget_new()
+                self.names.in_doubt = True
                 self._drop_writer()
                 raise
             self.names.keep_new()
