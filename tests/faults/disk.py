@@ -74,7 +74,7 @@ class Disk(apsw.VFS):
         self.vfs_name = name
         self.platters: dict[str, Platter] = {}
         self.sizes: dict[str, int] = {}
-        self.fault: Callable[[str], None] = lambda operation: None
+        self.fault: Callable[[str], None] = healthy
         self.quota: int | None = None
         self.at_sync: Callable[[], None] = lambda: None
         self.syncs = 0
@@ -109,6 +109,35 @@ class Disk(apsw.VFS):
             self.full += 1
             raise apsw.FullError("no space left")
         self.sizes[name] = end
+
+
+def healthy(operation: str) -> None:
+    """No fault."""
+
+
+class Failing:
+    """A fault: the `at`-th operation of its kind fails, and the next ones, `times` in all.
+
+    `times` None means until it is taken away: a disk that stays broken.
+    """
+
+    def __init__(
+        self, operation: str, *, at: int, times: int | None, error: type[apsw.Error]
+    ) -> None:
+        self.operation = operation
+        self.at = at
+        self.times = times
+        self.error = error
+        self.seen = 0
+        self.fired = 0
+
+    def __call__(self, operation: str) -> None:
+        if operation != self.operation:
+            return
+        self.seen += 1
+        if self.seen >= self.at and (self.times is None or self.fired < self.times):
+            self.fired += 1
+            raise self.error(f"{operation} {self.seen} failed on purpose")
 
 
 @contextmanager
