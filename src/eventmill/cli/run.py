@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -25,7 +25,13 @@ DEFAULTS = NodeConfig()
 @click.command()
 @click.argument("target", metavar="TARGET")
 @options.data
-@click.option("--host", default=DEFAULTS.host, envvar="EVENTMILL_HOST", show_default=True)
+@click.option(
+    "--host",
+    default=DEFAULTS.host,
+    envvar="EVENTMILL_HOST",
+    show_default=True,
+    help="Address of the service; 0.0.0.0 takes requests from everywhere.",
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
@@ -39,7 +45,14 @@ DEFAULTS = NodeConfig()
     type=click.IntRange(0, 65_535),
     default=DEFAULTS.admin_port,
     envvar="EVENTMILL_ADMIN_PORT",
-    help="Port of the operating surface on the loopback address; a free one by default.",
+    help="Port of the operating surface; a free one by default.",
+)
+@click.option(
+    "--admin-host",
+    default=DEFAULTS.admin_host,
+    envvar="EVENTMILL_ADMIN_HOST",
+    show_default=True,
+    help="Address of the operating surface. It asks nobody who they are: keep it private.",
 )
 @click.option("--reload", is_flag=True, help="Restart when a file changes; turns guards on.")
 @click.option(
@@ -50,11 +63,35 @@ DEFAULTS = NodeConfig()
 )
 @click.option(
     "--synchronous",
-    type=click.Choice(["FULL", "EXTRA", "NORMAL"], case_sensitive=False),
+    type=click.Choice(["FULL", "EXTRA", "NORMAL"]),
     default=DEFAULTS.synchronous,
     envvar="EVENTMILL_SYNCHRONOUS",
     show_default=True,
     help="NORMAL may lose the last commits when the power fails.",
+)
+@click.option(
+    "--cache-entities",
+    type=click.IntRange(1),
+    default=DEFAULTS.cache_entities,
+    envvar="EVENTMILL_CACHE_ENTITIES",
+    show_default=True,
+    help="Entities held in memory.",
+)
+@click.option(
+    "--cache-bytes",
+    type=click.IntRange(1 << 20),
+    default=DEFAULTS.cache_bytes,
+    envvar="EVENTMILL_CACHE_BYTES",
+    show_default=True,
+    help="Their size, by their encoded states.",
+)
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(0),
+    default=DEFAULTS.drain_seconds,
+    envvar="EVENTMILL_DRAIN_SECONDS",
+    show_default=True,
+    help="How long a stop waits for requests under way.",
 )
 @click.option(
     "--log",
@@ -63,30 +100,13 @@ DEFAULTS = NodeConfig()
     envvar="EVENTMILL_LOG",
     help="auto: for people on a terminal, JSON lines otherwise.",
 )
-def command(
-    target: str,
-    data: Path,
-    host: str,
-    port: int,
-    admin_port: int,
-    reload: bool,
-    guards: bool | None,
-    synchronous: str,
-    log: str,
-) -> None:
+def command(target: str, reload: bool, guards: bool | None, log: str, **settings: Any) -> None:
     """Run the service TARGET, `module:variable`.
 
-    One process and one data directory are everything it needs. Ctrl-C or SIGTERM stops it when
-    all that was accepted is done; a second one ends it at once, and loses nothing acknowledged.
+    One process and one data directory are everything it needs. Ctrl-C or SIGTERM stops it when all
+    that was accepted is done; a second Ctrl-C ends it at once, which loses nothing acknowledged.
     """
-    config = NodeConfig(
-        data=data,
-        host=host,
-        port=port,
-        admin_port=admin_port,
-        synchronous=synchronous.upper(),
-        guards=reload if guards is None else guards,
-    )
+    config = NodeConfig(guards=reload if guards is None else guards, **settings)
     for_people = logs.configure(log)
     if not reload:
         _run(_serve(target, config, for_people))
@@ -174,12 +194,8 @@ def _dim(text: str) -> str:
 
 def _again(config: NodeConfig, log: str) -> list[str]:
     """Return the options that the child process of `--reload` is started with."""
-    return [
-        f"--data={config.data}",
-        f"--host={config.host}",
-        f"--port={config.port or free_port(config.host)}",
-        f"--admin-port={config.admin_port}",
-        f"--synchronous={config.synchronous}",
-        f"--log={log}",
-        "--guards" if config.guards else "--no-guards",
-    ]
+    settings = asdict(config)
+    settings["port"] = config.port or free_port(config.host)
+    guards = "--guards" if settings.pop("guards") else "--no-guards"
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    return [*given, guards, f"--log={log}"]
