@@ -65,14 +65,17 @@ EXTENSIONS_MAX: Final = 32
 MAILBOX_ENTITY_MAX: Final = 1_024
 """Commands waiting for one entity while it is loaded."""
 
-IN_FLIGHT_MAX: Final = 16_384
-"""Commands of one node between ingress and reply: bounds memory and the wait of the last one."""
+COMMIT_REPLIES_MAX: Final = 4_096
+"""Callers of one commit; the next ones wait for the next commit."""
 
 COMMIT_ENTRIES_MAX: Final = 4_096
 """Entries after which a commit is full and the next one collects: bounds a commit's duration."""
 
-COMMITS_WAITING_MAX: Final = 16
-"""Full commits that may wait for the disk; beyond them callers are told to slow down."""
+COMMITS_WAITING_MAX: Final = 4
+"""Commits that may wait for the disk; beyond them callers are told to slow down."""
+
+IN_FLIGHT_MAX: Final = COMMITS_WAITING_MAX * COMMIT_REPLIES_MAX
+"""Commands of one node between ingress and reply: bounds memory and the wait of the last one."""
 
 CACHE_ENTITIES: Final = 100_000
 """Default number of entities held in memory by a node."""

@@ -76,14 +76,15 @@ class Committer:
 
         Raises `Overloaded` when too many callers wait already.
         """
-        if self._closing or self.waiting >= limits.IN_FLIGHT_MAX:
-            raise Overloaded(
-                "this node is stopping" if self._closing else "too many commands are in flight"
-            )
+        if self._closing:
+            raise Overloaded("this node is stopping")
         batch = self._queue[-1]
-        if len(batch.commit.entries) >= limits.COMMIT_ENTRIES_MAX:
+        if (
+            len(batch.replies) >= limits.COMMIT_REPLIES_MAX
+            or len(batch.commit.entries) >= limits.COMMIT_ENTRIES_MAX
+        ):
             if len(self._queue) >= limits.COMMITS_WAITING_MAX:
-                raise Overloaded("the journal cannot keep up with what is appended")
+                raise Overloaded("more is in flight than the journal can keep up with")
             batch = Batch()
             self._queue.append(batch)
         if self._idle:
