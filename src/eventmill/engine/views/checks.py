@@ -141,7 +141,7 @@ def _check_widths(node: exp.SetOperation, problems: Problems) -> None:
 
 
 def _check_order(query: exp.Query, what: str, problems: Problems) -> None:
-    """Note terms of ORDER BY that are no column of the result: rows that are merged have no others."""
+    """Note terms of ORDER BY that are no column of the result: merged rows have no others."""
     order = query.args.get("order")
     outputs = [column.unalias() for column in query.selects]
     for term in order.expressions if order is not None else []:

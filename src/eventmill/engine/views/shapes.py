@@ -2,8 +2,8 @@
 
 Two types of the same shape read and write the same JSON. Names of classes, docstrings and defaults
 are left out: changing them changes no stored row. Choices and bounds count, since rows outside new
-ones would not be read. Used by `fingerprint`, and by `kinds` to find,
-at start, types that JSON cannot carry.
+ones would not be read. Used by `fingerprint`, and by `kinds` to find, at start, types that JSON
+cannot carry.
 """
 
 from __future__ import annotations

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import msgspec
 import pytest
 import sqlglot
+from pydantic import BaseModel
 from sqlglot import ErrorLevel
 
+from eventmill.engine.views.query import compile_query
+from eventmill.engine.views.schema import RowCodec, table_of
 from eventmill.errors import ConfigurationError, HandlerFailed, InvalidPayload, NotFound, TooLarge
 
-from .conftest import CARTS, CUSTOMERS, TABLES, Cart, Customer, Shop, State
+from .conftest import CARTS, CUSTOMERS, NAMES, TABLES, Cart, Customer, Shop, State
 
 # Every one runs as it stands too, on tables without a key; both have to answer the same.
 PLAIN = [
@@ -224,7 +228,57 @@ class Group(msgspec.Struct):
     tags: list[list[str]]
 
 
+class Modelled(BaseModel):
+    customer_id: str
+    name: str
+    city: str | None = None
+
+
+@dataclass
+class Plain:
+    customer_id: str
+    name: str
+    city: str | None = None
+
+
+class Typed(TypedDict):
+    customer_id: str
+    name: str
+    city: NotRequired[str | None]
+
+
+class Odd(msgspec.Struct, rename="kebab"):
+    order: int
+    Group: str
+    with_space: str = ""
+
+
+def test_names_that_are_words_of_sql(shop: Shop) -> None:
+    table = table_of(Odd, "order", view="v")
+    row = Odd(1, "g", "'\"")
+    shop.db.execute('CREATE TABLE p (_key TEXT PRIMARY KEY, "order", "Group", with_space)')
+    values = RowCodec(Odd, table, view="v").encode("k", row)
+    shop.db.execute("INSERT INTO p VALUES (?, ?, ?, ?)", values)
+    sql = 'SELECT * FROM "order" WHERE "group" = \'g\' AND "Order" = 1'
+    query = compile_query(sql, {"order": table}, {}, list[Odd], view="v", query="q")
+    placed = query.on({"order": "p"})
+    statement = placed.statement([])
+    ((answer,),) = shop.db.execute(statement.sql, statement.bindings).fetchall()
+    assert placed.decode(statement, answer) == [row]
+    assert b'"with-space":' in placed.reply(statement, answer)
+
+
 class TestResults:
+    @pytest.mark.parametrize("kind", [Modelled, Plain, Typed])
+    def test_rows_of_every_kind_of_class(self, shop: Shop, kind: Any) -> None:
+        sql = "SELECT * FROM customers WHERE customer_id = 'u3'"
+        row = kind(customer_id="u3", name=NAMES[3], city=None)
+        assert shop.ask(sql, list[kind]) == [row]
+        row = kind(customer_id="u0", name=NAMES[0])
+        assert shop.ask("SELECT customer_id, name FROM customers LIMIT 1", kind | None) == row
+        with pytest.raises(ConfigurationError, match="needs 'name'"):
+            shop.compile("SELECT customer_id FROM customers", list[kind])
+
     def test_computed_columns_take_the_fields_types_and_wire_names(self, shop: Shop) -> None:
         sql = (
             "SELECT cart_id, items > 2 AS is_big, lasted, tags, strftime('%d', opened) AS day "
