@@ -16,6 +16,7 @@ from eventmill.errors import (
 from eventmill.model.definition import Retry
 from eventmill.model.effect import Effect
 from eventmill.model.events import EntityDeleted, Event, event_type, upcast
+from eventmill.model.page import Page
 from eventmill.model.topic import Topic
 from eventmill.sdk.component import component
 from eventmill.sdk.consumer import consumer
@@ -44,6 +45,7 @@ __all__ = [
     "KeyValueEntity",
     "NotFound",
     "Overloaded",
+    "Page",
     "Record",
     "Rejected",
     "Retry",
