@@ -44,6 +44,9 @@ from eventmill.runtime.runtime import Runtime
 log = structlog.get_logger()
 
 _JSON = b"application/json"
+_REQUEST_ID = "eventmill.request_id"
+"""Where a request's id stands in its scope."""
+
 _SHALLOW = 2 * limits.JSON_DEPTH_MAX
 """A body of fewer bytes cannot nest too deep."""
 
@@ -140,6 +143,7 @@ class App:
         else:
             self._made += 1
             id = b"%x-%x" % (self._start, self._made)
+        scope[_REQUEST_ID] = id.decode("latin-1")
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -171,7 +175,8 @@ def _request_id(envelope: Envelope) -> list[problems.Header]:
 
 def unexpected(scope: Scope, error: Exception) -> InternalError:
     """Log what should not have happened; return what the caller is told of it."""
-    log.exception("request failed", path=scope["path"], exc_info=error)
+    id = scope.get(_REQUEST_ID)
+    log.exception("request failed", path=scope["path"], request_id=id, exc_info=error)
     return InternalError(f"{type(error).__name__}; see the node's log")
 
 

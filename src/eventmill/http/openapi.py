@@ -165,7 +165,7 @@ def _topic(topic: Topic, schemas: Schemas) -> Schema:
         "operationId": f"{topic.id}.publish",
         "tags": [topic.id],
         "summary": "Publish CloudEvents: structured, batch, or binary with `ce-` headers.",
-        "parameters": [_header("X-Request-Id"), _header("traceparent")],
+        "parameters": [_header("X-Request-Id"), _header("traceparent"), *_BINARY],
         "requestBody": {
             "required": True,
             "content": {
@@ -237,6 +237,16 @@ def _problem(status: int) -> Schema:
 def _header(name: str) -> Schema:
     return {"$ref": f"#/components/parameters/{name}"}
 
+
+_BINARY: Final[list[Schema]] = [
+    {
+        "name": f"ce-{name}",
+        "in": "header",
+        "description": "Of an event in binary mode, whose data is the body.",
+        "schema": {"type": "string"},
+    }
+    for name in ("id", "source", "specversion", "type", "subject", "time")
+]
 
 _AS_OF: Final[list[Schema]] = [
     {

@@ -50,7 +50,7 @@ class Schemas:
         found, components = msgspec.json.schema_components(
             kinds, schema_hook=self._of_model, ref_template=PREFIX + "{name}"
         )
-        self._found = dict(zip(kinds, found, strict=True))
+        self._found: dict[Any, Schema] = dict(zip(kinds, found, strict=True))
         self.components: dict[str, Schema] = {
             "CloudEvent": CLOUD_EVENT,
             **self._models,

@@ -19,7 +19,12 @@ from eventmill.runtime.turn import failure_of
 
 
 async def restore(
-    journal: Journal, definition: EntityDefinition, id: str, *, sequence: int | None, time: int | None
+    journal: Journal,
+    definition: EntityDefinition,
+    id: str,
+    *,
+    sequence: int | None,
+    time: int | None,
 ) -> Live:
     """Fold an entity up to and with `sequence`, or up to and with `time` (microseconds).
 
