@@ -124,7 +124,7 @@ def _topics(looks: Inspection, acts: Operations) -> list[Route]:
             after = _number(request, "after")
             found = await looks.messages(topic, after=after, limit=limit, wait_seconds=wait)
         shown = [shapes.entry(entry) for entry in found.messages]
-        return {"messages": shown, "position": found.position}
+        return {"messages": shown, "position": found.position, "start": found.start}
 
     async def publish(request: Request) -> Any:
         message = await _decoded(request, Message)

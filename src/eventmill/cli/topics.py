@@ -56,15 +56,27 @@ def tail(
     """
     path = f"/topics/{topic}/messages"
     found = client.get(path, after=after, limit=limit)
-    _show(found["messages"], output, quiet=follow)
+    while not found["messages"] and found["start"] < found["position"] and after is not None:
+        # A long stretch without messages: one request looks at a part of it only.
+        found = client.get(path, after=found["position"], limit=limit)
+    if not found["messages"] and not follow:
+        click.echo(_nothing(topic, found["start"], after), err=True)
+    _show(found["messages"], output)
     while follow:
         found = client.get(path, after=found["position"], limit=1_000, wait=FOLLOW_SECONDS)
-        _show(found["messages"], output, quiet=True)
+        _show(found["messages"], output)
 
 
-def _show(messages: list[dict[str, Any]], output: str, *, quiet: bool) -> None:
-    if not messages and not quiet and output == "table":
-        click.echo("No messages there.")
+def _nothing(topic: str, start: int, after: int | None) -> str:
+    if after is None and start > 0:
+        return (
+            f"No messages of {topic} since position {start:,}; to look from the beginning: "
+            f"eventmill topics tail {topic} --from 0"
+        )
+    return f"No messages of {topic} there."
+
+
+def _show(messages: list[dict[str, Any]], output: str) -> None:
     for message in messages:
         if output == "json":
             click.echo(json.dumps(message, ensure_ascii=False))

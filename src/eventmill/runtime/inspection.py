@@ -26,7 +26,7 @@ PAGE_MAX = 1_000
 WAIT_SECONDS_MAX = 30.0
 """How long one tail request may wait for something new."""
 
-SCANS_MAX = 256
+SCANS_MAX = 1_024
 """Stretches of the journal looked at in one request to find a topic's messages."""
 
 
@@ -75,6 +75,8 @@ class Messages(msgspec.Struct, frozen=True):
     messages: list[Entry]
     position: int
     """Continue after it."""
+    start: int
+    """Positions up to this one were not looked at."""
 
 
 class Inspection:
@@ -172,8 +174,8 @@ class Inspection:
                         await self._runtime.tail.wait(position)
                         found, position = await self._forward(topic, position, limit)
             except TimeoutError:
-                return Messages([], position)
-        return Messages(found, position)
+                return Messages([], position, after)
+        return Messages(found, position, after)
 
     async def last_messages(self, topic: str, *, limit: int) -> Messages:
         """Read a topic's last messages, as far back as `SCANS_MAX` stretches.
@@ -194,7 +196,7 @@ class Inspection:
             found = [*scan.entries, *found]
             high = low
             await asyncio.sleep(0)  # a long way back must not hold up the node's work
-        return Messages(found[-min(limit, PAGE_MAX) :] if limit else [], end)
+        return Messages(found[-min(limit, PAGE_MAX) :] if limit else [], end, high)
 
     async def timers(self, *, after: str = "", limit: int = 100) -> list[Timer]:
         """List timers by name."""
