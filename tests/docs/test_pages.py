@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 import pytest
 
@@ -25,14 +25,20 @@ PAGES = sorted(
 )
 
 
+def program_of(page: Path) -> list[CodeType]:
+    """Compile the blocks; blank lines in front make a traceback name the line of the page."""
+    text = page.read_text()
+    return [
+        compile("\n" * text[: block.start(1)].count("\n") + block[1], str(page), "exec")
+        for block in BLOCK.finditer(text)
+    ]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 async def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     module = ModuleType(f"docs_{page.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    for block in BLOCK.finditer(page.read_text()):
-        line = page.read_text()[: block.start(1)].count("\n")
-        # Blank lines in front make a traceback name the line of the page.
-        code = compile("\n" * line + block[1], str(page), "exec")
+    for code in program_of(page):
         exec(code, vars(module))
     own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
     functions = [value for value in own if inspect.isfunction(value)]
