@@ -99,14 +99,14 @@ class Node:
         Raises `ConfigurationError` when the store or a port cannot be taken.
         """
         config = self.config
-        port = _taken(config.host, config.port, "--port")
-        admin_port = _taken(config.admin_host, config.admin_port, "--admin-port")
+        _taken(config.host, config.port, "--port")
+        _taken(config.admin_host, config.admin_port, "--admin-port")
         self._started = self.clock.now()
         try:
             await self.runtime.start()
-            self.url = await self._serve(self._front, config.host, port)
+            self.url = await self._serve(self._front, config.host, config.port)
             admin = admin_app(self.runtime, self.facts, host=config.admin_host, problem=document)
-            self.admin_url = await self._serve(admin, config.admin_host, admin_port)
+            self.admin_url = await self._serve(admin, config.admin_host, config.admin_port)
             self._announce()
         except BaseException:
             await self.stop()
@@ -177,6 +177,8 @@ class Node:
         self._announced = True
 
     async def _serve(self, app: Callable[..., Awaitable[Any]], host: str, port: int) -> str:
+        # Chosen at the last moment: the server shares a port with whoever took it in between.
+        port = port or free_port(host)
         server = Server(
             app,
             address=host,
