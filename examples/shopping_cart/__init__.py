@@ -1,0 +1,1 @@
+"""The cart of the README, with its tests."""

@@ -47,7 +47,7 @@ class EventmillError(Exception):
         super().__init__(self.message)
 
 
-class Rejected(EventmillError):  # noqa: N818 - the design fixes the name; it is an answer
+class Rejected(EventmillError):
     """The component refused the command."""
 
     code = "rejected"

@@ -22,7 +22,14 @@ import structlog
 from eventmill.engine.views.compiled import PlacedQuery, Statement
 from eventmill.engine.views.definition import CompiledView
 from eventmill.engine.views.placement import names_on, tables_on
-from eventmill.errors import Conflict, NotFound, Unavailable, UnknownHandler
+from eventmill.errors import (
+    ConfigurationError,
+    Conflict,
+    NotFound,
+    RequestError,
+    Unavailable,
+    UnknownHandler,
+)
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ViewDefinition
@@ -218,10 +225,24 @@ class Views:
             name: TableRows(table, names[name], self._store.views, compiled.id, is_new=is_new)
             for name, table in compiled.tables.items()
         }
+        queries = {name: query.on(names) for name, query in compiled.queries.items()}
+        for query in queries.values():
+            await self._probe(query)
         projector = Projector(view.definition, tables, view.note)
         subscription = await self._subscribe(_name(view, number), projector)
-        queries = {name: query.on(names) for name, query in compiled.queries.items()}
         return Version(number, subscription, queries)
+
+    async def _probe(self, query: PlacedQuery) -> None:
+        """Let the store read the statements, so that what it refuses fails at start."""
+        for probe in query.probes():
+            try:
+                await self._store.views.query(
+                    probe.sql, probe.bindings, seconds=limits.VIEW_QUERY_SECONDS
+                )
+            except RequestError as error:
+                raise ConfigurationError(
+                    f"view {query.query.view!r}, query {query.query.name!r}: {error.message}"
+                ) from error
 
     async def _build(self, view: _View, number: int, *, is_new: bool) -> None:
         building = view.building = await self._fill(view, number, is_new=is_new)
