@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import msgspec
@@ -24,8 +25,17 @@ class NodeProcess:
         self.target = target
         self.data = data
         self.url = f"http://127.0.0.1:{port}"
+        self.log = data.with_name("node.log")
+        """What it prints, for people who look at a failed test."""
         self._port = port
         self._process: asyncio.subprocess.Process | None = None
+
+    @classmethod
+    def free(cls, target: str, data: Path) -> Self:
+        """On a port that nobody listens on."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return cls(target, data, probe.getsockname()[1])
 
     @property
     def process(self) -> asyncio.subprocess.Process:
@@ -36,13 +46,14 @@ class NodeProcess:
         """Start the process; see `ready`."""
         command = "from eventmill.cli.main import main; main()"
         arguments = ("run", self.target, "--data", str(self.data), "--port", str(self._port))
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", command, *arguments,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", command, *arguments,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+                stdout=log,
+                stderr=log,
+            )  # fmt: skip
 
     async def ready(self, http: aiohttp.ClientSession) -> None:
         """Wait until it answers that it is ready."""
@@ -55,6 +66,12 @@ class NodeProcess:
                             return
                 except aiohttp.ClientError:
                     pass
+                await asyncio.sleep(0.002)
+
+    async def announced(self) -> None:
+        """Wait until it has told the CLI where it is, the last step of its start."""
+        async with asyncio.timeout(READY_SECONDS):
+            while not (self.data / "node.json").exists():  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.002)
 
     async def kill(self) -> None:
@@ -85,7 +102,9 @@ async def command(
     key: str | None = None,
 ) -> tuple[int, Any]:
     """POST a command; return status and decoded body."""
-    headers = {"idempotency-key": key} if key is not None else {}
+    headers = {"content-type": "application/json"}
+    if key is not None:
+        headers["idempotency-key"] = key
     body = msgspec.json.encode(arguments)
     async with http.post(f"{url}/components/{path}", data=body, headers=headers) as response:
         return response.status, msgspec.json.decode(await response.read())

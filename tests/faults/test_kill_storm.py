@@ -7,7 +7,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from eventmill.node.node import free_port
 from tests.faults.figures import Report
 from tests.faults.process import NodeProcess
 from tests.faults.storm import Storm
@@ -18,7 +17,7 @@ from tests.faults.storm import Storm
 async def test_kill_storm(tmp_path: Path, report: Report, kills: int) -> None:
     storm = Storm(seed=kills)
     data = tmp_path / "data"
-    node = NodeProcess("tests.faults.ledger:service", data, free_port())
+    node = NodeProcess.free("tests.faults.ledger:service", data)
     try:
         async with aiohttp.ClientSession() as http:
             await storm.rage(node, http, kills)
