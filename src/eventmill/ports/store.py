@@ -162,5 +162,9 @@ class Store(Protocol):
         ...
 
     async def sweep(self, now: int, *, limit: int) -> int:
-        """Remove up to `limit` expired outcomes; return how many there were."""
+        """Remove up to `limit` expired outcomes; return how many there were.
+
+        All outcomes live equally long: it may stop at the first that was stored and has not
+        expired.
+        """
         ...
