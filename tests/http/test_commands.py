@@ -279,9 +279,11 @@ async def test_an_entity_can_be_read_as_it_was(tmp_path: Path) -> None:
 
 async def test_a_body_beyond_the_limit_is_413(tmp_path: Path) -> None:
     async with serving(tmp_path) as node, session(node) as http:
-        body = b'{"by":"' + b"x" * limits.BODY_BYTES_MAX + b'"}'
-        answer = await http.post("/components/barrel/b1/empty", data=BytesIO(body), headers=JSON)
-        assert (answer.status, (await problem_of(answer))["code"]) == (413, "request.too_large")
-        body = b'{"by":"' + b"x" * limits.PAYLOAD_BYTES_MAX + b'"}'
-        answer = await http.post("/components/barrel/b1/empty", data=BytesIO(body), headers=JSON)
-        assert answer.status == 413, "an event of that size does not fit either"
+        for size, status in (
+            (limits.PAYLOAD_BYTES_MAX - 100, 200),
+            (limits.PAYLOAD_BYTES_MAX, 413),
+            (limits.BODY_BYTES_MAX, 413),
+        ):
+            body = BytesIO(b'{"by":"' + b"x" * size + b'"}')
+            answer = await http.post("/components/barrel/b1/empty", data=body, headers=JSON)
+            assert answer.status == status, size

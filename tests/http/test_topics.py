@@ -196,6 +196,7 @@ _DEEP = json.loads("[" * 70 + "]" * 70)
         (STRUCTURED, plain_event(datacontenttype="text/plain", data="x"), 415),
         (STRUCTURED, plain_event(data=_DEEP), 413),
         (STRUCTURED, plain_event(data="x" * limits.PAYLOAD_BYTES_MAX), 413),
+        (STRUCTURED, plain_event(data="x" * limits.BODY_BYTES_MAX), 413),
         (STRUCTURED, plain_event(**{f"e{n}": "x" * 2000 for n in range(20)}), 413),
         (STRUCTURED, plain_event(**{f"e{n}": "x" for n in range(40)}), 400),
         (STRUCTURED, {}, 400),

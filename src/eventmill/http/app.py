@@ -111,7 +111,7 @@ class App:
             read = _HEADERS.get(header)
             if read is not None and value != _JSON:
                 read(envelope, value.decode("latin-1"), self._runtime)
-        body = await body_of(receive)
+        body = await body_of(receive, limits.PAYLOAD_BYTES_MAX)
         envelope.arguments = handler.decode_arguments(body)
         if len(body) > _SHALLOW and depth.exceeds(body):
             raise TooLarge(f"the body nests deeper than {limits.JSON_DEPTH_MAX} levels")

@@ -63,7 +63,7 @@ class Publishing:
                 check_encoding(value.decode("latin-1"))
             elif name in _CONTEXT_HEADERS:
                 context[_CONTEXT_HEADERS[name]] = _context_value(name, value)
-        events = _decoded(headers, await body_of(receive))
+        events = _decoded(headers, await body_of(receive, limits.BODY_BYTES_MAX))
         messages = [_message(event, versions, context) for event in events]
         fresh = await self._runtime.publisher.messages(topic, messages) if messages else 0
         duplicates = len(messages) - fresh

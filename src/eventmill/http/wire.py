@@ -97,7 +97,7 @@ def check_encoding(value: str) -> None:
         raise UnsupportedMediaType(f"content encoding {value!r}: send the body as it is")
 
 
-async def body_of(receive: Receive, limit: int = limits.BODY_BYTES_MAX) -> bytes:
+async def body_of(receive: Receive, limit: int) -> bytes:
     """Read a request's body.
 
     Raises `TooLarge` as soon as it is longer than `limit` bytes, and `InvalidPayload` if it does
