@@ -57,6 +57,10 @@ class FaultyStore:
         error = error or StoreUnavailable(f"a fault of the test, {when} the commit")
         self._faults.append(_Fault(nth, when, matching, error))
 
+    def forget_faults(self) -> None:
+        """Drop the faults that have not happened yet."""
+        self._faults.clear()
+
     async def commit(self, commit: Commit) -> None:
         self.commits += 1
         fault = self._next_fault(commit)
