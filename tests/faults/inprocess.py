@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from eventmill.adapters.clock import SystemClock
 from eventmill.model.envelope import Envelope
@@ -14,7 +14,9 @@ from eventmill.ports.store import Store
 from eventmill.runtime.runtime import Runtime
 from eventmill.sdk.service import Service
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
+
+T = TypeVar("T")
 
 
 def runtime_of(service: Service, store: Store, seed: int = 0) -> Runtime:
@@ -57,3 +59,8 @@ async def drained(runtime: Runtime) -> None:
         lambda: all(s.lag == 0 and not s.blocked for s in runtime.subscriptions.values()),
         "subscriptions at the end of the journal",
     )
+
+
+async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """Run calls at the same time; return their results in order."""
+    return list(await asyncio.gather(*calls))
