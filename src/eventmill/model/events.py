@@ -24,12 +24,9 @@ C = TypeVar("C", bound=type)
 _TYPES: dict[type, EventType] = {}
 
 
+# Tells type checkers that subclasses are frozen without saying so; msgspec inherits it.
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
-class FrozenMeta(msgspec.StructMeta):
-    """Tells type checkers that subclasses are frozen without saying so; msgspec inherits it."""
-
-
-class Event(msgspec.Struct, frozen=True, metaclass=FrozenMeta):
+class Event(msgspec.Struct, frozen=True):
     """Base of event types: an immutable, typed, self-contained fact, named in the past tense."""
 
 
