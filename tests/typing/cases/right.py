@@ -1,0 +1,88 @@
+"""Calls as users write them: a type checker finds nothing wrong and knows every result."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, assert_type
+
+from eventmill import (
+    Client,
+    Context,
+    Effect,
+    KeyValueEntity,
+    command,
+    component,
+    publish,
+    schedule,
+    send,
+)
+from eventmill.testing import ConsumerKit, EntityKit, Host
+from examples.shopping_cart.shop import (
+    Cart,
+    ItemAdded,
+    OpenCarts,
+    OrderPlaced,
+    orders,
+    place_order,
+)
+
+
+@component("note")
+class Note(KeyValueEntity):
+    text: str = ""
+
+    @command
+    def write(self, text: str, *, loud: bool = False) -> Effect[int]:
+        effect = self.update(text=text.upper() if loud else text)
+        return effect.reply(lambda note: note.revision)
+
+    @command
+    def shout(self) -> Effect[str]:
+        return self.reply(self.text.upper())
+
+    @command
+    def tell(self) -> Effect[None]:
+        later = timedelta(hours=1)
+        return (
+            self.reply(None)
+            .publish(orders, OrderPlaced(order_id=self.entity_id, items={}))
+            .send(Cart.add_item, "c1", sku="x", quantity=1)
+            .schedule("later", later, Cart.check_out, "c1")
+            .cancel("earlier")
+        )
+
+
+async def in_a_consumer(ctx: Context) -> Effect[None]:
+    assert_type(await ctx.call(Cart.add_item, "c1", sku="x", quantity=1), dict[str, int])
+    assert_type(await ctx.call(Cart.add_item, "c1", "x", 1), dict[str, int])
+    assert_type(await ctx.call(Cart.check_out, "c1"), None)
+    assert_type(await ctx.call(Cart.content, "c1"), dict[str, int])
+    assert_type(await ctx.call(Note.write, "n1", "hello", loud=True), int)
+    assert_type(await ctx.query(OpenCarts.larger_than, minimum=1), list[OpenCarts.Row])
+    await ctx.publish(orders, OrderPlaced(order_id="o1", items={}))
+    if ctx.attempt > 1:
+        return send(Cart.add_item, "c1", sku="x", quantity=1)
+    if ctx.sequence:
+        return schedule("later", timedelta(hours=1), Cart.add_item, "c1", sku="x", quantity=1)
+    return publish(orders, OrderPlaced(order_id="o1", items={}))
+
+
+async def over_http(client: Client) -> None:
+    assert_type(await client.call(Cart.add_item, "c1", sku="x", quantity=1), dict[str, int])
+    assert_type(await client.query(OpenCarts.larger_than, minimum=1), list[OpenCarts.Row])
+
+
+async def in_a_test(host: Host) -> None:
+    assert_type(await host.call(Cart.add_item, "c1", sku="x", quantity=1), dict[str, int])
+    assert_type(await host.call_once("key", Note.shout, "n1"), str)
+    assert_type(await host.query(OpenCarts.larger_than, 1), list[OpenCarts.Row])
+    assert_type(await host.probe(orders).expect_one(OrderPlaced), OrderPlaced)
+    assert_type(await host.probe(orders).expect_n(2, OrderPlaced), list[OrderPlaced])
+    kit = EntityKit(Cart, "c1").given(ItemAdded(sku="x", quantity=1))
+    result = kit.run(Cart.add_item, sku="x", quantity=1)
+    assert_type(result.reply, dict[str, int])
+    assert_type(result.state, Cart)
+    assert_type(EntityKit(Note).run(Note.write, "x").reply, int)
+    effects = await ConsumerKit(place_order).run(OrderPlaced(order_id="o", items={}))
+    events: list[Any] = [published.event for published in effects.published]
+    assert events

@@ -1,0 +1,62 @@
+"""Mistakes that a type checker must find: one error on each marked line, none elsewhere."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from eventmill import (
+    Client,
+    Context,
+    Effect,
+    EventSourcedEntity,
+    command,
+    component,
+    schedule,
+    send,
+)
+from eventmill.testing import EntityKit, Host
+from examples.shopping_cart.shop import Cart, ItemAdded, OpenCarts
+
+
+async def wrong_calls(ctx: Context, client: Client, host: Host) -> None:
+    await ctx.call(Cart.add_item, "c1", sku=1, quantity=1)  # wrong
+    await ctx.call(Cart.add_item, "c1", sku="x")  # wrong
+    await ctx.call(Cart.add_item, "c1", sku="x", quantity=1, colour="red")  # wrong
+    await ctx.call(Cart.add_item, "c1", "x", "1")  # wrong
+    await ctx.call(Cart.add_item, 7, sku="x", quantity=1)  # wrong
+    await ctx.query(OpenCarts.larger_than, minimum="1")  # wrong
+    await client.call(Cart.add_item, "c1", sku="x", quantity="1")  # wrong
+    await client.query(OpenCarts.larger_than, maximum=1)  # wrong
+    await host.call(Cart.check_out, "c1", "now")  # wrong
+    EntityKit(Cart, "c1").run(Cart.add_item, sku="x")  # wrong
+
+
+async def wrong_results(ctx: Context) -> None:
+    text: str = await ctx.call(Cart.content, "c1")  # wrong
+    number: int = (await ctx.query(OpenCarts.larger_than, 1))[0].cart_id  # wrong
+    del text, number
+
+
+def wrong_effects() -> None:
+    send(Cart.add_item, "c1", sku=1, quantity=1)  # wrong
+    schedule("later", timedelta(hours=1), Cart.add_item, "c1", quantity=1)  # wrong
+    schedule("later", 5, Cart.check_out, "c1")  # wrong
+    Cart.checkout  # wrong  # noqa: B018
+
+
+def wrong_event() -> None:
+    ItemAdded(sku="x")  # wrong
+    ItemAdded(sku="x", quantity=1).sku = "y"  # wrong
+
+
+@component("counter")
+class Counter(EventSourcedEntity):
+    count: int = 0
+
+    @command
+    def wrong_reply(self) -> Effect[str]:
+        return self.reply(self.count)  # wrong
+
+    @command
+    def wrong_state(self) -> Effect[int]:
+        return self.persist().reply(lambda counter: counter.total)  # wrong
