@@ -22,3 +22,10 @@ class TestMemory(StoreContract):
 class TestSqlite(StoreContract):
     def make_store(self, directory: Path) -> Store:
         return SqliteStore(directory)
+
+
+class TestSqliteOnItsThread(StoreContract):
+    """As on a slow disk: COMMIT runs on the writer's thread."""
+
+    def make_store(self, directory: Path) -> Store:
+        return SqliteStore(directory, inline_seconds=0)

@@ -1,8 +1,10 @@
 """The embedded store: one file, one writing connection, one commit at a time.
 
 Place on the road: the commit. A transaction is filled on the loop's thread, because handing rows
-to a worker thread costs a GIL hand-off each; only COMMIT, which waits for the disk, runs on the
-writer's own thread while the loop decides the next commands.
+to a worker thread costs a GIL hand-off each. COMMIT waits for the disk: on a fast one (a fraction
+of a millisecond) it runs right here, since handing it to a thread and waking up again costs more
+than the wait; as soon as commits take longer, it runs on the writer's own thread, and the loop
+decides the next commands meanwhile (docs/adr/0009).
 
 Invariants: one process (lock file), one writing connection, one open transaction; `_position` is
 the last committed position; after an error the connection is closed and opened anew before the
@@ -12,6 +14,7 @@ next commit, because the state of a failed sync is unknown.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -40,6 +43,10 @@ from eventmill.model.entry import Entry
 SCHEMA_VERSION = 1
 _HEAD = "$head"
 
+INLINE_SECONDS = 0.004
+"""Commits that take longer on average go to the writer's thread; 0: all do."""
+WEIGHT_OF_LATEST = 0.2
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_entry = msgspec.msgpack.Decoder(Entry).decode
 
@@ -50,7 +57,8 @@ class Store:
     Parameters: `directory` is made if it is missing; `synchronous` is SQLite's pragma: with
     `NORMAL` the last commits may be lost on power failure (never on a crash of the process), which
     `docs/guarantees.md` documents; `vfs` names an apsw VFS, for fault injection;
-    `checkpoint_pages` bounds the write-ahead log before it is folded into the database file.
+    `checkpoint_pages` bounds the write-ahead log before it is folded into the database file. `inline_seconds` is
+    how long a COMMIT may take on average to run on the loop's thread.
     """
 
     shards = 1
@@ -62,6 +70,7 @@ class Store:
         synchronous: str = "FULL",
         vfs: str | None = None,
         checkpoint_pages: int = WAL_PAGES_MAX,
+        inline_seconds: float = INLINE_SECONDS,
     ) -> None:
         if synchronous not in ("FULL", "EXTRA", "NORMAL"):
             raise ConfigurationError(f"synchronous must be FULL, EXTRA or NORMAL: {synchronous!r}")
@@ -70,6 +79,7 @@ class Store:
         self.synchronous = synchronous
         self.vfs = vfs
         self.checkpoint_pages = checkpoint_pages
+        self.inline_seconds = inline_seconds
         self.names = Names()
         self.journal = Journal(self.names)
         self.parking = Parking()
@@ -79,6 +89,8 @@ class Store:
         self._position = 0
         self._executor: ThreadPoolExecutor | None = None
         self._turn = asyncio.Lock()
+        self._commit_seconds = 0.0
+        """Moving average of what COMMIT takes."""
 
     def __repr__(self) -> str:
         state = "open" if self._lock else "closed"
@@ -135,6 +147,16 @@ class Store:
             self.names.keep_new()
 
     async def _end(self, db: apsw.Connection) -> None:
+        """Commit: here while the disk is fast, on the writer's thread when it is not."""
+        started = time.perf_counter()
+        if self._commit_seconds < self.inline_seconds:
+            db.execute("COMMIT")
+        else:
+            await self._end_elsewhere(db)
+        took = time.perf_counter() - started
+        self._commit_seconds += (took - self._commit_seconds) * WEIGHT_OF_LATEST
+
+    async def _end_elsewhere(self, db: apsw.Connection) -> None:
         loop = asyncio.get_running_loop()
         committing = loop.run_in_executor(self._executor, db.execute, "COMMIT")
         try:
