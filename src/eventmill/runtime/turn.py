@@ -26,6 +26,7 @@ from eventmill.errors import (
     HandlerFailed,
     Overloaded,
     Rejected,
+    TooLarge,
     UnknownComponent,
     UnknownHandler,
 )
@@ -308,6 +309,11 @@ class Entities:
         loading = self._loading.get(key)
         if loading is None:
             self.handler_check(key[0])
+            if not 0 < len(key[1]) <= limits.SUBJECT_CHARACTERS_MAX:
+                raise TooLarge(
+                    f"an entity id has 1 to {limits.SUBJECT_CHARACTERS_MAX} characters, "
+                    f"this one {len(key[1])}"
+                )
             loading = self._loading[key] = asyncio.get_running_loop().create_future()
             try:
                 cell = await self._restored(key)
