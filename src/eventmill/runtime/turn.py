@@ -12,7 +12,7 @@ commit; after a failed commit or a torn fold the entity is thrown out and loaded
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Any
 
 import msgspec
@@ -79,7 +79,8 @@ class Entities:
         self._cells: OrderedDict[Key, Cell] = OrderedDict()
         self._loading: dict[Key, asyncio.Future[None]] = {}
         self._claims: dict[tuple[str, str, str], asyncio.Future[bytes]] = {}
-        self._waiting = 0
+        self._waiting: Counter[Key] = Counter()
+        """Requests that wait for an entity to be loaded."""
         self._cache_entities = cache_entities
         self._cache_bytes = cache_bytes
         self.bytes = 0
@@ -327,13 +328,18 @@ class Entities:
                 del self._loading[key]
             self._evict()
             return
-        if self._waiting >= limits.IN_FLIGHT_MAX:
-            raise Overloaded()
-        self._waiting += 1
+        if (
+            self._waiting[key] >= limits.MAILBOX_ENTITY_MAX
+            or self._waiting.total() >= limits.IN_FLIGHT_MAX
+        ):
+            raise Overloaded(f"too many requests wait for {key[0]}/{key[1]} to be loaded")
+        self._waiting[key] += 1
         try:
             await asyncio.shield(loading)
         finally:
-            self._waiting -= 1
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
 
     async def _restored(self, key: Key) -> Cell:
         definition = self.definitions[key[0]]
