@@ -79,8 +79,8 @@ def _data(data: Path, thorough: bool) -> Iterator[Finding]:
     yield _space(data)
     try:
         health = offline.health(data, thorough=thorough)
-    except EventmillError as error:
-        yield Finding("data file", "fail", error.message)
+    except (EventmillError, OSError) as error:
+        yield Finding("data file", "fail", str(error))
         return
     recent = tuple(map(int, health.sqlite_version.split("."))) >= offline.SQLITE_NEEDED
     yield Finding("sqlite", "ok" if recent else "fail", f"{health.sqlite_version}, through apsw")

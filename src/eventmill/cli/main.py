@@ -91,6 +91,10 @@ def run(args: list[str] | None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe has enough: nothing to tell it
         return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        Failure(f"{place}{error.strerror or error}").show()
+        return REFUSED
     return result if isinstance(result, int) else 0
 
 

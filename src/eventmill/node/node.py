@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -214,13 +215,16 @@ def _taken(host: str, port: int, option: str) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
             return int(probe.getsockname()[1])
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(
-            f"port {port} on {host} cannot be taken ({reason}); choose another with {option}, or "
-            "0 for a free one",
-            code="configuration.port",
-        ) from error
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            host_option = option.replace("port", "host")
+            text = f"{host} is no address of this machine: choose another with {host_option}"
+        else:
+            text = (
+                f"port {port} on {host} cannot be taken ({error.strerror}); choose another with "
+                f"{option}, or 0 for a free one"
+            )
+        raise ConfigurationError(text, code="configuration.port") from error
 
 
 async def _listening(host: str, port: int, task: asyncio.Task[None]) -> None:
