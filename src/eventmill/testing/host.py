@@ -20,6 +20,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from eventmill.adapters.memory.store import Store as MemoryStore
 from eventmill.errors import ConfigurationError
+from eventmill.model import limits
 from eventmill.model.commit import Letter
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
@@ -53,8 +54,9 @@ class Host:
     """Runs a service inside a test.
 
     Parameters: `store` keeps the data (default: in memory, gone with the host); `clock` is the
-    time; `guards` notices what production code must never do; `patience` is how many real seconds
-    `settle` waits for handlers that await the outside world.
+    time; `guards` notices what production code must never do; `cache_entities` bounds the entities
+    held in memory; `patience` is how many real seconds `settle` waits for handlers that await the
+    outside world.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class Host:
         store: Store | None = None,
         clock: VirtualClock | None = None,
         guards: bool = True,
+        cache_entities: int = limits.CACHE_ENTITIES,
         patience: float = 10.0,
     ) -> None:
         self.service = service
         self.store: Store = store or MemoryStore()
         self.clock = clock or VirtualClock()
         self.guards = guards
+        self.cache_entities = cache_entities
         self.patience = patience
         self._runtime: Runtime | None = None
 
@@ -111,7 +115,12 @@ class Host:
         if problems:
             raise ConfigurationError("\n".join(problems))
         runtime = Runtime(
-            definition, self.store, self.clock, lambda: NO_JITTER, guards=self.guards
+            definition,
+            self.store,
+            self.clock,
+            lambda: NO_JITTER,
+            guards=self.guards,
+            cache_entities=self.cache_entities,
         )
         await runtime.start()
         self._runtime = runtime

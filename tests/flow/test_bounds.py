@@ -1,0 +1,112 @@
+"""Beyond a bound the caller gets an error that says which, and nothing of the request happens."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from eventmill import (
+    Effect,
+    Event,
+    EventSourcedEntity,
+    Overloaded,
+    Service,
+    command,
+    component,
+    on,
+    query,
+)
+from eventmill.errors import TooLarge
+from eventmill.model import limits
+from eventmill.testing import FaultyStore, Host
+
+
+class Grown(Event):
+    text: str
+
+
+@component("blob")
+class Blob(EventSourcedEntity):
+    size: int = 0
+
+    @command
+    def grow(self, by: int, times: int = 1) -> Effect[int]:
+        events = [Grown(text="x" * by) for _ in range(times)]
+        return self.persist(*events).reply(lambda blob: blob.size)
+
+    @command
+    def label(self, by: int) -> Effect[None]:
+        return self.persist(Grown(text="")).with_metadata(label="x" * by)
+
+    @query
+    def content(self) -> int:
+        return self.size
+
+    @on(Grown)
+    def grown(self, event: Grown) -> None:
+        self.size += len(event.text)
+
+
+service = Service("blobs", components=[Blob])
+
+
+async def test_a_payload_beyond_its_bound(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        overhead = len(b'{"text":""}')
+        most = limits.PAYLOAD_BYTES_MAX - overhead
+        assert await host.call(Blob.grow, "a", most) == most
+        with pytest.raises(TooLarge, match=r"Blob\.grow"):
+            await host.call(Blob.grow, "a", most + 1)
+        assert await host.call(Blob.content, "a") == most
+
+
+async def test_more_events_than_one_commit_holds(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        most = limits.EVENTS_PER_EFFECT_MAX
+        assert await host.call(Blob.grow, "a", 1, times=most) == most
+        with pytest.raises(TooLarge, match=r"Blob\.grow .* persists 1001 events"):
+            await host.call(Blob.grow, "a", 1, times=most + 1)
+        assert await host.call(Blob.content, "a") == most
+
+
+async def test_metadata_beyond_its_bound(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        with pytest.raises(TooLarge, match=r"metadata of blob\.label"):
+            await host.call(Blob.label, "a", limits.METADATA_BYTES_MAX)
+        await host.call(Blob.label, "a", limits.METADATA_BYTES_MAX // 2)
+
+
+@pytest.mark.parametrize("id", ["", "x" * (limits.SUBJECT_CHARACTERS_MAX + 1)])
+async def test_an_id_that_cannot_be_one(store: FaultyStore, id: str) -> None:
+    async with Host(service, store=store) as host:
+        with pytest.raises(TooLarge, match="an entity id has 1 to 512 characters"):
+            await host.call(Blob.content, id)
+
+
+async def test_a_crowd_at_one_entity_is_turned_away_beyond_the_bound(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        crowd = limits.MAILBOX_ENTITY_MAX + 50
+        gate = asyncio.Event()
+        load = store.inner.journal.load
+
+        async def slowly(source: str, subject: str) -> object:
+            await gate.wait()
+            return await load(source, subject)
+
+        store.inner.journal.load = slowly  # type: ignore[method-assign,assignment]
+        calls = [asyncio.ensure_future(host.call(Blob.grow, "a", 1)) for _ in range(crowd)]
+        await asyncio.sleep(0)
+        gate.set()
+        replies = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [reply for reply in replies if isinstance(reply, Overloaded)]
+        assert len(refused) == crowd - limits.MAILBOX_ENTITY_MAX - 1
+        assert await host.call(Blob.content, "a") == crowd - len(refused)
+
+
+async def test_the_cache_is_bounded_and_forgets_nothing(store: FaultyStore) -> None:
+    async with Host(service, store=store, cache_entities=10) as host:
+        for n in range(200):
+            await host.call(Blob.grow, f"b{n}", n)
+        assert len(host.runtime.entities._cells) <= 11
+        assert [await host.call(Blob.content, f"b{n}") for n in range(200)] == list(range(200))

@@ -1,0 +1,91 @@
+"""How the bounds relate: each one must leave room for what it has to hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from eventmill.model import limits
+
+SOURCES = Path(limits.__file__).parents[1]
+
+
+def test_a_full_payload_fits_into_a_body() -> None:
+    assert limits.BODY_BYTES_MAX > limits.PAYLOAD_BYTES_MAX + limits.METADATA_BYTES_MAX
+
+
+def test_what_one_command_may_persist_fits_into_one_commit() -> None:
+    assert limits.EVENTS_PER_EFFECT_MAX <= limits.COMMIT_ENTRIES_MAX
+
+
+def test_a_batch_from_outside_fits_into_one_commit() -> None:
+    assert limits.BATCH_EVENTS_MAX <= limits.COMMIT_ENTRIES_MAX
+
+
+def test_what_a_subscription_takes_at_once_fits_into_one_commit() -> None:
+    assert limits.DISPATCH_BATCH <= limits.COMMIT_ENTRIES_MAX
+    assert limits.VIEW_BATCH <= limits.COMMIT_ENTRIES_MAX
+
+
+def test_a_scan_fills_a_batch() -> None:
+    assert limits.SCAN_ROWS >= limits.DISPATCH_BATCH
+
+
+def test_the_tail_holds_everything_that_waits_to_be_committed() -> None:
+    assert limits.TAIL_RECORDS >= limits.COMMITS_WAITING_MAX * limits.COMMIT_ENTRIES_MAX
+
+
+def test_the_tail_holds_several_of_the_largest_payloads() -> None:
+    assert limits.TAIL_BYTES >= 16 * limits.PAYLOAD_BYTES_MAX
+
+
+def test_one_entity_cannot_fill_the_node() -> None:
+    assert limits.MAILBOX_ENTITY_MAX < limits.IN_FLIGHT_MAX
+
+
+def test_the_cache_holds_several_of_the_largest_states() -> None:
+    assert limits.CACHE_BYTES >= 16 * limits.PAYLOAD_BYTES_MAX
+
+
+def test_slices_divide_into_shards_of_equal_length() -> None:
+    assert limits.SLICES & (limits.SLICES - 1) == 0
+
+
+def test_a_snapshot_comes_before_a_commits_worth_of_events() -> None:
+    assert limits.SNAPSHOT_EVERY < limits.EVENTS_PER_EFFECT_MAX
+
+
+def test_a_deleted_entity_outlives_the_memory_of_its_requests() -> None:
+    assert limits.RETENTION_DELETED_SECONDS > limits.IDEMPOTENCY_SECONDS
+
+
+def test_streamed_rows_are_more_than_collected_ones() -> None:
+    assert limits.VIEW_ROWS_STREAMED_MAX > limits.VIEW_ROWS_COLLECTED_MAX
+    assert limits.VIEW_PAGE_ROWS <= limits.VIEW_ROWS_COLLECTED_MAX
+
+
+def test_a_view_keeps_a_whole_batchs_rows_in_memory() -> None:
+    assert limits.VIEW_ROWS_CACHED >= limits.VIEW_BATCH
+
+
+def test_a_letters_error_is_small_beside_its_entry() -> None:
+    assert 2 * limits.ERROR_CHARACTERS_MAX <= limits.PAYLOAD_BYTES_MAX
+
+
+def test_names_fit_into_subjects_and_headers() -> None:
+    assert limits.NAME_CHARACTERS_MAX < limits.SUBJECT_CHARACTERS_MAX
+    assert limits.SUBJECT_CHARACTERS_MAX < limits.ATTRIBUTE_CHARACTERS_MAX
+    assert limits.EXTENSIONS_MAX * limits.ATTRIBUTE_NAME_CHARACTERS_MAX < limits.HEADER_BYTES_MAX
+
+
+@pytest.mark.parametrize("name", [name for name in vars(limits) if name.isupper()])
+def test_every_limit_is_enforced_somewhere(name: str) -> None:
+    users = [
+        path
+        for path in SOURCES.rglob("*.py")
+        if path.name != "limits.py" and re.search(rf"\blimits\.{name}\b", path.read_text())
+    ]
+    derived = len(re.findall(rf"\b{name}\b", Path(limits.__file__).read_text())) > 1
+    assert users or derived, f"{name} bounds nothing: use it or remove it"
