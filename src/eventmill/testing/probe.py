@@ -66,7 +66,8 @@ class TopicProbe:
         return [event_of(self._source, entry, (), False) for entry in self.entries]
 
     async def _explained(self, wanted: str, events: list[Any]) -> str:
-        lines = [f"expected {wanted} on topic {self.topic.id!r}, got {len(events) or 'nothing'}"]
+        got = f"{len(events)}:" if events else "nothing"
+        lines = [f"expected {wanted} on topic {self.topic.id!r}, got {got}"]
         for entry, event in zip(self.entries, events, strict=True):
             lines.append(f"  {entry.subject or '(no key)'}: {event!r}")
         parked = await self._runtime().store.parking.letters(
