@@ -78,8 +78,11 @@ class App:
         if scope["type"] != "http":
             await self._rest(scope, receive, send)
             return
-        if scope["method"] != "POST" or not scope["path"].startswith(COMPONENTS):
+        if not scope["path"].startswith(COMPONENTS):
             await self._rare(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            await self._read(scope, send)
             return
         self._turn = turn = (self._turn + 1) & SAMPLED
         started = 0.0 if turn else self._monotonic()
@@ -117,13 +120,19 @@ class App:
             raise TooLarge(f"the body nests deeper than {limits.JSON_DEPTH_MAX} levels")
         return envelope
 
+    async def _read(self, scope: Scope, send: Send) -> None:
+        try:
+            await self._reads.answer(scope, send)
+        except EventmillError as error:
+            await self._refuse(scope, send, error, None)
+        except Exception as error:  # as above
+            await self._refuse(scope, send, unexpected(scope, error), None)
+
     async def _rare(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
         send = self._with_request_id(scope, send)
         try:
-            if path.startswith(COMPONENTS):
-                await self._reads.answer(scope, send)
-            elif method == "POST" and path.startswith(TOPICS):
+            if method == "POST" and path.startswith(TOPICS):
                 await self._publishing.answer(scope, receive, send)
             else:
                 scope["app"] = self._rest  # the router then raises instead of answering with text

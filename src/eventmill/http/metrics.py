@@ -108,7 +108,7 @@ class Metrics:
     def _seconds(self) -> Metric:
         family = HistogramMetricFamily(
             "eventmill_request_seconds",
-            "From arrival to answer, for one answered command in eight and every GET.",
+            "From arrival to answer, for one answered POST in eight.",
             labels=("component", "handler"),
         )
         for key, timing in self._meter.timings.items():

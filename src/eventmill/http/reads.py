@@ -44,8 +44,7 @@ class Reads:
         texts = parameters_of(scope)
         sequence = _sequence(texts.pop(AS_OF_SEQUENCE, None))
         time = time_of(texts.pop(AS_OF_TIME, None), AS_OF_TIME)
-        arguments = handler.parse_arguments(texts)
-        started = self._runtime.clock.monotonic()
+        arguments = handler.parse_arguments(texts) if texts or handler.parameters else ()
         try:
             if sequence is None and time is None:
                 envelope = Envelope(component, id, name, arguments)
@@ -63,10 +62,12 @@ class Reads:
         except EventmillError as error:
             self._meter.failed(component, name, error)
             raise
-        timing = self._meter.timings[component, name]
-        timing.count += 1
-        timing.note(self._runtime.clock.monotonic() - started)
-        await send_answer(scope, send, 200, JSON_HEADERS, reply)
+        self._meter.timings[component, name].count += 1
+        headers = JSON_HEADERS
+        for header in scope["headers"]:
+            if header[0] == b"x-request-id":
+                headers = [*headers, header]
+        await send_answer(scope, send, 200, headers, reply)
 
 
 def _sequence(text: str | None) -> int | None:

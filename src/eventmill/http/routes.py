@@ -15,6 +15,7 @@ from eventmill.http.health import Health
 from eventmill.http.meter import Meter
 from eventmill.http.metrics import Metrics
 from eventmill.http.streams import Streams
+from eventmill.http.subscriptions import Subscriptions
 from eventmill.http.views import Views
 from eventmill.runtime.runtime import Runtime
 
@@ -33,6 +34,7 @@ def routes(runtime: Runtime, meter: Meter, streams: Streams) -> Router:
             # POST is answered before; it stands here so that Allow names it.
             Route("/topics/{topic}", Following(runtime, streams).follow, methods=["GET", "POST"]),
             Route("/views/{view}/{query}", Views(runtime, streams).query),
+            *Subscriptions(runtime).routes(),
             Route("/openapi.json", contracts.openapi),
             Route("/asyncapi.json", contracts.asyncapi),
             Route("/health/live", health.live),

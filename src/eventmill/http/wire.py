@@ -65,6 +65,8 @@ def parameters_of(scope: Scope) -> dict[str, str]:
 
     Raises `InvalidPayload`.
     """
+    if not scope["query_string"]:
+        return {}
     try:
         pairs = parse_qsl(
             scope["query_string"].decode("ascii"),
