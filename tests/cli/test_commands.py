@@ -151,6 +151,9 @@ def test_views(node: RunningNode) -> None:
     before = view["live"]["version"]
     assert "is being built as version" in node.run("views", "rebuild", "balances").out
     node.until(("views", "list"), lambda views: views[0]["live"]["version"] == before + 1)
+    waited = node.run("views", "rebuild", "balances", "--wait")
+    assert waited.out == f"balances answers from version {before + 2}.\n"
+    assert node.json("views", "list")[0]["live"]["version"] == before + 2
     assert "live" in node.run("views", "list").out
     assert node.json("views", "query", "balances", "at_least", "minimum=1000") == rows
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
 
 from eventmill.cli.surface import options
 from eventmill.cli.surface.client import Client
+from eventmill.cli.surface.exits import Failure
 from eventmill.cli.surface.output import done, show, show_json
+from eventmill.cli.surface.progress import bar
+
+LOOK_SECONDS = 0.1
+"""How often a waiting rebuild looks how far it is."""
 
 
 @click.group()
@@ -50,12 +56,31 @@ def query(client: Client, output: str, view: str, name: str, arguments: tuple[st
 
 @command.command()
 @click.argument("view")
+@click.option("--wait", is_flag=True, help="Return when the new version answers.")
 @options.node
-def rebuild(client: Client, output: str, view: str) -> None:
+def rebuild(client: Client, output: str, view: str, wait: bool) -> None:
     """Build VIEW anew from the journal's beginning; the old version answers meanwhile."""
     answer = client.post(f"/views/{view}/rebuild")
+    if wait:
+        _wait(client, view, answer["version"])
+        done(f"{view} answers from version {answer['version']}.", answer, output)
+        return
     text = f"{view} is being built as version {answer['version']}; see `eventmill views list`."
     done(text, answer, output)
+
+
+def _wait(client: Client, view: str, version: int) -> None:
+    with bar(f"Building {view}") as progress:
+        while True:
+            (row,) = [row for row in client.get("/views") if row["view"] == view]
+            live, building = row["live"], row["building"]
+            if live is not None and live["version"] >= version:
+                return
+            if building is None:
+                raise Failure(f"version {version} of {view} was given up; see the node's log")
+            position, lag = building["position"], building["lag"]
+            progress(position, position + lag)
+            time.sleep(LOOK_SECONDS)
 
 
 def _is_table(found: Any) -> bool:
