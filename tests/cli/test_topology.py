@@ -1,0 +1,122 @@
+"""Reading what handlers reach: helpers, views, computed targets, names that only look alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eventmill import (
+    Context,
+    Effect,
+    Event,
+    EventSourcedEntity,
+    Record,
+    Service,
+    Topic,
+    View,
+    command,
+    component,
+    consumer,
+    on,
+    publish,
+    query,
+)
+from eventmill.cli.topology.drawing import judgement, mermaid, text
+from eventmill.cli.topology.graph import Graph, Kind, graph_of
+
+
+class Rang(Event):
+    times: int
+
+
+rings = Topic("rings", Rang)
+
+
+@component("bell")
+class Bell(EventSourcedEntity):
+    @command
+    def ring(self, times: int) -> Effect[None]:
+        return self._announced(times)
+
+    def _announced(self, times: int) -> Effect[None]:
+        return self.persist(Rang(times=times)).publish(rings, Rang(times=times))
+
+    @on(Rang)
+    def rang(self, event: Rang) -> None: ...
+
+
+@component("bells")
+class Bells(View):
+    class Row(Record):
+        times: int = 0
+
+    @on(Bell)
+    def changed(self, event: Rang, row: Row | None) -> Row:
+        return self.Row(times=event.times)
+
+    @query("SELECT * FROM bells")
+    def all(self) -> list[Row]: ...
+
+
+@consumer("reader", source=rings)
+async def reader(event: Rang, ctx: Context) -> None:
+    await ctx.query(Bells.all)
+
+
+@consumer("chooser", source=rings)
+async def chooser(event: Rang, ctx: Context) -> None:
+    handlers: dict[int, Any] = {1: Bell.ring}
+    await ctx.call(handlers[event.times], "b", times=1)
+
+
+@consumer("telephone", source=rings)
+async def telephone(event: Rang, ctx: Context) -> None:
+    Telephone().call(Bell.ring)
+    if event.times > 1:
+        return
+    again(ctx)
+
+
+class Telephone:
+    def call(self, number: object) -> None: ...
+
+
+def again(ctx: Context) -> Effect[None]:
+    again(ctx)  # a function that calls itself is read once
+    return publish(rings, Rang(times=1))
+
+
+def graph(*components: Any) -> Graph:
+    definition, problems = Service("s", components=components, topics=[rings]).define()
+    assert problems == []
+    return graph_of(definition)
+
+
+def ways(found: Graph, source: str) -> set[tuple[str, str, str]]:
+    return {(c.way.value, c.target, c.what) for c in found.connections if c.source == source}
+
+
+def test_effects_of_helper_methods_are_seen() -> None:
+    assert ways(graph(Bell), "bell") == {("publishes", "rings", "")}
+
+
+def test_a_query_of_a_view_is_a_coupling() -> None:
+    found = graph(Bell, Bells, reader)
+    assert ways(found, "reader") == {("queries", "bells", "all")}
+    assert [c.source for c in found.couplings] == ["reader"]
+
+
+def test_a_computed_target_is_shown_as_it_is_written() -> None:
+    found = graph(Bell, chooser)
+    assert ways(found, "chooser") == {("calls", "‹handlers[event.times]›", "")}
+    (unknown,) = [part for part in found.parts if part.kind is Kind.UNKNOWN]
+    assert unknown.id in text(found)
+    assert '"‹handlers[event.times]›"' in mermaid(found)
+
+
+def test_only_a_context_calls_and_helpers_are_followed() -> None:
+    assert ways(graph(Bell, telephone), "telephone") == {("publishes", "rings", "")}
+
+
+def test_a_service_of_one_part_is_judged_too() -> None:
+    definition, _ = Service("s", topics=[rings]).define()
+    assert judgement(graph_of(definition)) == "No part of it is connected with another."
