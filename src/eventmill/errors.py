@@ -16,6 +16,7 @@
     │   ├── StoreUnavailable       the store cannot write now
     │   └── StoreFull              the store has no space left
     ├── HandlerFailed              a handler raised: the component's author must mend it
+    ├── DeliveryFailed             the sink of a pushed subscription did not take an event
     ├── ConfigurationError         the service or its operator must be corrected; raised at start
     └── InternalError              a defect of Eventmill or damaged data
 
@@ -147,6 +148,18 @@ class HandlerFailed(EventmillError):
     """A handler raised an exception; its author must mend it."""
 
     code = "handler.failed"
+
+
+class DeliveryFailed(EventmillError):
+    """The sink did not take the event; `retry_after_seconds` is when it wants to be asked again."""
+
+    code = "push.failed"
+
+    def __init__(
+        self, message: str = "", *, code: str | None = None, retry_after_seconds: float = 0.0
+    ) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class ConfigurationError(EventmillError):

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import traceback
 
-from eventmill.errors import Deleted, EventmillError, InternalError, InvalidPayload, Rejected
+from eventmill.errors import (
+    Deleted,
+    DeliveryFailed,
+    EventmillError,
+    InternalError,
+    InvalidPayload,
+    Rejected,
+)
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterStatus
 from eventmill.model.definition import Retry
@@ -36,6 +43,9 @@ def park(
 ) -> Letter:
     """Make the letter of an entry whose reaction just failed for the `attempts`-th time."""
     dead = isinstance(error, HOPELESS) or attempts >= policy.attempts
+    wait = delay(policy, attempts, luck)
+    if isinstance(error, DeliveryFailed):
+        wait = max(wait, error.retry_after_seconds)
     cause = error.__cause__ or error
     text = "".join(traceback.format_exception(cause))
     return Letter(
@@ -44,7 +54,7 @@ def park(
         entry=entry,
         status=LetterStatus.DEAD if dead else LetterStatus.RETRYING,
         attempts=attempts,
-        due=now + round(delay(policy, attempts, luck) * 1e6),
+        due=now + round(wait * 1e6),
         parked=now,
         code=error.code if isinstance(error, EventmillError) else type(error).__qualname__,
         error=str(error)[: limits.ERROR_CHARACTERS_MAX],

@@ -143,3 +143,33 @@ VIEW_PAGE_ROWS: Final = 100
 
 PAGE_TOKEN_BYTES_MAX: Final = 4_096
 """A page token holds the sort values of a row and travels in URLs (servers take 8 KiB lines)."""
+
+SUBSCRIPTIONS_MAX: Final = 1_000
+"""Subscriptions made at run time: each follows the whole journal with two loops of its own."""
+
+SUBSCRIPTION_BYTES_MAX: Final = 64 << 10
+"""One subscription as JSON: a fact of the node, held in memory."""
+
+FILTER_EXPRESSIONS_MAX: Final = 100
+"""Expressions of one subscription's filters, nested ones included: run for every event."""
+
+FILTER_DEPTH_MAX: Final = 8
+"""Nesting of `all`, `any` and `not` in a filter."""
+
+SINK_CHARACTERS_MAX: Final = 2_048
+"""A sink's URL (servers take 8 KiB lines)."""
+
+SINK_HEADERS_MAX: Final = 32
+"""Headers that a subscription adds to each request."""
+
+PUSH_SECONDS: Final = 10.0
+"""Time a sink has to answer, by default."""
+
+PUSH_SECONDS_MAX: Final = 60.0
+"""The longest time that a subscription may give its sink."""
+
+PUSH_CONCURRENCY_MAX: Final = 64
+"""Keys of one subscription that are sent at the same time, at most."""
+
+RETRY_AFTER_SECONDS_MAX: Final = 3_600.0
+"""A sink's Retry-After beyond this is taken as this: it must not silence itself for ever."""

@@ -23,6 +23,9 @@ class NodeConfig:
     """Port of the operating surface; 0 takes a free one, which `node.json` tells the CLI."""
     synchronous: str = "FULL"
     """SQLite's pragma; NORMAL may lose the last commits on power failure."""
+    push_private: bool | None = None
+    """Whether subscriptions may push to loopback and private addresses; None allows it when
+    `host` is loopback, because then only this machine can subscribe."""
     guards: bool = False
     """Checks of development: lost effects, state changed outside `@on`."""
     cache_entities: int = limits.CACHE_ENTITIES

@@ -24,6 +24,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from eventmill.adapters.clock import SystemClock
+from eventmill.adapters.http_sender import HttpSender
 from eventmill.adapters.luck import system_luck
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.admin.app import admin_app
@@ -80,6 +81,7 @@ class Node:
             SqliteStore(config.data, synchronous=config.synchronous),
             self.clock,
             system_luck,
+            sender=HttpSender(self.clock, private=_push_private(config)),
             guards=config.guards,
             cache_entities=config.cache_entities,
             cache_bytes=config.cache_bytes,
@@ -225,6 +227,12 @@ def _taken(host: str, port: int, option: str) -> int:
                 f"{option}, or 0 for a free one"
             )
         raise ConfigurationError(text, code="configuration.port") from error
+
+
+def _push_private(config: NodeConfig) -> bool:
+    if config.push_private is not None:
+        return config.push_private
+    return config.host in ("localhost", "::1") or config.host.startswith("127.")
 
 
 async def _listening(host: str, port: int, task: asyncio.Task[None]) -> None:

@@ -23,12 +23,14 @@ from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.ports.clock import Clock
+from eventmill.ports.sender import Sender
 from eventmill.ports.store import Store
 from eventmill.runtime import courier
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.runtime.guards import Guards
 from eventmill.runtime.publisher import Publisher
+from eventmill.runtime.push import Pushes
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.subscription import Reaction, Subscription
 from eventmill.runtime.supervisor import Supervisor
@@ -48,7 +50,8 @@ class Runtime:
     """One service on one node.
 
     Parameters: `guards` turns the checks of development and tests on; `cache_entities` and
-    `cache_bytes` bound the entities held in memory; `luck` is uniform in [0, 1), for jitter.
+    `cache_bytes` bound the entities held in memory; `luck` is uniform in [0, 1), for jitter;
+    `sender` carries pushed subscriptions.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Runtime:
         clock: Clock,
         luck: Callable[[], float],
         *,
+        sender: Sender | None = None,
         guards: bool = False,
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
@@ -92,6 +96,7 @@ class Runtime:
             self.subscribe,
             self.unsubscribe,
         )
+        self.pushes = Pushes(self, sender, luck)
         self._luck = luck
         self.ready = False
 
@@ -121,6 +126,7 @@ class Runtime:
             reaction = ConsumerReaction(consumer, self, self.clock, guarded=self.guarded)
             await self.subscribe(consumer.subscription, reaction, await self._start_of(consumer))
         await self.views.start()
+        await self.pushes.start()
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
 
@@ -138,6 +144,7 @@ class Runtime:
         finally:
             self.committer.stop()
             await self.supervisor.join("committer")
+            await self.pushes.stop()
             await self.store.close()
 
     async def subscribe(self, name: str, reaction: Reaction, start: int = 0) -> Subscription:
