@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
@@ -30,6 +31,22 @@ class Retry:
     factor: float = 2.0
     maximum: float = 30.0
     jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse what would retry without end.
+
+        Raises `ConfigurationError` that names the bound.
+        """
+        bounds = {
+            "attempts": (self.attempts, 1, 1_000),
+            "initial": (self.initial, 0.0, 86_400.0),
+            "factor": (self.factor, 1.0, 100.0),
+            "maximum": (self.maximum, 0.0, 86_400.0),
+            "jitter": (self.jitter, 0.0, 1.0),
+        }
+        for name, (value, least, most) in bounds.items():
+            if not least <= value <= most:
+                raise ConfigurationError(f"Retry: {name} must be {least:g}..{most:g}: {value!r}")
 
 
 class Start(StrEnum):

@@ -90,10 +90,19 @@ def consumer(
     `start` is where a new subscription begins; `retry` is what happens on failure; `concurrency`
     bounds the keys handled at the same time; `timeout` is in seconds per asynchronous call;
     `batch_size` bounds the events handled in one commit, and the list given to a batch handler.
+
+    Raises `ConfigurationError` for an option out of its bounds.
     """
     check_name("consumer", id)
-    if not 1 <= batch_size <= limits.DISPATCH_BATCH:
-        raise ConfigurationError(f"consumer {id!r}: batch_size must be 1..{limits.DISPATCH_BATCH}")
+    if group:
+        check_name("consumer group", group)
+    for name, value in (("batch_size", batch_size), ("concurrency", concurrency)):
+        if not 1 <= value <= limits.DISPATCH_BATCH:
+            raise ConfigurationError(f"consumer {id!r}: {name} must be 1..{limits.DISPATCH_BATCH}")
+    if timeout <= 0:
+        raise ConfigurationError(f"consumer {id!r}: timeout must be above 0 seconds")
+    if isinstance(start, datetime) and start.tzinfo is None:
+        raise ConfigurationError(f"consumer {id!r}: start needs a time zone, as datetime.UTC")
 
     def declare(function: Reaction) -> Consumer:
         return Consumer(

@@ -74,6 +74,8 @@ class _Reader:
         if isinstance(thing, Consumer):
             self.claim(thing.id, f"consumer {place_of(thing.function)}")
             consumer = thing.define()
+            if consumer.group:
+                self.claim(consumer.subscription, consumer.place)
             self.definition.consumers[consumer.id] = consumer
             return
         id, place = id_of(thing), place_of(thing)
