@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import shutil
 from pathlib import Path
 from urllib.parse import quote
@@ -97,6 +98,19 @@ def test_bad_files_leave_no_store(stored: Path, tmp_path: Path) -> None:
         assert refused.code == 1
         assert message in refused.err
         assert not [f for f in (tmp_path / "copy").iterdir() if f.name.startswith("eventmill")]
+
+
+def test_a_made_up_file_does_not_reach_the_stores_own_tables(tmp_path: Path) -> None:
+    lines = (
+        '{"kind":"eventmill","format":1,"schema":1,"entries":0}\n'
+        '{"kind":"table","table":{"name":"registry","columns":[]}}\n'
+        '{"kind":"row","table":"registry","values":["paused/x","1"]}\n'
+    )
+    digest = hashlib.sha256(lines.encode()).hexdigest()
+    whole = lines + f'{{"kind":"end","lines":3,"digest":"{digest}"}}\n'
+    refused = eventmill("import", "-", "--data", tmp_path / "copy", stdin=whole)
+    assert refused.code == 1
+    assert "'registry' is the store's own" in refused.err
 
 
 def test_nothing_is_overwritten(stored: Path, tmp_path: Path) -> None:

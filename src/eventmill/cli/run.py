@@ -71,6 +71,13 @@ DEFAULTS = NodeConfig()
     help="NORMAL may lose the last commits when the power fails.",
 )
 @click.option(
+    "--push-private/--no-push-private",
+    default=None,
+    envvar="EVENTMILL_PUSH_PRIVATE",
+    help="Let subscriptions push to loopback and private addresses; so by default if --host is "
+    "loopback.",
+)
+@click.option(
     "--cache-entities",
     type=click.IntRange(1),
     default=DEFAULTS.cache_entities,
@@ -210,6 +217,15 @@ def _again(config: NodeConfig, log: str) -> list[str]:
     """Return the options that the child process of `--reload` is started with."""
     settings = asdict(config)
     settings["port"] = config.port or free_port(config.host)
-    guards = "--guards" if settings.pop("guards") else "--no-guards"
-    given = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    return [*given, guards, f"--log={log}"]
+    return [f"--log={log}", *filter(None, map(_option, settings, settings.values()))]
+
+
+def _option(name: str, value: Any) -> str:
+    option = name.replace("_", "-")
+    match value:
+        case None:
+            return ""
+        case bool():
+            return f"--{option}" if value else f"--no-{option}"
+        case _:
+            return f"--{option}={value}"

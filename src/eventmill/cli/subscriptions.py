@@ -44,7 +44,7 @@ def show_(client: Client, output: str, id: str) -> None:
 
 @command.command()
 @click.argument("sink")
-@click.option("--source", required=True, help="Topic or entity component whose events are pushed.")
+@click.option("--source", help="Topic or entity component; all of them by default.")
 @click.option("--type", "types", multiple=True, help="Only events of this type; several times.")
 @click.option(
     "--filter",
@@ -53,32 +53,44 @@ def show_(client: Client, output: str, id: str) -> None:
     help="Only events that fit: exact:subject=c1, prefix:…, suffix:…, or a filter as JSON.",
 )
 @click.option("--id", "id_", help="Id of the subscription; made up by default.")
-@click.option("--config", multiple=True, help="Setting of the subscription: name=value.")
+@click.option(
+    "--config",
+    multiple=True,
+    help="start=beginning, attempts=…, backoff=…, backoffmax=… or concurrency=…; several times.",
+)
+@click.option("--header", "headers", multiple=True, help="Header of the requests: name=value.")
+@click.option("--mode", type=click.Choice(["binary", "structured"]), help="Of the CloudEvents.")
 @options.node
 def create(
     client: Client,
     output: str,
     sink: str,
-    source: str,
+    source: str | None,
     types: tuple[str, ...],
     filters: tuple[str, ...],
     id_: str | None,
     config: tuple[str, ...],
+    headers: tuple[str, ...],
+    mode: str | None,
 ) -> None:
     """Push events of a topic or an entity component to SINK, an http(s) URL.
 
     Example: eventmill subscriptions create http://localhost:9000/in --source orders
     """
-    body: dict[str, Any] = {"protocol": "HTTP", "sink": sink, "source": source}
+    settings = {"headers": dict(_pair(text) for text in headers), "mode": mode}
+    body: dict[str, Any] = {"protocol": "HTTP", "sink": sink}
     given = {
         "id": id_,
+        "source": source,
         "types": list(types),
         "filters": [read_filter(text) for text in filters],
         "config": dict(_pair(text) for text in config),
+        "protocolsettings": {name: value for name, value in settings.items() if value},
     }
     body |= {name: value for name, value in given.items() if value}
     answer = client.service("POST", PATH, body)
-    done(f"Subscription {answer['id']} pushes {source} to {sink}.", answer, output)
+    what = source or "everything"
+    done(f"Subscription {answer['id']} pushes {what} to {sink}.", answer, output)
 
 
 @command.command()

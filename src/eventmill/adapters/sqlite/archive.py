@@ -227,6 +227,7 @@ class _Writer:
         self._names = Names()
         self._rows: list[tuple[Any, ...]] = []
         self._sql = ""
+        self._own = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
         self._tables: set[str] = set()
 
     def write(self, lines: Iterable[archive.Line]) -> End:
@@ -279,6 +280,8 @@ class _Writer:
         self._put(SQL["insert_entry"], row)
 
     def _table(self, table: PhysicalTable) -> None:
+        if table.name in self._own:
+            raise InvalidPayload(f"table {table.name!r} is the store's own: this is no export")
         self._flush()
         for statement in view_sql.create(table, ()):
             self._db.execute(statement)
