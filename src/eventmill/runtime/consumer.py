@@ -55,6 +55,16 @@ def event_of(source: Source, entry: Entry, types: tuple[type, ...], ignore_unkno
     return kind.decode(entry.payload, entry.version)
 
 
+def skipped_by(source: Source, types: tuple[type, ...]) -> frozenset[tuple[str, str]]:
+    """Return (source, stored type) of everything that a reaction which takes `types` skips."""
+    names = {name for name, kind in source.event_types.items() if types and kind.cls not in types}
+    if EntityDeleted not in types:
+        names.add(DELETED)
+    if source.state_class is not None and types and source.state_class not in types:
+        names.add(STATE)
+    return frozenset((source.id, name) for name in names)
+
+
 class ConsumerReaction:
     """Runs one consumer."""
 
@@ -65,6 +75,7 @@ class ConsumerReaction:
     ) -> None:
         self.definition = definition
         self.sources = frozenset({definition.source.id})
+        self.skipped = skipped_by(definition.source, definition.route.types)
         self.retry = definition.retry
         self.batch = definition.batch_size
         self._calls = calls

@@ -30,6 +30,7 @@ class Courier:
     """The reaction to `$commands`."""
 
     sources = frozenset({COMMANDS})
+    skipped: frozenset[tuple[str, str]] = frozenset()
     retry = Retry()
     batch = limits.DISPATCH_BATCH
     exclusive = False

@@ -18,12 +18,14 @@ from eventmill.errors import HandlerFailed
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Rows
 from eventmill.model.definition import ViewDefinition, ViewHandler
-from eventmill.model.entry import DELETED, Entry
+from eventmill.model.entry import DELETED, STATE, Entry
 from eventmill.model.events import EntityDeleted
 from eventmill.ports.store import ViewTables
-from eventmill.runtime.consumer import SKIP, event_of
+from eventmill.runtime.consumer import SKIP, event_of, skipped_by
 from eventmill.runtime.subscription import Reacted, key_of
 from eventmill.sdk.context import Context
+
+_KEPT = (DELETED, STATE)
 
 
 class TableRows:
@@ -118,6 +120,17 @@ class Projector:
         self.retry = definition.retry
         self.tables = tables
         self.sources = frozenset(handler.source.id for handler in definition.handlers)
+        # Rows of a deleted entity go whatever the handlers take, so that type is never skipped.
+        skips = [skipped_by(h.source, h.route.types) for h in definition.handlers]
+        takes = {
+            (h.source.id, name)
+            for h, skip in zip(definition.handlers, skips, strict=True)
+            for name in h.source.event_types
+            if (h.source.id, name) not in skip
+        }
+        self.skipped = frozenset(
+            pair for skip in skips for pair in skip if pair not in takes and pair[1] not in _KEPT
+        )
         self._handlers: dict[str, list[ViewHandler]] = {}
         for handler in definition.handlers:
             self._handlers.setdefault(handler.source.id, []).append(handler)

@@ -63,6 +63,7 @@ class PushReaction:
     """Sends what a subscription wants to its sink."""
 
     exclusive = False
+    skipped: frozenset[tuple[str, str]] = frozenset()
     batch = limits.DISPATCH_BATCH
 
     def __init__(

@@ -53,6 +53,8 @@ class Reaction(Protocol):
     """What a subscription does with its entries."""
 
     sources: frozenset[str]
+    skipped: frozenset[tuple[str, str]]
+    """(source, type) of entries that it would do nothing with."""
     retry: Retry
     batch: int
     exclusive: bool
@@ -187,8 +189,11 @@ class Subscription:
             )
             if scan.position == self.position or self.paused:
                 return False
-            if scan.entries:
-                await self._handle(scan.entries, scan.position)
+            entries = scan.entries
+            if skipped := self.reaction.skipped:
+                entries = [e for e in entries if (e.source, e.type) not in skipped]
+            if entries:
+                await self._handle(entries, scan.position)
             elif scan.position - self.stored > LAZY_POSITIONS:
                 await self._commit(self._mover(scan.position), scan.position)
             self.position = scan.position

@@ -117,6 +117,8 @@ async def test_settle_goes_through_the_waits_after_failed_commits() -> None:
             store.fail(nth, matching=lambda commit: bool(commit.offsets))
         await order(host)
         await placed.expect_one(OrderPlaced)
+        await host.call(Cart.add_item, "c2", sku="tea", quantity=1)
+        await host.settle()
         assert store.injected == 2
 
 
