@@ -20,7 +20,10 @@ def command() -> None:
 @command.command("list")
 @options.node
 def list_(client: Client, output: str) -> None:
-    """List everything that follows the journal: consumers, views, pushes, the courier."""
+    """List everything that follows the journal.
+
+    Consumers, views, pushed subscriptions, and the courier of sent commands.
+    """
     columns = ["name", "kind", "sources", "state", "lag", "position", "blocked", "dead", "handled"]
     rows = [{**row, "state": _state(row)} for row in client.get("/consumers")]
     show(rows, columns, output, empty="Nothing follows the journal.")
@@ -60,8 +63,9 @@ def reset(
     time: str | None,
     yes: bool,
 ) -> None:
-    """Let a consumer continue somewhere else; events are handled again, or skipped.
+    """Let a consumer continue somewhere else.
 
+    Events are handled again, or skipped.
     Letters beyond the new position are dropped, because their events are read again; letters before
     it stay, to be redriven or discarded.
     """

@@ -82,11 +82,11 @@ def show_(client: Client, output: str, letter: str) -> None:
 
 def _choice(function: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in (
-        click.argument("subscription"),
+        click.option("--refused", is_flag=True, help="Refused commands instead of dead letters."),
+        click.option("--all", "everything", is_flag=True, help="All dead letters of it."),
         click.option("--key", help="The head of this key: source/subject, as listed."),
         click.option("--letter", help="This letter, by its id."),
-        click.option("--all", "everything", is_flag=True, help="All dead letters of it."),
-        click.option("--refused", is_flag=True, help="Refused commands instead of dead letters."),
+        click.argument("subscription"),
     ):
         function = decorate(function)
     return function
@@ -96,7 +96,10 @@ def _choice(function: Callable[..., Any]) -> Callable[..., Any]:
 @_choice
 @options.node
 def redrive(client: Client, output: str, **choice: Any) -> None:
-    """Try dead letters of SUBSCRIPTION again, in order per key, with fresh attempts."""
+    """Try dead letters again, in order per key.
+
+    They are letters of SUBSCRIPTION, as `list` shows it; each gets fresh attempts, at once.
+    """
     answer = client.post("/dead-letters/redrive", _body(choice))
     done(f"{counted(answer['redriven'], 'letter')} will be tried again.", answer, output)
 
@@ -106,7 +109,10 @@ def redrive(client: Client, output: str, **choice: Any) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.node
 def discard(client: Client, output: str, yes: bool, **choice: Any) -> None:
-    """Remove dead letters of SUBSCRIPTION for good; what waits behind them goes on."""
+    """Remove dead letters for good.
+
+    They are letters of SUBSCRIPTION, as `list` shows it; what waits behind them goes on.
+    """
     body = _body(choice)
     if not yes:
         what = choice["letter"] or choice["key"] or "all"

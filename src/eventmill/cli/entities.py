@@ -87,7 +87,9 @@ def call(
     """Run the command or query NAME of an entity.
 
     ARGUMENTS are `name=value`, a value being JSON or plain text; or one JSON object; or `-` to read
-    it from standard input. Example: eventmill entities call cart c1 add_item sku=apple quantity=2
+    it from standard input. Example:
+
+      eventmill entities call cart c1 add_item sku=apple quantity=2
     """
     body = read_arguments(arguments)
     path = f"/entities/{component}/call"

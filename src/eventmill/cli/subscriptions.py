@@ -73,9 +73,11 @@ def create(
     headers: tuple[str, ...],
     mode: str | None,
 ) -> None:
-    """Push events of a topic or an entity component to SINK, an http(s) URL.
+    """Push events to SINK, an http(s) URL.
 
-    Example: eventmill subscriptions create http://localhost:9000/in --source orders
+    Example:
+
+      eventmill subscriptions create http://localhost:9000/in --source orders
     """
     settings = {"headers": dict(_pair(text) for text in headers), "mode": mode}
     body: dict[str, Any] = {"protocol": "HTTP", "sink": sink}

@@ -35,7 +35,10 @@ def list_(client: Client, output: str) -> None:
 @click.option("--type", "kind", help="Stored type of the event, if the topic carries several.")
 @options.node
 def publish(client: Client, output: str, topic: str, event: str, kind: str | None) -> None:
-    """Publish EVENT, a JSON object (`-` reads it from standard input), to TOPIC."""
+    """Publish an event to TOPIC.
+
+    EVENT is a JSON object; `-` reads it from standard input.
+    """
     body = {"data": read_object(event), **({"type": kind} if kind else {})}
     answer = client.post(f"/topics/{topic}/messages", body)
     done(f"Published to {topic}.", answer, output)
@@ -50,7 +53,7 @@ def publish(client: Client, output: str, topic: str, event: str, kind: str | Non
 def tail(
     client: Client, output: str, topic: str, follow: bool, after: int | None, limit: int
 ) -> None:
-    """Show the last messages of TOPIC, or those after a position; follow them.
+    """Show the last messages of TOPIC; follow them.
 
     With --output json: one JSON object a line.
     """

@@ -25,7 +25,7 @@ def command() -> None:
 @command.command("list")
 @options.node
 def list_(client: Client, output: str) -> None:
-    """List views: which version answers, how far it is, whether one is being built."""
+    """List views and how far they are."""
     rows = client.get("/views")
     shown = rows if output == "json" else [_row(row) for row in rows]
     columns = ["view", "state", "version", "lag", "blocked", "queries", "tables"]
@@ -38,9 +38,11 @@ def list_(client: Client, output: str) -> None:
 @click.argument("arguments", nargs=-1)
 @options.node
 def query(client: Client, output: str, view: str, name: str, arguments: tuple[str, ...]) -> None:
-    """Run the query NAME of VIEW. ARGUMENTS are `name=value`.
+    """Run the query NAME of VIEW.
 
-    Example: eventmill views query open-carts larger_than minimum=3
+    ARGUMENTS are `name=value`. Example:
+
+      eventmill views query open-carts larger_than minimum=3
     """
     pairs = [argument.partition("=") for argument in arguments]
     wrong = [argument for argument in arguments if "=" not in argument]
@@ -59,7 +61,10 @@ def query(client: Client, output: str, view: str, name: str, arguments: tuple[st
 @click.option("--wait", is_flag=True, help="Return when the new version answers.")
 @options.node
 def rebuild(client: Client, output: str, view: str, wait: bool) -> None:
-    """Build VIEW anew from the journal's beginning; the old version answers meanwhile."""
+    """Build VIEW anew from the journal's beginning.
+
+    The old version answers meanwhile.
+    """
     answer = client.post(f"/views/{view}/rebuild")
     if wait:
         _wait(client, view, answer["version"])
