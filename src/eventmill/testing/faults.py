@@ -74,12 +74,11 @@ class FaultyStore:
 
     def _next_fault(self, commit: Commit) -> _Fault | None:
         for fault in self._faults:
-            if fault.matching(commit):
-                fault.left -= 1
-                if fault.left == 0:
-                    self._faults.remove(fault)
-                    return fault
-        return None
+            fault.left -= fault.matching(commit)
+        ripe = next((fault for fault in self._faults if fault.left <= 0), None)
+        if ripe is not None:
+            self._faults.remove(ripe)
+        return ripe
 
     @property
     def journal(self) -> Journal:
