@@ -129,6 +129,9 @@ VIEW_BATCH: Final = 4_096
 """Entries that a view which is behind takes at once: neighbouring rows share pages, so fewer and
 larger commits write far less (measured: a build of 100,000 rows)."""
 
+VIEW_ANSWER_BYTES_MAX: Final = 64 << 20
+"""One query's answer: 10,000 rows of 6 KB."""
+
 VIEW_QUERY_SECONDS: Final = 5.0
 """Time one view query may run before it is interrupted."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import apsw
 
 from eventmill.errors import ConfigurationError, Conflict, StoreFull, StoreUnavailable
+from eventmill.model import limits
 
 WAL_PAGES_MAX = 4_000
 """Pages in the write-ahead log before a checkpoint: 16 MB, about 50,000 small events."""
@@ -62,6 +63,7 @@ def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
         db.set_busy_timeout(BUSY_MILLISECONDS)
         db.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
         db.execute("PRAGMA query_only = ON")
+        db.limit(apsw.SQLITE_LIMIT_LENGTH, limits.VIEW_ANSWER_BYTES_MAX)
         db.execute("PRAGMA trusted_schema = OFF")
         # As in PostgreSQL; besides, LIKE 'prefix%' can then use an index.
         db.execute("PRAGMA case_sensitive_like = ON")
