@@ -1,6 +1,7 @@
 """Each part by itself, then the whole service in process."""
 
 from eventmill.testing import ConsumerKit, EntityKit, Host
+
 from PACKAGE_NAME.service import Item, RanLow, Received, Stock, Taken, alerts, service, watch_levels
 
 
