@@ -92,8 +92,12 @@ class RunningNode:
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
+            self.process.terminate()  # not killed: with --reload it has a child to stop
+        try:
+            self.process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
             self.process.kill()
-        self.process.wait(SECONDS)
+            self.process.wait()
         assert self.process.stderr is not None
         self.process.stderr.close()
 
