@@ -31,6 +31,12 @@ async def events_of(host: Host, id: str) -> list[Any]:
     return [(e.type, json.loads(e.payload)) for e in entries]
 
 
+async def until_commits(store: FaultyStore, count: int) -> None:
+    """Wait until the store has been asked for that many commits."""
+    while store.commits < count:  # noqa: ASYNC110 - a counter, not an event
+        await asyncio.sleep(0)
+
+
 async def test_a_command_persists_and_replies_from_the_new_state(store: FaultyStore) -> None:
     async with Host(service, store=store) as host:
         assert await host.call(Account.deposit, "a", amount=5) == 5
@@ -65,13 +71,30 @@ async def test_several_events_of_one_command_are_stored_all_or_none(store: Fault
 async def test_commands_on_top_of_a_failed_one_fail_with_it(store: FaultyStore) -> None:
     async with Host(service, store=store) as host:
         await host.call(Account.deposit, "a", 1)
+        begun = store.commits
         store.fail(matching=lambda commit: bool(commit.entries))
-        outcomes = await asyncio.gather(
-            *(host.call(Account.deposit, "a", 1) for _ in range(10)), return_exceptions=True
-        )
+        calls = [asyncio.ensure_future(host.call(Account.deposit, "a", 1)) for _ in range(5)]
+        await until_commits(store, begun + 1)
+        calls += [asyncio.ensure_future(host.call(Account.deposit, "a", 1)) for _ in range(5)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+        assert store.commits == begun + 1, "the second five never came to the store"
         assert await host.call(Account.deposit, "a", 1) == 2
         assert len(await events_of(host, "a")) == 2
+
+
+async def test_a_query_waits_for_the_commit_that_its_answer_depends_on(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Account.deposit, "a", 1)
+        begun = store.commits
+        store.fail(matching=lambda commit: bool(commit.entries))
+        deposit = asyncio.ensure_future(host.call(Account.deposit, "a", 1))
+        await until_commits(store, begun + 1)
+        answers = await asyncio.gather(
+            deposit, host.call(Account.content, "a"), return_exceptions=True
+        )
+        assert all(isinstance(answer, StoreUnavailable) for answer in answers)
+        assert await host.call(Account.content, "a") == 1
 
 
 async def test_commands_of_one_entity_take_effect_one_after_the_other(store: FaultyStore) -> None:

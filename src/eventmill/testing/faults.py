@@ -6,6 +6,7 @@ is durable and its writer never hears of it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Literal
 
@@ -14,6 +15,9 @@ from eventmill.model.commit import Commit, Timer
 from eventmill.ports.store import Journal, Parking, Store, ViewTables
 
 When = Literal["before", "after"]
+
+TURNS_PER_COMMIT = 4
+"""Turns of the loop that a commit takes at least: no disk is instant, so others go on meanwhile."""
 
 
 class _Fault:
@@ -63,6 +67,8 @@ class FaultyStore:
 
     async def commit(self, commit: Commit) -> None:
         self.commits += 1
+        for _ in range(TURNS_PER_COMMIT):
+            await asyncio.sleep(0)
         fault = self._next_fault(commit)
         if fault is not None and fault.when == "before":
             self.injected += 1
@@ -72,10 +78,16 @@ class FaultyStore:
             self.injected += 1
             raise fault.error
 
+    @property
+    def to_come(self) -> int:
+        """Faults that have not happened yet."""
+        return len(self._faults)
+
     def _next_fault(self, commit: Commit) -> _Fault | None:
-        for fault in self._faults:
-            fault.left -= fault.matching(commit)
-        ripe = next((fault for fault in self._faults if fault.left <= 0), None)
+        matching = [fault for fault in self._faults if fault.matching(commit)]
+        for fault in matching:
+            fault.left -= 1
+        ripe = next((fault for fault in matching if fault.left <= 0), None)
         if ripe is not None:
             self._faults.remove(ripe)
         return ripe
