@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,6 +165,18 @@ class Storm:
                     counted += len(content["ops"])
                 if counted >= len(self.sent):
                     return
+
+    async def view(self, node: NodeProcess, http: aiohttp.ClientSession) -> None:
+        """Wait until the view has seen everything; its rows must equal the fold."""
+        expected = Counter(operation.account for operation in self.sent)
+        async with asyncio.timeout(60):
+            while True:
+                async with http.get(f"{node.url}/views/balances/all") as response:
+                    rows = await response.json() if response.status == 200 else []
+                if sum(row["transfers"] for row in rows) >= len(self.sent):
+                    break
+        assert {row["account"]: row["transfers"] for row in rows} == expected
+        assert {row["account"]: row["balance"] for row in rows} == expected
 
     async def account_for(self, data: Path) -> Facts:
         """Check the store of the stopped node against the clients' log."""

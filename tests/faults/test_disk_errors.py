@@ -26,17 +26,19 @@ def bad_disk() -> Iterator[Disk]:
         yield made
 
 
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("last", [50, pytest.param(500, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("lasting", [False, True], ids=["passing", "lasting"])
 @pytest.mark.parametrize("operation", ["write", "sync"])
 async def test_input_output_errors(
-    tmp_path: Path, bad_disk: Disk, report: Report, operation: str, lasting: bool
+    tmp_path: Path, bad_disk: Disk, report: Report, operation: str, lasting: bool, last: int
 ) -> None:
-    """The n-th operation fails, n = 1 … 50, one after the other in the life of one node."""
+    """The n-th operation fails, for each n, one after the other in the life of one node."""
     store = Store(tmp_path / "data", vfs=bad_disk.vfs_name, checkpoint_pages=20)
     fired = 0
     async with inprocess.running(ledger.service, store) as runtime:
         clients = clients_of(runtime)
-        for n in range(1, 51):
+        for n in range(1, last + 1):
             fault = Failing(
                 operation, at=n, times=None if lasting else 1, error=apsw.IOError
             )  # fmt: skip
@@ -54,9 +56,9 @@ async def test_input_output_errors(
         await inprocess.drained(runtime)
     await _account_for(tmp_path / "data", clients)
     report(f"{fired} faults; {clients}")
-    assert fired >= 50
-    assert clients.errors["StoreUnavailable"] >= 50
-    assert len(clients.acknowledged) >= 50 * WAVE
+    assert fired >= last
+    assert clients.errors["StoreUnavailable"] >= last
+    assert len(clients.acknowledged) >= last * WAVE
 
 
 async def test_no_space(tmp_path: Path, bad_disk: Disk, report: Report) -> None:

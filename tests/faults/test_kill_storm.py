@@ -22,6 +22,7 @@ async def test_kill_storm(tmp_path: Path, report: Report, kills: int) -> None:
         async with aiohttp.ClientSession() as http:
             await storm.rage(node, http, kills)
             await storm.settle(node, http)
+            await storm.view(node, http)
         await node.stop()
     finally:
         await node.discard()
