@@ -61,7 +61,7 @@ async def test_a_name_is_checked_when_it_is_resolved() -> None:
         for host in ("localhost", "2130706433", "0x7f000001", "127.1"):
             url = f"http://{host}:{port}"
             sender.check(url)  # a name may mean anything
-            with pytest.raises(DeliveryFailed, match="private and loopback|not a canonical"):
+            with pytest.raises(DeliveryFailed, match=r"private and loopback|not a canonical"):
                 await sender.send(url, {}, b"", method="POST", seconds=5)
         assert receiver.requests == []
     await sender.close()

@@ -14,8 +14,9 @@ from aiohttp import web
 from eventmill.model.cloudevents import CloudEvent
 from eventmill.model.commit import LetterStatus
 from eventmill.node.config import NodeConfig
-from eventmill.node.node import Node
+from eventmill.node.node import Node, free_port
 from eventmill.runtime.operations import Operations
+from eventmill.runtime.push import PushReaction
 from tests.faults import inprocess
 from tests.push.receiver import Receiver, receiving
 from tests.push.shop import service
@@ -255,6 +256,29 @@ async def test_a_sink_that_is_away_is_tried_again(api: Api, receiver: Receiver) 
     receiver.gate.set()
     await receiver.until(lambda: bool(receiver.taken))
     assert {e.id for e in receiver.taken} == {"o1-0"}
+
+
+async def test_nothing_is_parked_while_the_sink_is_away(api: Api) -> None:
+    """No connection is the fault of no event: all wait, in order, without attempts."""
+    port = free_port()
+    body = {
+        "sink": f"http://127.0.0.1:{port}/in", "protocol": "HTTP", "source": "orders",
+        "config": {"attempts": 1},
+    }  # fmt: skip
+    status, made = await api.call("POST", "/subscriptions", body)
+    assert status == 201
+    for number in range(20):
+        await api.order(f"o{number % 4}", number)
+    name = f"push@{made['id']}"
+    reaction = api.node.runtime.subscription(name).reaction
+    assert isinstance(reaction, PushReaction)
+    await until(lambda: reaction.outages >= 2, "two attempts")
+    assert await Operations(api.node.runtime).letters(subscription=name) == []
+    async with receiving(port) as receiver:
+        await receiver.until(lambda: len(receiver.taken) == 20)
+        for key, events in receiver.by_subject().items():
+            numbers = [int(event.id.partition("-")[2]) for event in events]
+            assert numbers == sorted(numbers), key
 
 
 async def test_keys_are_sent_at_the_same_time_within_the_bound(

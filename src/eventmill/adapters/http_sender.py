@@ -25,7 +25,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from eventmill.errors import DeliveryFailed, InvalidPayload
 from eventmill.model import limits
 from eventmill.ports.clock import Clock
-from eventmill.ports.sender import Answer
+from eventmill.ports.sender import UNREACHABLE, Answer
 
 Address = IPv4Address | IPv6Address
 
@@ -92,6 +92,8 @@ class HttpSender:
             ) as response:
                 await response.content.read(ANSWER_BYTES_READ)
                 return Answer(response.status, self._retry_after(response))
+        except aiohttp.ClientConnectorError as error:
+            raise DeliveryFailed(f"{url} cannot be reached: {error}", code=UNREACHABLE) from error
         except TimeoutError as error:
             raise DeliveryFailed(f"{url} did not answer within {seconds:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:

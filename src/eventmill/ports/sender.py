@@ -5,7 +5,10 @@ Two fillings: `adapters.http_sender`, and what tests put in its place.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+UNREACHABLE: Final = "push.unreachable"
+"""Code of `DeliveryFailed` when no connection could be made: nothing was sent."""
 
 
 class Answer(NamedTuple):

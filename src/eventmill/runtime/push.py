@@ -29,6 +29,7 @@ from eventmill.errors import (
     NotFound,
     Overloaded,
     Rejected,
+    Unavailable,
 )
 from eventmill.model import limits
 from eventmill.model.cloudevents import (
@@ -43,7 +44,7 @@ from eventmill.model.definition import Retry, ServiceDefinition
 from eventmill.model.entry import Entry
 from eventmill.model.pushing import Pushing, stored
 from eventmill.ports.clock import Clock
-from eventmill.ports.sender import Answer, Sender
+from eventmill.ports.sender import UNREACHABLE, Answer, Sender
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.subscription import Reacted, Reaction, Subscription, key_of
@@ -57,6 +58,13 @@ NAME: Final = "push@"
 REFUSED: Final = frozenset((400, 405, 406, 410, 411, 413, 414, 415, 417, 422, 431))
 """The sink says that this request will never do: a dead letter at once. All other answers that are
 no success may be different next time, also 401, 403 and 404: somebody mends the sink."""
+
+
+class _Sink:
+    """What one batch learns of the sink."""
+
+    reached = False
+    away: DeliveryFailed | Rejected | None = None
 
 
 class PushReaction:
@@ -78,6 +86,8 @@ class PushReaction:
         self._types = None if pushing.types is None else frozenset(pushing.types)
         self._sender = sender
         self._clock = clock
+        self.outages = 0
+        """Batches that met a sink which could not be reached."""
         self._quiet_until = 0.0
         """Monotonic time until which the sink wants to be left alone."""
 
@@ -89,9 +99,14 @@ class PushReaction:
             if self._wants(event):
                 lane = crc32(key_of(entry).encode()) % self.pushing.config.concurrency
                 lanes.setdefault(lane, []).append((entry, event))
+        sink = _Sink()
         async with asyncio.TaskGroup() as group:
             for lane_events in lanes.values():
-                group.create_task(self._lane(lane_events, reacted))
+                group.create_task(self._lane(lane_events, reacted, sink))
+        if sink.away is not None:
+            # Its outage is not the fault of any event: all wait in the journal, none is parked.
+            self.outages += 1
+            raise Unavailable(sink.away.message) from sink.away
         return reacted
 
     def committed(self) -> None:
@@ -104,15 +119,24 @@ class PushReaction:
             {name: _text(value) for name, value in attributes_of(event).items()}
         )
 
-    async def _lane(self, events: list[tuple[Entry, CloudEvent]], reacted: Reacted) -> None:
+    async def _lane(
+        self, events: list[tuple[Entry, CloudEvent]], reacted: Reacted, sink: _Sink
+    ) -> None:
         failed: set[str] = set()
         for entry, event in events:
+            if sink.away is not None:
+                return  # the whole batch is repeated
             if key_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
             try:
                 await self._deliver(event)
+                sink.reached = True
             except (DeliveryFailed, Rejected) as error:
+                if error.code == UNREACHABLE and not sink.reached:
+                    sink.away = error
+                    return
+                sink.reached |= error.code != UNREACHABLE
                 failed.add(key_of(entry))
                 reacted.failed.append((entry, error))
 
