@@ -262,6 +262,23 @@ async def test_a_rejection_from_a_called_entity_is_not_retried(store: FaultyStor
         )  # fmt: skip
 
 
+async def test_a_redriven_letter_may_ask_again_what_was_rejected(store: FaultyStore) -> None:
+    @consumer("payer", source=ledger)
+    async def payer(event: Booked, ctx: Context) -> None:
+        await ctx.call(Account.withdraw, event.account, event.amount)
+
+    async with Host(
+        Service("bank", components=[Account, payer], topics=[ledger]), store=store
+    ) as host:
+        await book(host, ("a", 1))
+        assert len(await host.letters()) == 1
+        await host.call(Account.deposit, "a", 5)
+        assert await host.operations.redrive("payer") == 1
+        await host.settle()
+        assert await host.letters() == []
+        assert await host.call(Account.deposit, "a", 1) == 5
+
+
 async def test_a_batch_that_fails_is_taken_apart_to_find_the_culprit(store: FaultyStore) -> None:
     @consumer("bulk", source=ledger, retry=Retry(attempts=1))
     def bulk(events: list[Booked]) -> Effect[None]:

@@ -23,6 +23,9 @@ class Envelope(msgspec.Struct, gc=False):
     deadline: float | None = None
     """Monotonic clock, seconds: after it the caller no longer waits."""
     metadata: dict[str, Any] | None = None
-    """Copied into the metadata of every record this request causes."""
+    """Copied into the metadata of every entry this request causes."""
     origin: str | None = None
-    """`shard:position` of the record that sent it, for dedupe by high-water mark."""
+    """`shard:position` of the entry that sent it, for dedupe by high-water mark."""
+    keeps_rejection: bool = True
+    """Whether a rejection is an outcome of the key. Not for a reaction's call: a rejection has no
+    effect, so when the reaction is tried again, or redriven later, it may ask again."""

@@ -222,7 +222,13 @@ class Runtime:
         """Run a command or query of an entity; return its decoded reply."""
         metadata = caused_by(cause) if cause is not None else None
         envelope = Envelope(
-            handler.component, id, handler.name, arguments, idempotency_key, None, metadata
+            handler.component,
+            id,
+            handler.name,
+            arguments,
+            idempotency_key,
+            metadata=metadata,
+            keeps_rejection=cause is None,
         )
         reply: R = handler.decode_reply(await self.entities.execute(envelope))
         return reply

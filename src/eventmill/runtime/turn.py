@@ -221,7 +221,7 @@ class Entities:
             error = failure_of(handler, error)
         if envelope.origin is not None:
             raise error from error.__cause__
-        if isinstance(error, Rejected) and once is not None:
+        if isinstance(error, Rejected) and once is not None and envelope.keeps_rejection:
             return self._refused(cell, error, once)
         return self._released(cell, error)
 
