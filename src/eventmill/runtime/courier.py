@@ -39,10 +39,13 @@ class Courier:
         self._entities = entities
         self._journal = journal
         self._doubtful = doubtful
-        """Up to this position a command may have been delivered before a crash."""
+        """Up to this position a command may have been delivered before: in another life of the
+        node, or by an attempt whose commit failed."""
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         reacted = Reacted()
+        doubtful = self._doubtful
+        self._doubtful = max(doubtful, entries[-1].position)
         failed: set[str] = set()
         waiting: list[asyncio.Future[bytes]] = []
         latest: dict[str, asyncio.Future[bytes]] = {}
@@ -53,7 +56,7 @@ class Courier:
                 continue
             try:
                 envelope = self._envelope(entry)
-                if entry.position <= self._doubtful and await self._is_done(envelope):
+                if entry.position <= doubtful and await self._is_done(envelope):
                     continue
                 before = latest.get(entry.subject)
                 if before is not None and (
@@ -64,7 +67,6 @@ class Courier:
                     await before
                 answer = await self._entities.submit(envelope)
             except Unavailable:
-                self._doubtful = max(self._doubtful, entries[-1].position)
                 raise
             except (Rejected, Deleted) as error:
                 reacted.refused.append((entry, error))
@@ -77,11 +79,7 @@ class Courier:
                     latest[entry.subject] = answer
         if waiting:
             # One failed commit fails the whole batch; what did commit is known by its marks.
-            try:
-                await asyncio.gather(*waiting)
-            except Unavailable:
-                self._doubtful = max(self._doubtful, entries[-1].position)
-                raise
+            await asyncio.gather(*waiting)
         return reacted
 
     async def _is_done(self, envelope: Envelope) -> bool:
