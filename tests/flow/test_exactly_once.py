@@ -3,12 +3,26 @@ before and after it became durable, with and without a restart."""
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from eventmill import Context, Effect, Event, Service, Topic, consumer, publish, schedule, send
+from eventmill import (
+    Context,
+    Effect,
+    Event,
+    EventSourcedEntity,
+    Service,
+    Topic,
+    command,
+    component,
+    consumer,
+    publish,
+    schedule,
+    send,
+)
 from eventmill.errors import Unavailable
 from eventmill.model.commit import Commit
 from eventmill.testing import FaultyStore, Host
@@ -183,3 +197,57 @@ async def test_a_courier_that_dies_before_its_offset_delivers_nothing_twice(
         await host.settle()
         assert await host.call(Account.content, "a") == 5
     assert store.injected == 1
+
+
+async def until_injected(store: FaultyStore) -> None:
+    while not store.injected:  # noqa: ASYNC110 - a counter, not an event
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_snapshot_remembers_which_commands_had_their_effect(
+    store: FaultyStore, when: When
+) -> None:
+    async with Host(service, store=store) as host:
+        await host.operations.pause("$courier")
+        amounts = range(1, Account.snapshot_every + 1)
+        await host.publish(ledger, *(Booked(account="a", amount=n) for n in amounts))
+        await host.settle()
+        store.fail(when=when, matching=has_offsets_of("$courier"))
+        await host.operations.resume("$courier")
+        await until_injected(store)
+        snapshot, after = await store.journal.load("account", "a")
+        assert snapshot is not None
+        assert (snapshot.sequence, after) == (5, [])
+        await host.restart(crash=True)
+        await host.settle()
+        assert await host.call(Account.who, "a") == ("a", 5)
+        assert await host.call(Account.content, "a") == sum(amounts)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_sent_command_without_events_of_its_own_has_its_effect_once(
+    store: FaultyStore, when: When, crash: bool
+) -> None:
+    @consumer("announcer", source=ledger)
+    def announcer(event: Booked) -> Effect[None]:
+        return send(Announcer.announce, event.account, event.amount)
+
+    service = Service("bank", components=[Announcer, announcer], topics=[ledger, copies])
+    async with Host(service, store=store) as host:
+        announced = host.probe(copies)
+        store.fail(when=when, matching=has_offsets_of("$courier"))
+        await host.publish(ledger, Booked(account="a", amount=1), Booked(account="a", amount=2))
+        await until_injected(store)
+        if crash:
+            await host.restart(crash=True)
+        events = await announced.expect_n(2, Copied)
+        assert [event.amount for event in events] == [1, 2]
+
+
+@component("announcer-entity")
+class Announcer(EventSourcedEntity):
+    @command
+    def announce(self, amount: int) -> Effect[None]:
+        return self.reply(None).publish(copies, Copied(account=self.entity_id, amount=amount))

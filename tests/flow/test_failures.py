@@ -364,6 +364,32 @@ async def test_a_sent_command_whose_handler_fails_holds_back_its_entity_only(
         assert await host.call(Account.content, "a") == 1
 
 
+async def test_an_operator_waits_for_the_retry_under_way(store: FaultyStore) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    @consumer("fragile", source=ledger, retry=Retry(initial=5.0))
+    async def fragile(event: Booked, ctx: Context) -> None:
+        if ctx.attempt > 1:
+            reached.set()
+            await go_on.wait()
+        raise ValueError("again")
+
+    async with Host(Service("bank", components=[fragile], topics=[ledger]), store=store) as host:
+        await book(host, ("a", 1))
+        await host.settle()
+        advancing = asyncio.ensure_future(host.advance(timedelta(seconds=5)))
+        await reached.wait()
+        discarding = asyncio.ensure_future(host.operations.discard("fragile", key="ledger/a"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not discarding.done()
+        go_on.set()
+        assert await discarding == 1
+        await advancing
+        assert await host.letters() == []
+        assert await store.parking.heads() == []
+
+
 async def test_pause_and_resume(store: FaultyStore, moody: Moody) -> None:
     async with running(moody, store) as host:
         probe = host.probe(done)
