@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from eventmill.model import limits
 from eventmill.model.cloudevents import CloudEvent
 from eventmill.model.commit import LetterStatus
 from eventmill.node.config import NodeConfig
@@ -170,6 +171,37 @@ async def test_list_update_and_delete(api: Api, receiver: Receiver) -> None:
         for key, at in (await api.node.runtime.store.offsets()).items()
         if key[0] != "push@mine"
     }
+
+
+async def test_there_are_not_too_many(api: Api, receiver: Receiver) -> None:
+    for _ in range(limits.SUBSCRIPTIONS_MAX):
+        await api.subscribe(receiver, source="orders", types=["Nothing"])
+    body = {"sink": receiver.url, "protocol": "HTTP", "source": "orders"}
+    status, problem = await api.call("POST", "/subscriptions", body)
+    assert (status, problem["code"]) == (429, "unavailable.overloaded")
+
+
+@pytest.mark.parametrize(
+    ("members", "status"),
+    [
+        ({"source": "nothing"}, 404),
+        ({"sink": "http://169.254.169.254/"}, 400),
+        ({"sink": "ftp://127.0.0.1/"}, 400),
+        ({"protocol": "NATS"}, 400),
+        ({"filters": [{"sql": "TRUE"}]}, 400),
+        ({"config": {"start": "yesterday"}}, 400),
+        ({"config": {"start": "2026-01-01T00:00:00"}}, 400),
+    ],
+)
+async def test_what_cannot_be_is_refused_and_leaves_nothing(
+    api: Api, receiver: Receiver, members: dict[str, Any], status: int
+) -> None:
+    body = {"sink": receiver.url, "protocol": "HTTP", "source": "orders", **members}
+    answered, problem = await api.call("POST", "/subscriptions", body)
+    assert answered == status, problem
+    assert (await api.call("GET", "/subscriptions"))[1] == []
+    for path in ("", "/pause", "/resume"):
+        assert (await api.call("POST" if path else "GET", f"/subscriptions/none{path}"))[0] == 404
 
 
 async def test_order_is_kept_for_a_key_that_fails(api: Api, receiver: Receiver) -> None:

@@ -147,8 +147,9 @@ VIEW_PAGE_ROWS: Final = 100
 PAGE_TOKEN_BYTES_MAX: Final = 4_096
 """A page token holds the sort values of a row and travels in URLs (servers take 8 KiB lines)."""
 
-SUBSCRIPTIONS_MAX: Final = 1_000
-"""Subscriptions made at run time: each follows the whole journal with two loops of its own."""
+SUBSCRIPTIONS_MAX: Final = 200
+"""Subscriptions made at run time: each wakes with every commit (measured: 100 take a quarter of a
+node's speed, 1,000 seven eighths)."""
 
 SUBSCRIPTION_BYTES_MAX: Final = 64 << 10
 """One subscription as JSON: a fact of the node, held in memory."""

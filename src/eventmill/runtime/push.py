@@ -12,7 +12,7 @@ out as it is stored; an event has the same id, source and time at every delivery
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any, Final, Protocol
 from zlib import crc32
@@ -41,7 +41,7 @@ from eventmill.model.cloudevents import (
 from eventmill.model.cloudevents.json_format import attributes_of
 from eventmill.model.commit import Commit, Offset
 from eventmill.model.definition import Retry, ServiceDefinition
-from eventmill.model.entry import Entry
+from eventmill.model.entry import DELETED, STATE, Entry
 from eventmill.model.pushing import Pushing, stored
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import UNREACHABLE, Answer, Sender
@@ -71,15 +71,20 @@ class PushReaction:
     """Sends what a subscription wants to its sink."""
 
     exclusive = False
-    skipped: frozenset[tuple[str, str]] = frozenset()
     batch = limits.DISPATCH_BATCH
 
     def __init__(
-        self, pushing: Pushing, sources: dict[str, str], sender: Sender, clock: Clock
+        self,
+        pushing: Pushing,
+        sources: dict[str, str],
+        skipped: frozenset[tuple[str, str]],
+        sender: Sender,
+        clock: Clock,
     ) -> None:
         config = pushing.config
         self.pushing = pushing
         self.sources = frozenset(sources)
+        self.skipped = skipped
         self.retry = Retry(config.attempts, config.backoff, 2.0, config.backoffmax)
         self._paths = sources
         self._fits = compile_filters(pushing.filters)
@@ -324,7 +329,8 @@ class Pushes:
         if known and not sources:
             there = ", ".join(sources_of(self._host.service, None)) or "nothing"
             raise NotFound(f"source {pushing.source!r}: there is {there}")
-        return PushReaction(pushing, sources, self._sender, self._host.clock)
+        skipped = _skipped(self._host.service, sources, pushing.types)
+        return PushReaction(pushing, sources, skipped, self._sender, self._host.clock)
 
     async def _store(self, id: str, fact: bytes) -> None:
         await self._host.committer.write(lambda c: c.registry.update({FACT + id: fact}))
@@ -364,6 +370,25 @@ def sources_of(service: ServiceDefinition, source: str | None) -> dict[str, str]
     if source is None:
         return every
     return {id: path for id, path in every.items() if source in (id, path)}
+
+
+def _skipped(
+    service: ServiceDefinition, sources: Iterable[str], types: Collection[str] | None
+) -> frozenset[tuple[str, str]]:
+    """Return (source, stored type) of what is not wanted for its type alone."""
+    if types is None:
+        return frozenset()
+    stored_types: dict[str, set[str]] = {
+        id: {kind.name for kind in topic.event_types()} for id, topic in service.topics.items()
+    }
+    for id, entity in service.entities.items():
+        stored_types[id] = {*entity.event_types, STATE, DELETED}
+    return frozenset(
+        (id, type)
+        for id in sources
+        for type in stored_types[id]
+        if cloudevent.BUILT_IN.get(type, type) not in types
+    )
 
 
 def _text(value: Any) -> str:
