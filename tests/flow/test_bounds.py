@@ -108,5 +108,18 @@ async def test_the_cache_is_bounded_and_forgets_nothing(store: FaultyStore) -> N
     async with Host(service, store=store, cache_entities=10) as host:
         for n in range(200):
             await host.call(Blob.grow, f"b{n}", n)
-        assert len(host.runtime.entities._cells) <= 11
+        assert len(host.runtime.entities.cells) <= 11
         assert [await host.call(Blob.content, f"b{n}") for n in range(200)] == list(range(200))
+
+
+@pytest.mark.parametrize("bounds", [{"cache_entities": 1}, {"cache_bytes": 1}])
+async def test_a_cache_smaller_than_what_is_in_flight_serves_all_the_same(
+    store: FaultyStore, bounds: dict[str, int]
+) -> None:
+    async with Host(service, store=store, **bounds) as host:
+        names = [f"b{n % 7}" for n in range(70)]
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(host.call(Blob.grow, name, 1))
+        for name in set(names):
+            assert await host.call(Blob.content, name) == 10

@@ -276,9 +276,12 @@ def _settle(
     live.since += len(entries)
     for entry in entries:
         live.bytes += len(entry.payload)
-    commit.entries += entries
     if origin is not None:
         live.mark(origin)
+    if not definition.is_key_value and 0 < definition.snapshot_every <= live.since:
+        commit.snapshots.append(_snapshot(live, now))
+    # Nothing raises from here on: either all of the effect is in the commit, or nothing.
+    commit.entries += entries
     if effect.deleted:
         live.deleted = True
         due = now + round(definition.retention.total_seconds() * 1e6)
@@ -295,8 +298,6 @@ def _settle(
         live.bytes = len(entries[0].payload)
         if live.identity.sequence > 1:
             commit.compacted.append((definition.id, live.id, live.identity.sequence))
-    elif 0 < definition.snapshot_every <= live.since:
-        commit.snapshots.append(_snapshot(live, now))
 
 
 def _snapshot(live: Live, now: int) -> Snapshot:

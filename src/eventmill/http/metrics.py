@@ -68,8 +68,8 @@ class Metrics:
             runtime.committer.waiting,
         )
         yield _gauge("eventmill_journal_position", "End of the journal.", runtime.tail.position)
-        yield _gauge("eventmill_cache_entities", "Entities in memory.", runtime.entities.count)
-        yield _gauge("eventmill_cache_bytes", "Their encoded size.", runtime.entities.bytes)
+        yield _gauge("eventmill_cache_entities", "Entities in memory.", len(runtime.entities.cells))
+        yield _gauge("eventmill_cache_bytes", "Their encoded size.", runtime.entities.cells.bytes)
         yield _gauge("eventmill_streams", "Open event streams.", self._streams.open)
         failed = len(runtime.supervisor.failures)
         yield _gauge("eventmill_failed_loops", "Loops that ended by an error.", failed)

@@ -60,7 +60,7 @@ class Courier:
                     continue
                 before = latest.get(entry.subject)
                 if before is not None and (
-                    before.done() or not self._entities.is_live(envelope.component, envelope.id)
+                    before.done() or (envelope.component, envelope.id) not in self._entities.cells
                 ):
                     # If the earlier one failed, this one must not pass it: its mark, once
                     # committed, says that everything up to it was done.

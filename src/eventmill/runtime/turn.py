@@ -6,13 +6,13 @@ waits for that batch. The next command of the same entity runs at once, on the n
 
 Invariants: a turn has no `await` between reading the state and adding to the batch, so turns of
 one entity never interleave; an answer that depends on uncommitted state waits for that state's
-commit; after a failed commit or a torn fold the entity is thrown out and loaded anew.
+commit; after a failed commit or a torn fold the entity is thrown out (`runtime.cells`) and loaded
+anew.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
 from typing import Any
 
 import msgspec
@@ -24,9 +24,7 @@ from eventmill.errors import (
     Deleted,
     EventmillError,
     HandlerFailed,
-    Overloaded,
     Rejected,
-    TooLarge,
     UnknownComponent,
     UnknownHandler,
 )
@@ -38,27 +36,13 @@ from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
+from eventmill.runtime.cells import Cell, Cells, Key
 from eventmill.runtime.committer import Batch, Committer
 from eventmill.runtime.guards import Guards
 
-Key = tuple[str, str]
-
-EVICTIONS_AT_ONCE = 16
-"""Per entity that comes in: the cache shrinks, and no turn waits long."""
-
-
-class Cell(engine.Live):
-    """A live entity and the batch that its latest decision is in."""
-
-    __slots__ = ("batch",)
-
-    def __init__(self, definition: EntityDefinition, id: str) -> None:
-        super().__init__(definition, id)
-        self.batch: Batch | None = None
-
 
 class Entities:
-    """All entities of this node: runs their turns, bounds their memory."""
+    """All entities of this node: runs their turns."""
 
     def __init__(
         self,
@@ -76,23 +60,14 @@ class Entities:
         self._committer = committer
         self._clock = clock
         self._guards = guards
-        self._cells: OrderedDict[Key, Cell] = OrderedDict()
-        self._loading: dict[Key, asyncio.Future[None]] = {}
+        self.cells = Cells(
+            definitions, store.journal, entities_max=cache_entities, bytes_max=cache_bytes
+        )
         self._claims: dict[tuple[str, str, str], asyncio.Future[bytes]] = {}
-        self._waiting: Counter[Key] = Counter()
-        """Requests that wait for an entity to be loaded."""
-        self._cache_entities = cache_entities
-        self._cache_bytes = cache_bytes
-        self.bytes = 0
-        committer.on_failure.append(self._forget_batch)
+        committer.on_failure.append(self.cells.forget)
 
     def __repr__(self) -> str:
-        return f"<Entities [{len(self._cells)} in memory, {self.bytes} bytes]>"
-
-    @property
-    def count(self) -> int:
-        """Number of entities in memory."""
-        return len(self._cells)
+        return f"<Entities [{self.cells!r}]>"
 
     def handler(self, component: str, name: str) -> Handler[Any, Any]:
         """Find a command or query.
@@ -134,25 +109,11 @@ class Entities:
         what comes behind it; other errors wait for the commit that they depend on.
         """
         key = (envelope.component, envelope.id)
-        while (cell := self._cells.get(key)) is None:
-            await self._load(key)
+        while (cell := self.cells.get(key)) is None:
+            if envelope.component not in self.definitions:
+                self.handler(envelope.component, envelope.name)
+            await self.cells.load(key)
         return self._turn(key, cell, envelope, once)
-
-    def is_live(self, component: str, id: str) -> bool:
-        """Whether the entity is in memory, so that `submit` runs its turn without waiting."""
-        return (component, id) in self._cells
-
-    async def peek(self, component: str, id: str) -> Cell:
-        """Return the entity as it is in memory, loading it if needed; only to be read."""
-        self.handler_check(component)
-        while (cell := self._cells.get((component, id))) is None:
-            await self._load((component, id))
-        return cell
-
-    def handler_check(self, component: str) -> None:
-        """Raise `UnknownComponent` unless this node has the entity component."""
-        if component not in self.definitions:
-            self.handler(component, "")
 
     async def _execute_once(self, envelope: Envelope, text: str) -> bytes:
         claim_key = (envelope.component, envelope.id, text)
@@ -189,7 +150,6 @@ class Entities:
     ) -> bytes | asyncio.Future[bytes]:
         if envelope.deadline is not None and self._clock.monotonic() >= envelope.deadline:
             raise DeadlineExceeded()
-        self._cells.move_to_end(key)
         if envelope.origin is not None and cell.knows(envelope.origin):
             return self._released(cell, engine.NULL)
         handler = cell.definition.handlers.get(envelope.name)
@@ -242,7 +202,7 @@ class Entities:
             )
         except Exception as error:
             # A fold may have torn the state; what was decided before is in batches and safe.
-            self._drop(key, cell, after=cell.batch)
+            self.cells.drop(key, cell, after=cell.batch)
             if isinstance(error, EventmillError):
                 raise
             raise failure_of(handler, error) from error
@@ -254,10 +214,9 @@ class Entities:
             # Without an entry of its own the entity keeps no mark: the outcome is the mark.
             key_of_origin = envelope.origin.encode()
             batch.commit.outcomes.append(self._outcome(cell, key_of_origin, reply, None))
-        self.bytes += cell.bytes - size
-        if self.bytes > self._cache_bytes:
-            self._evict()
-        return self._promise(cell, batch, reply)
+        promise = self._promise(cell, batch, reply)
+        self.cells.grow(cell.bytes - size)
+        return promise
 
     def _promise(self, cell: Cell, batch: Batch, reply: Any) -> asyncio.Future[bytes]:
         """Answer when the batch, which holds what the entity just decided, is durable."""
@@ -295,93 +254,18 @@ class Entities:
         is_current = envelope.arguments == (cell.identity.sequence,)
         if envelope.name == EXPIRE and is_current and not cell.deleted:
             batch = self._committer.open_batch()
-            now, gone = self._clock.now(), _GONE
-            engine.decide(cell, _EXPIRY, gone, now, None, envelope.origin, batch.commit)
-            return self._promise(cell, batch, engine.NULL)
+            size, now = cell.bytes, self._clock.now()
+            engine.decide(cell, _EXPIRY, _GONE, now, None, envelope.origin, batch.commit)
+            promise = self._promise(cell, batch, engine.NULL)
+            self.cells.grow(cell.bytes - size)
+            return promise
         if envelope.name == PURGE and cell.deleted:
             batch = self._committer.open_batch()
             batch.commit.purged.append(key)
             promise = self._promise(cell, batch, engine.NULL)
-            self._drop(key, cell, after=batch)
+            self.cells.drop(key, cell, after=batch)
             return promise
         return self._released(cell, engine.NULL)
-
-    async def _load(self, key: Key) -> None:
-        loading = self._loading.get(key)
-        if loading is None:
-            self.handler_check(key[0])
-            if not 0 < len(key[1]) <= limits.SUBJECT_CHARACTERS_MAX:
-                raise TooLarge(
-                    f"an entity id has 1 to {limits.SUBJECT_CHARACTERS_MAX} characters, "
-                    f"this one {len(key[1])}"
-                )
-            loading = self._loading[key] = asyncio.get_running_loop().create_future()
-            try:
-                cell = await self._restored(key)
-                self._cells[key] = cell
-                self.bytes += cell.bytes
-                loading.set_result(None)
-            except BaseException:
-                loading.set_result(None)
-                raise
-            finally:
-                del self._loading[key]
-            self._evict()
-            return
-        if (
-            self._waiting[key] >= limits.MAILBOX_ENTITY_MAX
-            or self._waiting.total() >= limits.IN_FLIGHT_MAX
-        ):
-            raise Overloaded(f"too many requests wait for {key[0]}/{key[1]} to be loaded")
-        self._waiting[key] += 1
-        try:
-            await asyncio.shield(loading)
-        finally:
-            self._waiting[key] -= 1
-            if not self._waiting[key]:
-                del self._waiting[key]
-
-    async def _restored(self, key: Key) -> Cell:
-        definition = self.definitions[key[0]]
-        cell = Cell(definition, key[1])
-        snapshot, entries = await self._store.journal.load(*key)
-        if snapshot is not None and snapshot.schema != definition.schema:
-            snapshot = None
-            entries = await self._store.journal.history(*key, limit=2**62)
-        cell.restore(snapshot, entries)
-        return cell
-
-    def _evict(self) -> None:
-        """Drop the least recently used entities beyond the bounds; those in flight stay."""
-        for _ in range(EVICTIONS_AT_ONCE):
-            if len(self._cells) <= self._cache_entities and self.bytes <= self._cache_bytes:
-                return
-            key, cell = self._cells.popitem(last=False)
-            if cell.batch is not None and not cell.batch.done:
-                self._cells[key] = cell
-            else:
-                self.bytes -= cell.bytes
-
-    def _drop(self, key: Key, cell: Cell, *, after: Batch | None) -> None:
-        """Throw an entity out of memory; it is loaded again when `after` is committed."""
-        if self._cells.get(key) is cell:
-            del self._cells[key]
-            self.bytes -= cell.bytes
-        if after is not None and not after.done:
-            loading = self._loading[key] = asyncio.get_running_loop().create_future()
-            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-            def reopen(_: asyncio.Future[None]) -> None:
-                gate.exception() if not gate.cancelled() else None
-                self._loading.pop(key, None)
-                loading.set_result(None)
-
-            gate.add_done_callback(reopen)
-            after.replies.append((gate, None))
-
-    def _forget_batch(self, batch: Batch) -> None:
-        for cell in batch.holders:
-            self._drop((cell.definition.id, cell.id), cell, after=None)
 
 
 def changes_state(effect: Effect[Any]) -> bool:

@@ -54,7 +54,7 @@ class Host:
     """Runs a service inside a test.
 
     Parameters: `store` keeps the data (default: in memory, gone with the host); `clock` is the
-    time; `guards` notices what production code must never do; `cache_entities` bounds the entities
+    time; `guards` notices what production code must never do; `cache_entities` and `cache_bytes` bound the entities
     held in memory; `patience` is how many real seconds `settle` waits for handlers that await the
     outside world.
     """
@@ -67,6 +67,7 @@ class Host:
         clock: VirtualClock | None = None,
         guards: bool = True,
         cache_entities: int = limits.CACHE_ENTITIES,
+        cache_bytes: int = limits.CACHE_BYTES,
         patience: float = 10.0,
     ) -> None:
         self.service = service
@@ -74,6 +75,7 @@ class Host:
         self.clock = clock or VirtualClock()
         self.guards = guards
         self.cache_entities = cache_entities
+        self.cache_bytes = cache_bytes
         self.patience = patience
         self._runtime: Runtime | None = None
 
@@ -121,6 +123,7 @@ class Host:
             lambda: NO_JITTER,
             guards=self.guards,
             cache_entities=self.cache_entities,
+            cache_bytes=self.cache_bytes,
         )
         await runtime.start()
         self._runtime = runtime
