@@ -166,6 +166,9 @@ SINK_CHARACTERS_MAX: Final = 2_048
 SINK_HEADERS_MAX: Final = 32
 """Headers that a subscription adds to each request."""
 
+PUSH_BATCH: Final = 64
+"""Events of one subscription between two stored offsets: what a sink may see again after a crash."""
+
 PUSH_SECONDS: Final = 10.0
 """Time a sink has to answer, by default."""
 

@@ -71,7 +71,7 @@ class PushReaction:
     """Sends what a subscription wants to its sink."""
 
     exclusive = False
-    batch = limits.DISPATCH_BATCH
+    batch = limits.PUSH_BATCH
 
     def __init__(
         self,
