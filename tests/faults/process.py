@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 import socket
 import sys
@@ -32,10 +34,13 @@ class NodeProcess:
 
     @classmethod
     def free(cls, target: str, data: Path) -> Self:
-        """On a port that nobody listens on."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return cls(target, data, probe.getsockname()[1])
+        """On a port that nobody listens on, and that no outgoing connection is given while the
+        node is down (those come from above 32767)."""
+        while True:
+            port = random.randrange(20_000, 32_000)
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return cls(target, data, port)
 
     @property
     def process(self) -> asyncio.subprocess.Process:

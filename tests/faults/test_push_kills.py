@@ -6,6 +6,7 @@ from pathlib import Path
 
 import aiohttp
 
+from eventmill.model import limits
 from tests.faults.figures import Report
 from tests.faults.process import NodeProcess
 from tests.push.receiver import receiving
@@ -46,6 +47,7 @@ async def test_each_event_arrives(tmp_path: Path, report: Report) -> None:
         firsts[event.subject].setdefault(event.id)
     assert {key: list(ids) for key, ids in firsts.items()} == published
     assert again >= 1  # the kills met deliveries
+    assert again <= KILLS * limits.PUSH_BATCH
 
 
 async def _publish(

@@ -77,8 +77,13 @@ class Tail:
         if self._in_doubt:
             await self._look()
         if after + 1 < self._first:
-            limit = max(limit, limits.SCAN_ROWS)
-            return await self._journal.read(self.shard, after, limit=limit, sources=sources)
+            # Far behind, entries of interest may be rare: look at many, hand out `limit` at most.
+            look = max(limit, limits.DISPATCH_BATCH)
+            scan = await self._journal.read(self.shard, after, limit=look, sources=sources)
+            if len(scan.entries) <= limit:
+                return scan
+            entries = scan.entries[:limit]
+            return Scan(entries, entries[-1].position)
         start = after + 1 - self._first
         stretch = self._entries[start : start + limit]
         if not stretch:
