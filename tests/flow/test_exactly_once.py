@@ -24,7 +24,7 @@ from eventmill import (
     send,
 )
 from eventmill.errors import Unavailable
-from eventmill.model.commit import Commit
+from eventmill.model.commit import Commit, LetterStatus
 from eventmill.testing import FaultyStore, Host
 from eventmill.testing.faults import When
 from tests.flow.bank import Account, Booked, ledger
@@ -251,3 +251,26 @@ class Announcer(EventSourcedEntity):
     @command
     def announce(self, amount: int) -> Effect[None]:
         return self.reply(None).publish(copies, Copied(account=self.entity_id, amount=amount))
+
+
+@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_refused_command_is_told_although_it_is_delivered_again(
+    store: FaultyStore, when: When, crash: bool
+) -> None:
+    @consumer("payer", source=ledger)
+    def payer(event: Booked) -> Effect[None]:
+        if event.amount < 0:
+            return send(Account.withdraw, event.account, -event.amount)
+        return send(Account.deposit, event.account, event.amount)
+
+    service = Service("bank", components=[Account, payer], topics=[ledger])
+    async with Host(service, store=store) as host:
+        store.fail(when=when, matching=has_offsets_of("$courier"))
+        await host.publish(ledger, *(Booked(account="a", amount=n) for n in (5, -9, 7)))
+        await until_injected(store)
+        if crash:
+            await host.restart(crash=True)
+        (letter,) = await host.letters()
+        assert (letter.status, letter.code) == (LetterStatus.REFUSED, "account.short")
+        assert await host.call(Account.content, "a") == 12

@@ -21,7 +21,7 @@ from eventmill.model.entry import COMMANDS, Entry, metadata_of
 from eventmill.model.envelope import Envelope
 from eventmill.ports.store import Journal
 from eventmill.runtime.subscription import Reacted
-from eventmill.runtime.turn import Entities
+from eventmill.runtime.turn import Entities, repeat
 
 NAME: Final = "$courier"
 
@@ -83,10 +83,16 @@ class Courier:
         return reacted
 
     async def _is_done(self, envelope: Envelope) -> bool:
-        """Whether it had an effect that left no entry of the entity, and so no mark."""
+        """Whether it had an effect that left no entry of the entity, and so no mark.
+
+        Raises `Rejected` again for one that was refused.
+        """
         assert envelope.origin is not None
         key = envelope.origin.encode()
-        return bool(await self._journal.outcomes(envelope.component, envelope.id, [key]))
+        outcomes = await self._journal.outcomes(envelope.component, envelope.id, [key])
+        for outcome in outcomes:
+            repeat(outcome)
+        return bool(outcomes)
 
     def committed(self) -> None:
         """Nothing is kept in memory between batches."""

@@ -141,7 +141,7 @@ class Entities:
         now = self._clock.now()
         for outcome in stored:
             if outcome.expires > now:
-                return _repeat(outcome)
+                return repeat(outcome)
         answer = await self.submit(envelope, key)
         return answer if isinstance(answer, bytes) else await answer
 
@@ -180,6 +180,11 @@ class Entities:
         if not isinstance(error, EventmillError):
             error = failure_of(handler, error)
         if envelope.origin is not None:
+            if isinstance(error, Rejected | Deleted):
+                # Later commands move the entity's mark past this one: a second delivery must
+                # find that it was refused, not take it for done.
+                outcome = self._rejection(cell, error, envelope.origin.encode())
+                self._committer.open_batch().commit.outcomes.append(outcome)
             raise error from error.__cause__
         if isinstance(error, Rejected) and once is not None and envelope.keeps_rejection:
             return self._refused(cell, error, once)
@@ -240,9 +245,12 @@ class Entities:
 
     def _refused(self, cell: Cell, rejection: Rejected, once: bytes) -> asyncio.Future[bytes]:
         batch = self._committer.open_batch()
-        problem = codec.encode({"message": rejection.message, "details": rejection.details})
-        batch.commit.outcomes.append(self._outcome(cell, once, problem, rejection.code))
+        batch.commit.outcomes.append(self._rejection(cell, rejection, once))
         return self._promise(cell, batch, rejection)
+
+    def _rejection(self, cell: Cell, error: EventmillError, key: bytes) -> Outcome:
+        problem = codec.encode({"message": error.message, "details": error.details})
+        return self._outcome(cell, key, problem, error.code)
 
     def _outcome(self, cell: Cell, key: bytes, reply: bytes, rejection: str | None) -> Outcome:
         expires = cell.identity.now + limits.IDEMPOTENCY_SECONDS * 1_000_000
@@ -288,7 +296,8 @@ def failure_of(handler: Handler[Any, Any], error: BaseException) -> HandlerFaile
     return failure
 
 
-def _repeat(outcome: Outcome) -> bytes:
+def repeat(outcome: Outcome) -> bytes:
+    """Answer as the first time; raises `Rejected` if that was the answer."""
     if outcome.rejection is None:
         return outcome.reply
     problem = msgspec.json.decode(outcome.reply)
