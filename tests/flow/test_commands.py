@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -177,6 +178,17 @@ async def test_a_repeated_command_gets_the_first_answer_and_no_second_effect(
         await host.restart(crash=True)
         assert await host.call_once("k1", Account.deposit, "a", 5) == 5
         assert await host.call(Account.content, "a") == 11
+
+
+async def test_an_idempotency_key_is_remembered_for_a_day(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call_once("k", Account.deposit, "a", 5)
+        await host.advance(timedelta(hours=23, minutes=59))
+        assert await host.call_once("k", Account.deposit, "a", 5) == 5
+        await host.advance(timedelta(minutes=2))
+        assert await host.call_once("k", Account.deposit, "a", 5) == 10
+        await host.advance(timedelta(days=2))
+        assert await store.journal.outcomes("account", "a", [b"k"]) == [], "swept away"
 
 
 async def test_a_repeated_rejection_is_the_same_rejection(store: FaultyStore) -> None:
