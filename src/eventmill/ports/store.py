@@ -75,6 +75,10 @@ class Parking(Protocol):
         """Return (subscription, key, status, due) of the first letter of every blocked key."""
         ...
 
+    async def count(self, subscription: str) -> int:
+        """Return how many blocking letters a subscription has."""
+        ...
+
     async def queue(self, subscription: str, key: str, *, limit: int) -> list[Letter]:
         """Return a key's blocking letters in order of position."""
         ...

@@ -102,6 +102,8 @@ class Subscription:
         """How far it has come; `stored` lags when nothing of interest was seen."""
         self.blocked: dict[str, int | None] = {}
         """Key → when its head is due (microseconds), None while it is dead."""
+        self._parked = limits.PARKED_MAX + 1
+        """At least as many as its letters: counted when it exceeds the bound, as at first."""
         self._arriving: set[str] = set()
         self._writing: tuple[asyncio.Future[None], int] | None = None
         """The latest write of an offset, and that offset."""
@@ -180,9 +182,11 @@ class Subscription:
                     self.block(key, status, due)
 
     async def _step(self) -> bool:
-        if len(self.blocked) > limits.PARKED_MAX:
-            await self._clock.sleep(1.0)  # bounded parking: wait for an operator, lose nothing
-            return True
+        if self._parked > limits.PARKED_MAX:
+            self._parked = await self._store.parking.count(self.name)
+            if self._parked > limits.PARKED_MAX:
+                await self._clock.sleep(1.0)  # bounded parking: wait for an operator, lose nothing
+                return True
         async with self._busy:
             scan = await self._tail.read(
                 self.position, limit=self.reaction.batch, sources=self.reaction.sources
@@ -221,6 +225,7 @@ class Subscription:
                 move(commit)
 
             await self._commit(fill, position)
+            self._parked += len(letters)
             self.reaction.committed()
         finally:
             self._arriving = set()

@@ -22,6 +22,9 @@ class Parking:
             first.setdefault((letter.subscription, letter.key), letter)
         return [(x.subscription, x.key, x.status, x.due) for x in first.values()]
 
+    async def count(self, subscription: str) -> int:
+        return sum(letter.subscription == subscription for letter in self._blocking())
+
     async def queue(self, subscription: str, key: str, *, limit: int) -> list[Letter]:
         wanted = (subscription, key)
         return [x for x in self._blocking() if (x.subscription, x.key) == wanted][:limit]

@@ -33,6 +33,11 @@ class Parking:
                 for subscription, key, status, due in self._reader.execute(SQL["heads"])
             ]
 
+    async def count(self, subscription: str) -> int:
+        with errors():
+            (count,) = next(self._reader.execute(SQL["count_letters"], (subscription,)))
+            return int(count)
+
     async def queue(self, subscription: str, key: str, *, limit: int) -> list[Letter]:
         with errors():
             return letters_of(self._reader.execute(SQL["queue"], (subscription, key, limit)))

@@ -92,6 +92,9 @@ WHERE l.status <> 'refused' AND l.position = (
     SELECT min(m.position) FROM letter AS m
     WHERE m.subscription = l.subscription AND m.key = l.key AND m.status <> 'refused')
 
+-- name: count_letters
+SELECT count(*) FROM letter WHERE subscription = ? AND status <> 'refused'
+
 -- name: queue
 SELECT * FROM letter WHERE subscription = ? AND key = ? AND status <> 'refused'
 ORDER BY position LIMIT ?

@@ -51,6 +51,12 @@ class ParkingContract(Harness):
             ("views", "cart/c1", DEAD, 0),
         ]
 
+    async def test_a_subscriptions_letters_are_counted_without_refused(self, store: Store) -> None:
+        await put(store, letters=[letter(1), letter(2, status=REFUSED), letter(3, "cart/c2")])
+        await put(store, letters=[letter(3, "cart/c2", DEAD), letter(4, subscription="views")])
+        assert await store.parking.count("billing") == 2
+        assert await store.parking.count("nobody") == 0
+
     async def test_a_keys_queue_is_in_order_of_position_without_refused(self, store: Store) -> None:
         await put(store, letters=[letter(n) for n in (11, 3, 7)])
         await put(store, letters=[letter(1, status=REFUSED), letter(2, "cart/c2")])
