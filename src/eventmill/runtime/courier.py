@@ -67,6 +67,8 @@ class Courier:
                     await before
                 answer = await self._entities.submit(envelope)
             except Unavailable:
+                for promise in waiting:
+                    promise.add_done_callback(_heard)
                 raise
             except (Rejected, Deleted) as error:
                 reacted.refused.append((entry, error))
@@ -110,3 +112,9 @@ class Courier:
         metadata = metadata_of(entry)
         metadata["causation"] = metadata.get("causation", entry.id)
         return Envelope(component, id, entry.type, arguments, None, None, metadata, entry.id)
+
+
+def _heard(promise: asyncio.Future[bytes]) -> None:
+    """The batch is repeated anyway: what becomes of this command is told by its mark."""
+    if not promise.cancelled():
+        promise.exception()
