@@ -12,18 +12,26 @@ from eventmill import (
     EventSourcedEntity,
     Overloaded,
     Service,
+    Topic,
     command,
     component,
+    consumer,
     on,
     query,
+    send,
 )
-from eventmill.errors import TooLarge
+from eventmill.errors import InvalidPayload, TooLarge
 from eventmill.model import limits
+from eventmill.model.commit import LetterStatus
 from eventmill.testing import FaultyStore, Host
 
 
 class Grown(Event):
     text: str
+
+
+class Go(Event):
+    pass
 
 
 @component("blob")
@@ -123,3 +131,21 @@ async def test_a_cache_smaller_than_what_is_in_flight_serves_all_the_same(
                 group.create_task(host.call(Blob.grow, name, 1))
         for name in set(names):
             assert await host.call(Blob.content, name) == 10
+
+
+async def test_an_id_that_no_store_can_write_fails_alone(store: FaultyStore) -> None:
+    go = Topic("go", Go)
+
+    @consumer("sender", source=go)
+    def sender(event: Go) -> Effect[None]:
+        return send(Blob.grow, "\ud83d", 1)
+
+    service = Service("blobs", components=[Blob, sender], topics=[go])
+    async with Host(service, store=store) as host:
+        with pytest.raises(InvalidPayload, match="Unicode"):
+            await host.call(Blob.grow, "\ud83d", 1)
+        await host.publish(go, Go())
+        assert await host.call(Blob.grow, "a", 1) == 1
+        await host.settle()
+        (letter,) = await host.letters("sender")
+        assert letter.status is LetterStatus.DEAD

@@ -17,6 +17,7 @@ from eventmill.model import codec, limits
 from eventmill.model.commit import Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
 from eventmill.model.entry import COMMANDS, Entry
+from eventmill.model.subject import check_subject
 from eventmill.model.topic import Topic
 
 EXPIRE: Final = "$expire"
@@ -66,6 +67,7 @@ def expand(effects: Iterable[Outgoing], now: int, metadata: dict[str, Any] | Non
 def message_entry(topic: Topic, event: Any, now: int, metadata: dict[str, Any] | None) -> Entry:
     """Make the entry of an event that is published to a topic."""
     kind, key, payload = topic.encode(event)
+    check_subject(f"a key of topic {topic.id!r}", key, least=0)
     if len(payload) > limits.PAYLOAD_BYTES_MAX:
         raise TooLarge(
             f"an event of topic {topic.id!r} has {len(payload)} bytes, "
@@ -82,6 +84,7 @@ def command_entry(sending: Sending, now: int, metadata: dict[str, Any] | None) -
         raise HandlerFailed(
             f"{handler.place}: its class has no @component id, so it has no address"
         )
+    check_subject("an entity id", sending.id)
     extra = codec.encode(metadata) if metadata else None
     return Entry(
         COMMANDS,
@@ -97,11 +100,9 @@ def command_entry(sending: Sending, now: int, metadata: dict[str, Any] | None) -
 
 def timer_name(name: str) -> str:
     """Return the stored name of a user's timer."""
-    if not 0 < len(name) <= limits.SUBJECT_CHARACTERS_MAX or name.startswith("$"):
-        raise HandlerFailed(
-            f"timer name {name!r}: use 1 to {limits.SUBJECT_CHARACTERS_MAX} characters, "
-            "not beginning with '$'"
-        )
+    check_subject("a timer's name", name)
+    if name.startswith("$"):
+        raise HandlerFailed(f"timer name {name!r}: names that begin with '$' are the platform's")
     return name
 
 

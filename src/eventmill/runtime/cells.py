@@ -14,9 +14,10 @@ import asyncio
 from collections import Counter, OrderedDict
 
 from eventmill.engine.entity import Live
-from eventmill.errors import Overloaded, TooLarge
+from eventmill.errors import Overloaded
 from eventmill.model import limits
 from eventmill.model.definition import EntityDefinition
+from eventmill.model.subject import check_subject
 from eventmill.ports.store import Journal
 from eventmill.runtime.committer import Batch
 
@@ -85,17 +86,13 @@ class Cells:
     async def load(self, key: Key) -> None:
         """Bring an entity into memory. Others may come first: ask `get` again afterwards.
 
-        Raises `TooLarge` for an id that is none, `Overloaded` when too many wait already.
+        Raises `TooLarge` or `InvalidPayload` for an id that is none, `Overloaded` when too many wait already.
         """
         loading = self._loading.get(key)
         if loading is not None:
             await self._wait(key, loading)
             return
-        if not 0 < len(key[1]) <= limits.SUBJECT_CHARACTERS_MAX:
-            raise TooLarge(
-                f"an entity id has 1 to {limits.SUBJECT_CHARACTERS_MAX} characters, "
-                f"this one {len(key[1])}"
-            )
+        check_subject("an entity id", key[1])
         loading = self._loading[key] = asyncio.get_running_loop().create_future()
         try:
             cell = await self._restored(key)
