@@ -9,6 +9,7 @@ import pytest
 
 from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, on, query
 from eventmill.errors import HandlerFailed
+from eventmill.model.commit import Commit
 from eventmill.testing import FaultyStore, Host
 from eventmill.testing.clock import MIDNIGHT
 
@@ -135,3 +136,26 @@ async def test_a_reserved_timer_name_is_refused(store: FaultyStore) -> None:
     async with Host(service, store=store) as host:
         with pytest.raises(HandlerFailed, match=r"timer name '\$mine'"):
             await host.call(Alarm.set, "a", "$mine", 5)
+
+
+async def test_a_timer_whose_cancelling_is_under_way_does_not_fire(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Alarm.set, "a", "tea", 1, "too late")
+        gate, commit = asyncio.Event(), store.inner.commit
+        under_way = asyncio.Event()
+
+        async def slowly(what: Commit) -> None:
+            under_way.set()
+            await gate.wait()
+            await commit(what)
+
+        store.inner.commit = slowly  # type: ignore[method-assign]
+        stopping = asyncio.ensure_future(host.call(Alarm.stop, "a", "tea"))
+        await under_way.wait()
+        host.clock.move_to(host.clock.now() + 120_000_000)
+        for _ in range(50):
+            await asyncio.sleep(0)  # the scheduler wakes up and finds the timer due
+        gate.set()
+        await stopping
+        await host.settle()
+        assert await host.call(Alarm.content, "a") == []

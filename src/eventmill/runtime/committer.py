@@ -48,6 +48,7 @@ class Committer:
         self._store = store
         self._queue = deque([Batch()])
         """The last one is open; the others are full and wait for their turn."""
+        self._under_way: Batch | None = None
         self._wake = asyncio.Event()
         self._closing = False
         self._idle = True
@@ -70,6 +71,11 @@ class Committer:
     def idle(self) -> bool:
         """Whether nothing is being committed or waits for it."""
         return self._idle
+
+    def changes_timer(self, name: str) -> bool:
+        """Whether a commit that is not done yet sets or removes a timer."""
+        batches = [*self._queue, self._under_way] if self._under_way else self._queue
+        return any(name in batch.commit.timers for batch in batches)
 
     def open_batch(self) -> Batch:
         """Return the batch to add to; it will be committed soon.
@@ -113,10 +119,11 @@ class Committer:
             await self._wake.wait()
             self._wake.clear()
             while self._queue[0].replies or not self._queue[0].commit.is_empty():
-                batch = self._queue.popleft()
+                batch = self._under_way = self._queue.popleft()
                 if not self._queue:
                     self._queue.append(Batch())
                 await self._commit(batch)
+                self._under_way = None
             self._idle = True
             if self._closing:
                 return

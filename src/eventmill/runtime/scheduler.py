@@ -22,6 +22,9 @@ TIMERS_AT_ONCE = 1_000
 LOOK_AHEAD_SECONDS = 1.0
 """Longest sleep; new timers wake it earlier."""
 
+CHANGING_SECONDS = 0.001
+"""Pause while a due timer's cancelling or replacing commit is under way."""
+
 SWEEP_SECONDS = 10.0
 SWEEP_ROWS = 2_000
 SWEEP_MORE_SECONDS = 0.05
@@ -59,7 +62,9 @@ class Scheduler:
         now = self._clock.now()
         ahead = round(LOOK_AHEAD_SECONDS * 1e6)
         timers = await self._store.due_timers(now + ahead, limit=TIMERS_AT_ONCE)
-        due = [timer for timer in timers if timer.due <= now]
+        # One that is being cancelled or replaced is looked at again when that is done.
+        changing = self._committer.changes_timer
+        due = [timer for timer in timers if timer.due <= now and not changing(timer.name)]
         if due:
 
             def fill(commit: Commit) -> None:
@@ -71,7 +76,9 @@ class Scheduler:
             await self._committer.write(fill)
             self.fired += len(due)
             return 0.0
-        return (timers[0].due - now) / 1e6 if timers else LOOK_AHEAD_SECONDS
+        if not timers:
+            return LOOK_AHEAD_SECONDS
+        return max((timers[0].due - now) / 1e6, CHANGING_SECONDS)
 
     async def run_sweeps(self) -> None:
         """Remove expired outcomes until cancelled."""
