@@ -132,6 +132,9 @@ larger commits write far less (measured: a build of 100,000 rows)."""
 VIEW_ANSWER_BYTES_MAX: Final = 64 << 20
 """One query's answer: 10,000 rows of 6 KB."""
 
+VIEW_QUERIES_MAX: Final = 64
+"""View queries of a node that run or wait for a thread; beyond it callers get 429."""
+
 VIEW_QUERY_SECONDS: Final = 5.0
 """Time one view query may run before it is interrupted."""
 

@@ -19,7 +19,8 @@ import msgspec
 
 from eventmill.adapters.sqlite import view_sql
 from eventmill.adapters.sqlite.connection import errors, open_reader
-from eventmill.errors import DeadlineExceeded, RequestError, StoreUnavailable
+from eventmill.errors import DeadlineExceeded, Overloaded, RequestError, StoreUnavailable
+from eventmill.model import limits
 from eventmill.model.commit import Rows
 from eventmill.model.table import PhysicalTable
 
@@ -39,6 +40,7 @@ class ViewTables:
         self._local = threading.local()
         self._executor: ThreadPoolExecutor | None = None
         self._reader: apsw.Connection | None = None
+        self._asked = 0
 
     def open(self, path: Path, vfs: str | None) -> None:
         """Connect to the store's file."""
@@ -49,7 +51,7 @@ class ViewTables:
     def close(self) -> None:
         """Disconnect."""
         if self._executor is not None:
-            self._executor.shutdown(wait=True)
+            self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
         if self._reader is not None:
             self._reader.close()
@@ -73,23 +75,35 @@ class ViewTables:
             return list(found)
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._run, sql, parameters, seconds)
+        if self._asked >= limits.VIEW_QUERIES_MAX:
+            raise Overloaded(f"{self._asked} view queries run or wait already")
+        # Its time begins now: what waits too long for a thread is not begun any more.
+        deadline = time.monotonic() + seconds
+        self._asked += 1
+        try:
+            loop = asyncio.get_running_loop()
+            run = loop.run_in_executor(self._executor, self._run, sql, parameters, deadline)
+            return await run
+        except DeadlineExceeded as error:
+            raise DeadlineExceeded(
+                f"the query took longer than {seconds:g} s; narrow it or add a condition that an "
+                "index serves"
+            ) from error
+        finally:
+            self._asked -= 1
 
-    def _run(self, sql: str, parameters: dict[str, Any], seconds: float) -> bytes:
+    def _run(self, sql: str, parameters: dict[str, Any], deadline: float) -> bytes:
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded()
         db = getattr(self._local, "db", None)
         if db is None:
             assert self._path is not None
             db = self._local.db = open_reader(self._path, self._vfs)
-        deadline = time.monotonic() + seconds
         db.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CHECKS)
         try:
             (answer,) = next(db.execute(sql, parameters))
         except apsw.InterruptError as error:
-            raise DeadlineExceeded(
-                f"the query ran longer than {seconds:g} s; narrow it or add a condition that an "
-                "index serves"
-            ) from error
+            raise DeadlineExceeded() from error
         except (apsw.SQLError, apsw.TooBigError, apsw.ReadOnlyError) as error:
             raise RequestError(f"the query cannot run: {error}", code="view.query") from error
         except apsw.Error as error:
