@@ -92,8 +92,13 @@ class ConsumerReaction:
                 lane = crc32(entry.subject.encode()) % self.definition.concurrency
                 lanes.setdefault(lane, []).append(entry)
             async with asyncio.TaskGroup() as group:
-                for lane_entries in lanes.values():
+                tasks = [
                     group.create_task(self._lane(lane_entries, attempt, reacted))
+                    for lane_entries in lanes.values()
+                ]
+            if any(task.cancelled() for task in tasks):
+                # A group takes that for an end like any other, and the rest of the lane is lost.
+                raise HandlerFailed(f"{self.definition.place} cancelled the task it runs in")
         else:
             await self._lane(entries, attempt, reacted)
         return reacted
@@ -142,10 +147,20 @@ class ConsumerReaction:
 
     async def _invoke(self, arguments: tuple[Any, ...]) -> Any:
         function = self.definition.route.function
-        if not self.definition.is_async:
-            return function(*arguments)
-        async with asyncio.timeout(self.definition.timeout):
-            return await function(*arguments)
+        try:
+            if not self.definition.is_async:
+                return function(*arguments)
+            async with asyncio.timeout(self.definition.timeout):
+                return await function(*arguments)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Nobody cancelled us: it waited for something that somebody else had cancelled.
+            raise HandlerFailed(
+                f"{self.definition.place} ended with CancelledError, but was not cancelled; "
+                "catch it where the handler waits for a task or future of its own"
+            ) from error
 
     async def _whole(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
         """Give a batch handler the whole list; if it fails, one by one to find the culprit."""
@@ -170,14 +185,13 @@ class ConsumerReaction:
             return
         try:
             effect = await self._call(self._batch_arguments(events, taken, attempt))
+            if effect is not None and effect.outgoing:
+                reacted.fills.append(self._filler(effect, taken[-1]))
         except Exception as error:  # user code may raise anything; see below
             if len(taken) == 1:
                 reacted.failed.append((taken[0], error))
                 return
             await self._singly(taken, attempt, reacted)
-            return
-        if effect is not None and effect.outgoing:
-            reacted.fills.append(self._filler(effect, taken[-1]))
 
     async def _singly(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
         for entry in entries:

@@ -1,6 +1,6 @@
 """The supervisor: owner of every long-running task of a node.
 
-A loop that ends with an error is a defect: it is logged with its name and makes the node unhealthy;
+A loop that ends with an error, or cancelled by anybody but `stop`, is a defect: it is logged with its name and makes the node unhealthy;
 nothing is restarted blindly, because what the loop knew can no longer be trusted.
 """
 
@@ -20,6 +20,8 @@ class Supervisor:
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._stopping: set[str] = set()
+        """Names of running tasks that `stop` has cancelled."""
         self.failures: dict[str, BaseException] = {}
         self.failed = asyncio.Event()
 
@@ -35,7 +37,9 @@ class Supervisor:
 
     async def stop(self, *names: str) -> None:
         """Cancel tasks and wait for their end; names that are not running are fine."""
-        tasks = [self._tasks[name] for name in names if name in self._tasks]
+        running = [name for name in names if name in self._tasks]
+        self._stopping.update(running)
+        tasks = [self._tasks[name] for name in running]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -52,9 +56,15 @@ class Supervisor:
 
     def _ended(self, name: str, task: asyncio.Task[Any]) -> None:
         del self._tasks[name]
-        if task.cancelled():
+        was_asked = name in self._stopping
+        self._stopping.discard(name)
+        error: BaseException | None
+        if not task.cancelled():
+            error = task.exception()
+        elif was_asked:
             return
-        error = task.exception()
+        else:
+            error = asyncio.CancelledError("cancelled, but not by its supervisor")
         if error is not None:
             self.failures[name] = error
             self.failed.set()
