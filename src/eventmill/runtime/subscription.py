@@ -12,6 +12,7 @@ merely `refused`, and everything that arrives for it is parked behind.
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Callable
 from typing import Protocol
 
@@ -61,7 +62,11 @@ class Reaction(Protocol):
     """Whether a retry must not run beside a batch, because both change the same rows."""
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
-        """Handle entries, in order per key. An error raised here fails the whole batch for now."""
+        """Handle entries, in order per key.
+
+        `Unavailable` and `Conflict` fail the whole batch for now. Any other error is a defect: the
+        entries are given again one by one, and those that raise are parked.
+        """
         ...
 
     def committed(self) -> None:
@@ -211,7 +216,10 @@ class Subscription:
             ready = [e for e in entries if key_of(e) not in self.blocked]
         self._arriving = {key_of(e) for e in arrivals}
         try:
-            reacted = await self.reaction.react(ready, 1) if ready else Reacted()
+            reacted = await self._react(ready, 1) if ready else Reacted()
+            if reacted is None:
+                await self._singly(entries)
+                return
             letters = self._letters(reacted, 0) if reacted.failed or reacted.refused else []
             now = self._clock.now()
             behind = [*reacted.behind, *arrivals]
@@ -231,6 +239,26 @@ class Subscription:
             self._arriving = set()
         self.handled += len(entries)
         self._note(letters)
+
+    async def _react(self, entries: list[Entry], attempt: int) -> Reacted | None:
+        """React; None if one of several entries makes the reaction raise what it must not."""
+        try:
+            return await self.reaction.react(entries, attempt)
+        except (Unavailable, Conflict):
+            raise
+        except Exception as error:  # a defect of the reaction must not end the loop
+            log.error("reaction raised", subscription=self.name, exc_info=error)
+            if len(entries) > 1:
+                return None
+            reacted = Reacted()
+            reacted.failed.append((entries[0], error))
+            return reacted
+
+    async def _singly(self, entries: list[Entry]) -> None:
+        """Handle each entry in a commit of its own."""
+        for entry in entries:
+            await self._handle([entry], entry.position)
+            self.position = entry.position  # if the next one fails, this one is not repeated
 
     async def _commit(self, fill: Callable[[Commit], None], position: int) -> None:
         """Write effects and offset. A stop in the middle does not undo them: `flush` waits."""
@@ -287,10 +315,10 @@ class Subscription:
             await self._running.wait()
             due = [(at, key) for key, at in self.blocked.items() if at is not None]
             now = self._clock.now()
-            ripe = [key for at, key in sorted(due) if at <= now][:RETRY_KEYS_AT_ONCE]
+            ripe = heapq.nsmallest(RETRY_KEYS_AT_ONCE, (pair for pair in due if pair[0] <= now))
             if ripe:
                 async with self.letters, asyncio.TaskGroup() as group:
-                    for key in ripe:
+                    for _, key in ripe:
                         group.create_task(self._retry(key))
                 continue
             self._due.clear()
@@ -322,7 +350,9 @@ class Subscription:
                 self.blocked.pop(key, None)
             return
         head = queue[0]
-        reacted = await self.reaction.react([q.entry for q in queue], head.attempts + 1)
+        attempt = head.attempts + 1
+        while (reacted := await self._react([q.entry for q in queue], attempt)) is None:
+            queue = queue[:1]
         attempts = head.attempts if reacted.failed[:1] and _is_head(reacted, head) else 0
         letters = self._letters(reacted, attempts)
         kept = {e.position for e, _ in reacted.failed} | {e.position for e in reacted.behind}
