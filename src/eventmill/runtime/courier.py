@@ -67,8 +67,7 @@ class Courier:
                     await before
                 answer = await self._entities.submit(envelope)
             except Unavailable:
-                for promise in waiting:
-                    promise.add_done_callback(_heard)
+                await _ends(waiting)
                 raise
             except (Rejected, Deleted) as error:
                 reacted.refused.append((entry, error))
@@ -79,9 +78,10 @@ class Courier:
                 if not isinstance(answer, bytes):
                     waiting.append(answer)
                     latest[entry.subject] = answer
-        if waiting:
-            # One failed commit fails the whole batch; what did commit is known by its marks.
-            await asyncio.gather(*waiting)
+        for end in await _ends(waiting):
+            if isinstance(end, BaseException):
+                # One failed commit fails the whole batch; what did commit is known by its marks.
+                raise end
         return reacted
 
     async def _is_done(self, envelope: Envelope) -> bool:
@@ -114,7 +114,7 @@ class Courier:
         return Envelope(component, id, entry.type, arguments, None, None, metadata, entry.id)
 
 
-def _heard(promise: asyncio.Future[bytes]) -> None:
-    """The batch is repeated anyway: what becomes of this command is told by its mark."""
-    if not promise.cancelled():
-        promise.exception()
+async def _ends(waiting: list[asyncio.Future[bytes]]) -> list[bytes | BaseException]:
+    """Wait for every answer, or what it failed with: a batch that is repeated must find the marks
+    of its first try, not overlap it."""
+    return await asyncio.gather(*waiting, return_exceptions=True)
