@@ -27,6 +27,7 @@ from eventmill import (
     event_type,
     on,
     query,
+    upcast,
 )
 from eventmill.node.config import NodeConfig
 from eventmill.node.node import Node
@@ -57,6 +58,12 @@ class Labelled(BaseModel):
 @event_type("barrel.moved", version=3, aliases=("barrel.rolled",))
 class Moved(Event):
     place: str
+
+
+@upcast(Moved, from_version=1)
+@upcast(Moved, from_version=2)
+def unchanged(data: dict[str, Any], /) -> dict[str, Any]:
+    return data
 
 
 moves = Topic("moves", Moved, Emptied, Labelled, key=lambda event: getattr(event, "place", "-"))

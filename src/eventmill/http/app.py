@@ -47,6 +47,8 @@ _JSON = b"application/json"
 _REQUEST_ID = "eventmill.request_id"
 """Where a request's id stands in its scope."""
 
+INTERNAL = 500
+
 _SHALLOW = 2 * limits.JSON_DEPTH_MAX
 """A body of fewer bytes cannot nest too deep."""
 
@@ -94,7 +96,7 @@ class App:
             await self._refuse(scope, send, error, envelope)
             return
         except Exception as error:  # the front answers whatever happens behind it
-            await self._refuse(scope, send, unexpected(scope, error), envelope)
+            await self._refuse(scope, send, unexpected(error), envelope)
             return
         timing = self._timings[envelope.component, envelope.name]
         timing.count += 1
@@ -126,7 +128,7 @@ class App:
         except EventmillError as error:
             await self._refuse(scope, send, error, None)
         except Exception as error:  # as above
-            await self._refuse(scope, send, unexpected(scope, error), None)
+            await self._refuse(scope, send, unexpected(error), None)
 
     async def _rare(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
@@ -142,7 +144,7 @@ class App:
         except HTTPException as error:
             await self._refuse(scope, send, problems.of_starlette(error, method), None)
         except Exception as error:
-            await self._refuse(scope, send, unexpected(scope, error), None)
+            await self._refuse(scope, send, unexpected(error), None)
 
     def _with_request_id(self, scope: Scope, send: Send) -> Send:
         """Let the answer carry the request's id, or one that is made here."""
@@ -169,6 +171,11 @@ class App:
             return
         status, body = problems.document(error)
         headers = problems.headers_of(error)
+        if status == INTERNAL:
+            # Nobody but the author or the operator can mend it: they read the log.
+            id = scope.get(_REQUEST_ID)
+            cause = error.__cause__ or error
+            log.error("request failed", path=scope["path"], request_id=id, exc_info=cause)
         if envelope is None:
             self._meter.refused(error)
         else:
@@ -182,11 +189,11 @@ def _request_id(envelope: Envelope) -> list[problems.Header]:
     return [(b"x-request-id", id.encode())] if id else []
 
 
-def unexpected(scope: Scope, error: Exception) -> InternalError:
-    """Log what should not have happened; return what the caller is told of it."""
-    id = scope.get(_REQUEST_ID)
-    log.exception("request failed", path=scope["path"], request_id=id, exc_info=error)
-    return InternalError(f"{type(error).__name__}; see the node's log")
+def unexpected(error: Exception) -> InternalError:
+    """Return what the caller is told of an error that should not have happened."""
+    told = InternalError(f"{type(error).__name__}; see the node's log")
+    told.__cause__ = error
+    return told
 
 
 HeaderReader = Callable[[Envelope, str, Runtime], None]

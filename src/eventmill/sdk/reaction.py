@@ -116,3 +116,31 @@ def names_of(kinds: Iterable[EventType], place: str) -> dict[str, EventType]:
 def fields_need_defaults(cls: type[msgspec.Struct]) -> list[str]:
     """Return names of a struct's required fields."""
     return [f.name for f in msgspec.structs.fields(cls) if f.required]
+
+
+def check_annotated(cls: type) -> None:
+    """Raise `ConfigurationError` for a plain class attribute that was meant to be a field.
+
+    Without an annotation it is no field: what a fold writes to it is in no snapshot, and an event
+    does not store it.
+    """
+    known = set(getattr(cls, "__struct_fields__", ())) | set(inspect.get_annotations(cls))
+    for name, value in vars(cls).items():
+        if name.startswith("_") or name in known or any(name in vars(b) for b in cls.__mro__[1:]):
+            continue
+        if isinstance(value, bool | int | float | str | bytes | list | dict | set | tuple):
+            raise ConfigurationError(
+                f"{place_of(cls)}: {name!r} has no annotation, so it is no field and is not "
+                f"stored: write `{name}: {type(value).__name__} = {value!r}`"
+            )
+
+
+def check_event_type(kind: EventType) -> None:
+    """Raise `ConfigurationError` for an event class that could not be stored and read again."""
+    check_annotated(kind.cls)
+    missing = [v for v in range(1, kind.version) if v not in kind.upcasters]
+    if missing:
+        raise ConfigurationError(
+            f"{place_of(kind.cls)}: {kind.name!r} is version {kind.version}, but nothing lifts "
+            f"version {missing[0]}: add @upcast({kind.cls.__name__}, from_version={missing[0]})"
+        )

@@ -17,6 +17,8 @@ from eventmill.sdk.consumer import Consumer
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import Command, Query, SqlQuery
 from eventmill.sdk.reaction import (
+    check_annotated,
+    check_event_type,
     fields_need_defaults,
     folds_of,
     issubclass_of,
@@ -64,6 +66,8 @@ class _Reader:
                 self.claim(topic.id, f"topic {topic.id!r}")
                 check_name("topic", topic.id)
                 names_of(topic.event_types(), f"topic {topic.id!r}")
+                for kind in topic.event_types():
+                    check_event_type(kind)
                 self.definition.topics[topic.id] = topic
         for thing in self.service.components:
             with self.noting():
@@ -129,6 +133,7 @@ def define_entity(cls: type) -> EntityDefinition:
         raise ConfigurationError(
             f"{place}: give {', '.join(required)} a default: it is the state of a new entity"
         )
+    check_annotated(cls)
     members = vars(cls)
     commands: dict[str, Handler[Any, Any]] = {
         n: v for n, v in members.items() if isinstance(v, Command)
@@ -142,6 +147,8 @@ def define_entity(cls: type) -> EntityDefinition:
         handler.resolve()
     is_key_value = issubclass_of(cls, KeyValueEntity)
     folds = folds_of(cls)
+    for event_class in folds:
+        check_event_type(event_type_of(event_class))
     if is_key_value and folds:
         raise ConfigurationError(f"{place}: a key-value entity has no @on; use self.update(…)")
     return EntityDefinition(

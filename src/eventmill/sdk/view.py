@@ -18,7 +18,14 @@ from eventmill.model.definition import (
 )
 from eventmill.sdk.component import id_of, place_of
 from eventmill.sdk.handlers import ON, SqlQuery
-from eventmill.sdk.reaction import hints_of, issubclass_of, members_of, route_of, source_of
+from eventmill.sdk.reaction import (
+    check_annotated,
+    hints_of,
+    issubclass_of,
+    members_of,
+    route_of,
+    source_of,
+)
 
 
 class Record(msgspec.Struct):
@@ -67,6 +74,8 @@ def define_view(cls: type[View]) -> ViewDefinition:
 
 def _tables_of(cls: type[View], id: str) -> dict[str, ViewTable]:
     rows = [value for value in vars(cls).values() if issubclass_of(value, Record)]
+    for row in rows:
+        check_annotated(row)
     if not rows:
         raise ConfigurationError(f"{place_of(cls)}: declare the rows as a nested class Row(Record)")
     if len(rows) == 1:
