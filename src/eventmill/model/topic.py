@@ -21,6 +21,11 @@ class Topic:
     def __init__(self, id: str, *types: type, key: str | Callable[[Any], str] = "") -> None:
         if not types:
             raise ConfigurationError(f"topic {id!r}: name at least one event type")
+        strangers = [t.__name__ for t in types if key and isinstance(key, str) and not _has(t, key)]
+        if strangers:
+            raise ConfigurationError(
+                f"topic {id!r}: {', '.join(strangers)} has no field {key!r} to be its key"
+            )
         self.id = id
         self.types = types
         self.key = key
@@ -49,3 +54,10 @@ class Topic:
             )
         kind = event_type_of(type(event))
         return kind, self.subject_of(event), kind.encode(event)
+
+
+def _has(cls: type, path: str) -> bool:
+    """Whether instances of a class have what the first part of a key's path names."""
+    name = path.partition(".")[0]
+    fields = {field for base in cls.__mro__ for field in getattr(base, "__annotations__", ())}
+    return name in fields or hasattr(cls, name)

@@ -40,6 +40,8 @@ class Consumer:
         """
         options = self.options
         place = f"@consumer {place_of(self.function)}"
+        if len(inspect.signature(self.function).parameters) > 2:
+            raise ConfigurationError(f"{place}: it takes the event and, if it wants, a Context")
         start = options["start"]
         route = route_of(self.function)
         source = source_of(options["source"], place)
@@ -101,6 +103,10 @@ def consumer(
             raise ConfigurationError(f"consumer {id!r}: {name} must be 1..{limits.DISPATCH_BATCH}")
     if timeout <= 0:
         raise ConfigurationError(f"consumer {id!r}: timeout must be above 0 seconds")
+    if not isinstance(start, datetime) and start not in tuple(Start):
+        raise ConfigurationError(
+            f"consumer {id!r}: start is 'beginning', 'latest' or a datetime, not {start!r}"
+        )
     if isinstance(start, datetime) and start.tzinfo is None:
         raise ConfigurationError(f"consumer {id!r}: start needs a time zone, as datetime.UTC")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -141,7 +142,15 @@ def define_entity(cls: type) -> EntityDefinition:
     queries: dict[str, Handler[Any, Any]] = {
         n: v for n, v in members.items() if isinstance(v, Query)
     }
+    for name, function in members.items():
+        if inspect.isfunction(function) and "Effect" in str(function.__annotations__.get("return")):
+            raise ConfigurationError(f"{place_of(function)}: {name!r} needs @command above it")
     for handler in (*commands.values(), *queries.values()):
+        if inspect.iscoroutinefunction(handler.function):
+            raise ConfigurationError(
+                f"{handler.place}: commands and queries are not async, they only decide and read; "
+                "calls to the outside belong into a consumer"
+            )
         if isinstance(handler, SqlQuery):
             raise ConfigurationError(f"{handler.place}: @query with SQL belongs into a View")
         handler.resolve()

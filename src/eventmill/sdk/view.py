@@ -17,7 +17,8 @@ from eventmill.model.definition import (
     ViewTable,
 )
 from eventmill.sdk.component import id_of, place_of
-from eventmill.sdk.handlers import ON, SqlQuery
+from eventmill.sdk.context import Context
+from eventmill.sdk.handlers import ON, Query, SqlQuery
 from eventmill.sdk.reaction import (
     check_annotated,
     hints_of,
@@ -58,6 +59,11 @@ def define_view(cls: type[View]) -> ViewDefinition:
         for function in vars(cls).values()
         if hasattr(function, ON)
     ]
+    for value in vars(cls).values():
+        if isinstance(value, Query) and not isinstance(value, SqlQuery):
+            raise ConfigurationError(
+                f'{value.place}: a view\'s query needs SQL: @query("SELECT …")'
+            )
     if not handlers:
         raise ConfigurationError(f"{place_of(cls)}: a view needs at least one @on(source) handler")
     queries = {
@@ -94,6 +100,12 @@ def _handler_of(cls: type, function: Any, tables: dict[str, ViewTable]) -> ViewH
     if len(parameters) < 3:
         raise ConfigurationError(
             f"{place}: it takes (self, event, row) and, if it wants, a Context"
+        )
+    if parameters[2] != "row" and issubclass_of(
+        hints_of(function, cls).get(parameters[2]), Context
+    ):
+        raise ConfigurationError(
+            f"{place}: it takes the current row before the Context: (self, event, row, ctx)"
         )
     if inspect.iscoroutinefunction(function):
         raise ConfigurationError(f"{place}: a view only folds events into rows: no async")

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import pytest
+
 from eventmill import (
+    ConfigurationError,
+    Context,
     Effect,
     Event,
     EventSourcedEntity,
+    Record,
     Service,
+    Topic,
+    View,
     command,
     component,
+    consumer,
     event_type,
     on,
+    query,
 )
 
 
@@ -69,3 +78,73 @@ def test_a_version_that_nothing_lifts_is_named() -> None:
 
     (problem,) = problems_of(Desk)
     assert "@upcast(Booked, from_version=1)" in problem
+
+
+def test_a_method_that_returns_an_effect_needs_command() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        def open(self, floor: int) -> Effect[None]:
+            return self.persist(Opened(floor=floor))
+
+        @on(Opened)
+        def opened(self, event: Opened) -> None: ...
+
+    (problem,) = problems_of(Room)
+    assert "'open' needs @command" in problem
+
+
+def test_a_command_is_not_async() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        @command  # type: ignore[arg-type]
+        async def open(self, floor: int) -> Effect[None]:
+            return self.persist(Opened(floor=floor))
+
+        @on(Opened)
+        def opened(self, event: Opened) -> None: ...
+
+    (problem,) = problems_of(Room)
+    assert "not async" in problem
+
+
+def test_a_topic_key_names_a_field() -> None:
+    with pytest.raises(ConfigurationError, match="Opened has no field 'flor'"):
+        Topic("rooms", Opened, key="flor")
+
+
+def test_a_consumer_begins_at_a_known_place() -> None:
+    with pytest.raises(ConfigurationError, match="not 'begining'"):
+        consumer("c", source=Topic("rooms", Opened), start="begining")  # type: ignore[arg-type]
+
+
+def test_a_view_handler_takes_the_row() -> None:
+    rooms = Topic("rooms", Opened)
+
+    @component("floors")
+    class Floors(View):
+        class Row(Record):
+            floor: int = 0
+
+        @on(rooms)
+        def opened(self, event: Opened, ctx: Context) -> Row | None: ...
+
+    problems = Service("hotel", components=[Floors], topics=[rooms]).define()[1]
+    assert any("(self, event, row, ctx)" in problem for problem in problems)
+
+
+def test_a_view_query_needs_sql() -> None:
+    rooms = Topic("rooms", Opened)
+
+    @component("floors")
+    class Floors(View):
+        class Row(Record):
+            floor: int = 0
+
+        @on(rooms)
+        def opened(self, event: Opened, row: Row | None) -> Row | None: ...
+
+        @query
+        def all(self) -> list[Row]: ...
+
+    problems = Service("hotel", components=[Floors], topics=[rooms]).define()[1]
+    assert any("needs SQL" in problem for problem in problems)
