@@ -2,17 +2,20 @@
 
 Place on the road: after dispatch. A view's rows belong to a version: a set of tables and the
 subscription that fills them. A changed definition, or `rebuild`, starts a new version from the
-beginning of the journal; when it has caught up, one commit makes it the live one, and the old
-tables go.
+beginning of the journal; when it has caught up, one commit makes it the live one. During a
+`rebuild` the old version serves; one of another definition does not: queries answer `Unavailable`
+until the new version is live.
 
 Invariants: rows of two definitions are never in one table; queries read the live version only; a
 version's number is never used again. What is live is a durable fact: `view/<id>` in the registry.
+Tables go only after the fact that no longer needs them is stored: what is neither live nor being
+built is swept, again and again until it succeeds, and at start.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -43,6 +46,8 @@ from eventmill.runtime.supervisor import Supervisor
 log = structlog.get_logger()
 
 FACT: Final = "view/"
+RETRY_SECONDS: Final = 1.0
+"""How long a step that the store refused waits for its next try."""
 PROGRESS_SECONDS: Final = 0.05
 """How often a rebuild that sees no events of its own looks whether it has caught up."""
 
@@ -106,7 +111,6 @@ class Views:
             if is_new:
                 if stored:
                     log.info("view has changed and is rebuilt", view=id)
-                await self._drop(view, list(view.fact.tables))
                 view.fact.fingerprint = view.compiled.fingerprint
                 view.fact.live = None
                 self._number(view)
@@ -115,6 +119,7 @@ class Views:
                 view.live = await self._fill(view, view.fact.live, is_new=False)
             if view.fact.building is not None:
                 await self._build(view, view.fact.building, is_new=is_new)
+            await self._clean_up(view)
 
     async def rebuild(self, id: str) -> int:
         """Build a new version from the journal's beginning; the old one serves meanwhile.
@@ -122,14 +127,24 @@ class Views:
         Returns the version's number. Raises `NotFound`, and `Conflict` while one is being built.
         """
         view = self._view(id)
-        if view.building is not None:
+        if view.fact.building is not None:
+            to_go = f", {view.building.subscription.lag} entries to go" if view.building else ""
             raise Conflict(
-                f"view {id!r} is being rebuilt already: version {view.building.number}, "
-                f"{view.building.subscription.lag} entries to go"
+                f"view {id!r} is being rebuilt already: version {view.fact.building}{to_go}"
             )
+        # From here on a second request is refused: nothing is awaited before the number is taken.
         number = self._number(view)
-        await self._store_fact(view)
-        await self._build(view, number, is_new=True)
+        try:
+            await self._store_fact(view)
+            await self._build(view, number, is_new=True)
+        except BaseException:
+            if view.building is not None:  # its caller is gone, the version is not
+                self._supervisor.start(
+                    f"building {_name(view, number)}", self._follow(view, view.building)
+                )
+            elif view.fact.building == number:
+                view.fact.building = None
+            raise
         return number
 
     def status(self) -> list[dict[str, Any]]:
@@ -246,51 +261,81 @@ class Views:
 
     async def _build(self, view: _View, number: int, *, is_new: bool) -> None:
         building = view.building = await self._fill(view, number, is_new=is_new)
-        if building.subscription.lag == 0:
-            await self._go_live(view, building)
-        else:
+        if building.subscription.lag > 0 or not await self._went_live(view, building):
             self._supervisor.start(f"building {_name(view, number)}", self._follow(view, building))
 
     async def _follow(self, view: _View, building: Version) -> None:
         while building.subscription.lag > 0:
             await self._clock.sleep(PROGRESS_SECONDS)
-        while True:
-            try:
-                await self._go_live(view, building)
-            except (Unavailable, Conflict) as error:
-                log.warning("view not yet live", view=view.compiled.id, error=str(error))
-                await self._clock.sleep(1.0)
-            else:
-                return
+        while not await self._went_live(view, building):
+            await self._clock.sleep(RETRY_SECONDS)
 
-    async def _go_live(self, view: _View, building: Version) -> None:
-        old, fact = view.live, view.fact
-        fact.live, fact.building = building.number, None
-        await self._store_fact(view)
-        view.live, view.building = building, None
+    async def _went_live(self, view: _View, building: Version) -> bool:
+        try:
+            async with view.lock:
+                fact = msgspec.structs.replace(view.fact, live=building.number, building=None)
+                await self._write_fact(view, fact)
+                if view.live is not None:
+                    view.retired.add(view.live.number)
+                view.fact, view.live, view.building = fact, building, None
+        except (Unavailable, Conflict) as error:
+            log.warning("view not yet live", view=view.compiled.id, error=str(error))
+            return False
         log.info("view is live", view=view.compiled.id, version=building.number)
         view.note()
-        if old is not None:
-            await self._unsubscribe(_name(view, old.number))
-            await self._drop(view, [old.number])
-            await self._store_fact(view)
+        await self._clean_up(view)
+        return True
 
-    async def _drop(self, view: _View, numbers: list[int]) -> None:
-        if not numbers:
+    async def _clean_up(self, view: _View) -> None:
+        """Sweep now; if the store refuses, go on in the background."""
+        if not await self._swept(view):
+            view.sweeps += 1
+            name = f"sweeping {view.compiled.id} {view.sweeps}"
+            self._supervisor.start(name, self._sweep(view))
+
+    async def _sweep(self, view: _View) -> None:
+        while True:
+            await self._clock.sleep(RETRY_SECONDS)
+            if await self._swept(view):
+                return
+
+    async def _swept(self, view: _View) -> bool:
+        try:
+            async with view.lock:
+                await self._drop_unused(view)
+        except (Unavailable, Conflict) as error:
+            log.warning("old view tables not yet gone", view=view.compiled.id, error=str(error))
+            return False
+        return True
+
+    async def _drop_unused(self, view: _View) -> None:
+        """Remove every version that is neither live nor being built; each step can be repeated."""
+        unused = [number for number in view.fact.tables if number not in view.used()]
+        if not unused:
             return
-        names = [name for number in numbers for name in view.fact.tables.get(number, [])]
-        await self._store.views.drop(names)
-
-        def fill(commit: Commit) -> None:
-            commit.forgotten += [_name(view, number) for number in numbers]
-
-        await self._committer.write(fill)
-        for number in numbers:
-            view.fact.tables.pop(number, None)
+        for number in unused:
+            if number in view.retired:
+                await self._unsubscribe(_name(view, number))
+                view.retired.discard(number)
+        await self._store.views.drop([name for n in unused for name in view.fact.tables[n]])
+        kept = {n: names for n, names in view.fact.tables.items() if n not in unused}
+        forgotten = [_name(view, number) for number in unused]
+        await self._write_fact(view, msgspec.structs.replace(view.fact, tables=kept), forgotten)
+        for number in unused:
+            del view.fact.tables[number]
 
     async def _store_fact(self, view: _View) -> None:
-        value = msgspec.json.encode(view.fact)
-        await self._committer.write(lambda c: c.registry.update({FACT + view.compiled.id: value}))
+        async with view.lock:
+            await self._write_fact(view, view.fact)
+
+    async def _write_fact(self, view: _View, fact: ViewFact, forgotten: Sequence[str] = ()) -> None:
+        value = msgspec.json.encode(fact)
+
+        def fill(commit: Commit) -> None:
+            commit.registry[FACT + view.compiled.id] = value
+            commit.forgotten += forgotten
+
+        await self._committer.write(fill)
 
 
 class _View:
@@ -302,8 +347,18 @@ class _View:
         self.fact = ViewFact("")
         self.live: Version | None = None
         self.building: Version | None = None
+        self.lock = asyncio.Lock()
+        """Held while the stored fact changes: facts are stored in the order they came true."""
+        self.retired: set[int] = set()
+        """Versions that are no longer live and whose subscription still runs."""
+        self.sweeps = 0
+        """Background sweeps begun; it makes their tasks' names unique."""
         self.changes = 0
         self._changed: asyncio.Future[None] | None = None
+
+    def used(self) -> set[int | None]:
+        """Versions whose tables must stay."""
+        return {self.fact.live, self.fact.building}
 
     def note(self) -> None:
         """Rows have changed: wake whoever watches."""
