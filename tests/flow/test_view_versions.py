@@ -1,3 +1,4 @@
+# mypy: disable-error-code="empty-body"
 """Versions of a view: whatever fails between them, the live one stays and the others go."""
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pytest
 
 from eventmill import (
     Context,
+    Effect,
     Event,
     EventSourcedEntity,
     Record,
@@ -23,7 +25,6 @@ from eventmill import (
 )
 from eventmill.errors import Conflict, StoreUnavailable
 from eventmill.model.commit import Commit
-from eventmill.sdk.effects import Effect
 from eventmill.testing import FaultyStore, Host
 
 

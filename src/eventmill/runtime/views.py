@@ -142,8 +142,8 @@ class Views:
                 self._supervisor.start(
                     f"building {_name(view, number)}", self._follow(view, view.building)
                 )
-            elif view.fact.building == number:
-                view.fact.building = None
+            else:
+                view.give_up(number)
             raise
         return number
 
@@ -359,6 +359,11 @@ class _View:
     def used(self) -> set[int | None]:
         """Versions whose tables must stay."""
         return {self.fact.live, self.fact.building}
+
+    def give_up(self, number: int) -> None:
+        """Let another rebuild begin, unless one has begun already."""
+        if self.fact.building == number:
+            self.fact.building = None
 
     def note(self) -> None:
         """Rows have changed: wake whoever watches."""
