@@ -143,7 +143,9 @@ def define_entity(cls: type) -> EntityDefinition:
         n: v for n, v in members.items() if isinstance(v, Query)
     }
     for name, function in members.items():
-        if inspect.isfunction(function) and "Effect" in str(function.__annotations__.get("return")):
+        if name.startswith("_") or not inspect.isfunction(function):
+            continue
+        if "Effect" in str(function.__annotations__.get("return")):
             raise ConfigurationError(f"{place_of(function)}: {name!r} needs @command above it")
     for handler in (*commands.values(), *queries.values()):
         if inspect.iscoroutinefunction(handler.function):
