@@ -274,3 +274,28 @@ async def test_a_refused_command_is_told_although_it_is_delivered_again(
         (letter,) = await host.letters()
         assert (letter.status, letter.code) == (LetterStatus.REFUSED, "account.short")
         assert await host.call(Account.content, "a") == 12
+
+
+async def test_a_caller_that_gives_up_takes_nothing_from_the_others(store: FaultyStore) -> None:
+    async with Host(Service("bank", components=[Account]), store=store) as host:
+        await host.call(Account.deposit, "a", 0)
+        gate, under_way, commit = asyncio.Event(), asyncio.Event(), store.inner.commit
+
+        async def slowly(what: Commit) -> None:
+            under_way.set()
+            await gate.wait()
+            await commit(what)
+
+        store.inner.commit = slowly  # type: ignore[method-assign]
+        first = asyncio.ensure_future(host.call_once("key", Account.deposit, "a", 5))
+        await under_way.wait()
+        follower = asyncio.ensure_future(host.call_once("key", Account.deposit, "a", 5))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        late = asyncio.ensure_future(host.call_once("key", Account.deposit, "a", 5))
+        await asyncio.sleep(0)
+        gate.set()
+        assert await follower == 5
+        assert await late == 5
+        assert await host.call(Account.deposit, "a", 0) == 5

@@ -19,6 +19,7 @@ from eventmill.model.entry import Entry
 from eventmill.model.topic import Topic
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
+from eventmill.runtime.claims import Claims
 from eventmill.runtime.committer import Committer
 
 
@@ -40,7 +41,7 @@ class Publisher:
         self._store = store
         self._committer = committer
         self._clock = clock
-        self._claims: dict[tuple[str, bytes], asyncio.Future[None]] = {}
+        self._claims: Claims[tuple[str, bytes], int] = Claims()
 
     async def events(
         self,
@@ -66,7 +67,7 @@ class Publisher:
         """
         fresh: dict[bytes, Message] = {}
         plain: list[tuple[Message, bytes | None]] = []
-        others: list[asyncio.Future[None]] = []
+        others: list[asyncio.Task[int]] = []
         for message in messages:
             key = _digest(message.dedupe) if message.dedupe is not None else None
             if key is None:
@@ -77,26 +78,20 @@ class Publisher:
                 fresh[key] = message
                 plain.append((message, key))
         # Claimed before the store is asked: whoever comes with the same key waits for this one.
-        claim = asyncio.get_running_loop().create_future()
-        self._claims.update(dict.fromkeys(((topic, key) for key in fresh), claim))
-        try:
-            known = await self._known(topic, list(fresh))
-            new = [pair for pair in plain if pair[1] not in known] if known else plain
-            if new:
-                await self._committer.write(lambda commit: self._fill(commit, topic, new))
-        except Exception as error:
-            claim.set_exception(error)
-            claim.exception()  # it may have no other waiter: not an error of the loop
-            raise
-        else:
-            claim.set_result(None)
-        finally:
-            claim.cancel()
-            for key in fresh:
-                del self._claims[topic, key]
+        work = self._append(topic, plain, list(fresh))
+        count = await asyncio.shield(self._claims.start([(topic, key) for key in fresh], work))
         for other in others:
             # A duplicate of a message under way is acknowledged only when that one is durable.
             await asyncio.shield(other)
+        return count
+
+    async def _append(
+        self, topic: str, messages: list[tuple[Message, bytes | None]], keys: list[bytes]
+    ) -> int:
+        known = await self._known(topic, keys)
+        new = [pair for pair in messages if pair[1] not in known] if known else messages
+        if new:
+            await self._committer.write(lambda commit: self._fill(commit, topic, new))
         return len(new)
 
     async def _known(self, topic: str, keys: list[bytes]) -> set[bytes]:

@@ -37,6 +37,7 @@ from eventmill.model.handler import Handler
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.cells import Cell, Cells, Key
+from eventmill.runtime.claims import Claims
 from eventmill.runtime.committer import Batch, Committer
 from eventmill.runtime.guards import Guards
 
@@ -63,7 +64,7 @@ class Entities:
         self.cells = Cells(
             definitions, store.journal, entities_max=cache_entities, bytes_max=cache_bytes
         )
-        self._claims: dict[tuple[str, str, str], asyncio.Future[bytes]] = {}
+        self._claims: Claims[tuple[str, str, str], bytes] = Claims()
         committer.on_failure.append(self.cells.forget)
 
     def __repr__(self) -> str:
@@ -116,25 +117,11 @@ class Entities:
         return self._turn(key, cell, envelope, once)
 
     async def _execute_once(self, envelope: Envelope, text: str) -> bytes:
-        claim_key = (envelope.component, envelope.id, text)
-        claim = self._claims.get(claim_key)
-        if claim is not None:
-            return await asyncio.shield(claim)
-        claim = self._claims[claim_key] = asyncio.get_running_loop().create_future()
-        try:
-            reply = await self._first_time(envelope, text.encode())
-        except BaseException as error:
-            if isinstance(error, Exception):
-                claim.set_exception(error)
-                claim.exception()  # it may have no other waiter: not an error of the loop
-            else:
-                claim.cancel()
-            raise
-        else:
-            claim.set_result(reply)
-            return reply
-        finally:
-            del self._claims[claim_key]
+        key = (envelope.component, envelope.id, text)
+        claim = self._claims.get(key)
+        if claim is None:
+            claim = self._claims.start([key], self._first_time(envelope, text.encode()))
+        return await asyncio.shield(claim)
 
     async def _first_time(self, envelope: Envelope, key: bytes) -> bytes:
         stored = await self._store.journal.outcomes(envelope.component, envelope.id, [key])
