@@ -115,18 +115,21 @@ class Committer:
 
     async def run(self) -> None:
         """Commit until `stop`; the last commit is finished first."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue[0].replies or not self._queue[0].commit.is_empty():
-                batch = self._under_way = self._queue.popleft()
-                if not self._queue:
-                    self._queue.append(Batch())
-                await self._commit(batch)
-                self._under_way = None
-            self._idle = True
-            if self._closing:
-                return
+        try:
+            while not (self._closing and self._idle):
+                await self._wake.wait()
+                self._wake.clear()
+                while self._queue[0].replies or not self._queue[0].commit.is_empty():
+                    batch = self._under_way = self._queue.popleft()
+                    if not self._queue:
+                        self._queue.append(Batch())
+                    await self._commit(batch)
+                    self._under_way = None
+                self._idle = True
+        finally:
+            # Whatever ended it, nobody waits for a commit that will not come.
+            self._closing = True
+            self._refuse(Overloaded("this node is stopping"))
 
     def stop(self) -> None:
         """Refuse new work; `run` returns when all that was accepted is committed."""
@@ -155,12 +158,19 @@ class Committer:
 
     def _fail(self, batch: Batch, error: Exception) -> None:
         log.error("commit failed", error=str(error), waiting=len(batch.replies))
-        dependent, self._queue = self._queue, deque([Batch()])
-        for failed in (batch, *dependent):
-            failed.done = True
+        self._under_way = batch
+        self._refuse(error)
+
+    def _refuse(self, error: Exception) -> None:
+        """Answer everybody who waits, and tell whoever holds states that never became true."""
+        refused, self._queue = list(self._queue), deque([Batch()])
+        if self._under_way is not None and not self._under_way.done:
+            refused.insert(0, self._under_way)
+        for batch in refused:
+            batch.done = True
             for notify in self.on_failure:
-                notify(failed)
-            for future, _ in failed.replies:
+                notify(batch)
+            for future, _ in batch.replies:
                 if not future.done():
                     future.set_exception(_answer_to(error))
 
