@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from zlib import crc32
 
 from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
@@ -20,6 +19,7 @@ from eventmill.model.effect import Effect
 from eventmill.model.entry import DELETED, STATE, Entry
 from eventmill.model.events import EntityDeleted
 from eventmill.ports.clock import Clock
+from eventmill.runtime import lanes
 from eventmill.runtime.subscription import Reacted, key_of
 from eventmill.sdk import guards
 from eventmill.sdk.context import Calls, Context
@@ -87,18 +87,11 @@ class ConsumerReaction:
         if self.definition.route.is_batch:
             await self._whole(entries, attempt, reacted)
         elif self.definition.is_async and len(entries) > 1:
-            lanes: dict[int, list[Entry]] = {}
-            for entry in entries:
-                lane = crc32(entry.subject.encode()) % self.definition.concurrency
-                lanes.setdefault(lane, []).append(entry)
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._lane(lane_entries, attempt, reacted))
-                    for lane_entries in lanes.values()
-                ]
-            if any(task.cancelled() for task in tasks):
-                # A group takes that for an end like any other, and the rest of the lane is lost.
-                raise HandlerFailed(f"{self.definition.place} cancelled the task it runs in")
+            await lanes.run(
+                lanes.split(entries, key_of, self.definition.concurrency),
+                lambda lane: self._lane(lane, attempt, reacted),
+                self.definition.place,
+            )
         else:
             await self._lane(entries, attempt, reacted)
         return reacted
@@ -153,10 +146,8 @@ class ConsumerReaction:
             async with asyncio.timeout(self.definition.timeout):
                 return await function(*arguments)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if lanes.is_ending():
                 raise
-            # Nobody cancelled us: it waited for something that somebody else had cancelled.
             raise HandlerFailed(
                 f"{self.definition.place} ended with CancelledError, but was not cancelled; "
                 "catch it where the handler waits for a task or future of its own"

@@ -30,7 +30,7 @@ from eventmill.runtime.committer import Committer
 from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.runtime.guards import Guards
 from eventmill.runtime.publisher import Publisher
-from eventmill.runtime.push import Pushes
+from eventmill.runtime.pushes import Pushes
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.subscription import Reaction, Subscription
 from eventmill.runtime.supervisor import Supervisor
