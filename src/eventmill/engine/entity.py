@@ -148,7 +148,9 @@ def decide(
     fold raises, the state is torn and the caller throws the entity out of memory.
     """
     entries = _entries_of(live, handler, effect, now, metadata, origin)
-    later = outgoing.expand(effect.outgoing, now, metadata)
+    later = outgoing.NOTHING
+    if effect.outgoing:
+        later = outgoing.expand(effect.outgoing, now, metadata, handler.place)
     if effect.events:
         folds, state = live.definition.folds, live.state
         for event in effect.events:
@@ -188,7 +190,10 @@ def _entries_of(
             f"{limits.METADATA_BYTES_MAX} are possible"
         )
     if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
-        raise TooLarge(f"{handler.place} persists {len(effect.events)} events at once")
+        raise TooLarge(
+            f"{handler.place} persists {len(effect.events)} events at once, "
+            f"{limits.EVENTS_PER_EFFECT_MAX} are possible: do it in several commands"
+        )
     origin = live.origin_of(origin)
     entries = []
     for event in effect.events:

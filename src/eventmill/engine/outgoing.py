@@ -6,7 +6,7 @@ atomic with whatever caused them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -35,17 +35,23 @@ class Expansion(msgspec.Struct):
     """None cancels."""
 
 
-_NOTHING = Expansion()
+NOTHING: Final = Expansion()
 
 
-def expand(effects: Iterable[Outgoing], now: int, metadata: dict[str, Any] | None) -> Expansion:
-    """Turn outgoing effects into entries and timers.
+def expand(
+    effects: Sequence[Outgoing], now: int, metadata: dict[str, Any] | None, place: str
+) -> Expansion:
+    """Turn the outgoing effects of the handler at `place` into entries and timers.
 
     Raises `InvalidPayload` if a topic does not carry an event's type, `TooLarge` for a payload
-    beyond its limit.
+    beyond its limit, or for too many of them.
     """
-    if not effects:
-        return _NOTHING
+    count = sum(len(e.events) if isinstance(e, Publication) else 1 for e in effects)
+    if count > limits.OUTGOING_PER_EFFECT_MAX:
+        raise TooLarge(
+            f"{place} publishes, sends and schedules {count} things at once, "
+            f"{limits.OUTGOING_PER_EFFECT_MAX} are possible: do it in several steps"
+        )
     expansion = Expansion()
     for effect in effects:
         match effect:

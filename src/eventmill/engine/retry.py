@@ -15,13 +15,14 @@ from eventmill.errors import (
     InternalError,
     InvalidPayload,
     Rejected,
+    TooLarge,
 )
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterStatus
 from eventmill.model.definition import Retry
 from eventmill.model.entry import Entry
 
-HOPELESS = (Rejected, InvalidPayload, Deleted, InternalError)
+HOPELESS = (Rejected, InvalidPayload, TooLarge, Deleted, InternalError)
 """Trying again cannot help: somebody has to act first."""
 
 

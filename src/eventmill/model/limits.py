@@ -32,6 +32,10 @@ METADATA_BYTES_MAX: Final = 16 << 10
 EVENTS_PER_EFFECT_MAX: Final = 1_000
 """Events that one command may persist at once: one command must fit into one commit."""
 
+OUTGOING_PER_EFFECT_MAX: Final = 2_000
+"""Messages, sent commands and timers that one effect may cause, besides its events: what a handler
+does for a full batch still fits, and all of it into one commit."""
+
 JSON_DEPTH_MAX: Final = 64
 """Nesting of JSON in bodies: deeper input is an attack on recursive decoders."""
 

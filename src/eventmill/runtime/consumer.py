@@ -203,7 +203,8 @@ class ConsumerReaction:
 
     def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
         # Expanded here, so that an event that its topic does not carry fails this entry alone.
-        expansion = outgoing.expand(effect.outgoing, self._clock.now(), caused_by(cause))
+        now, place = self._clock.now(), self.definition.place
+        expansion = outgoing.expand(effect.outgoing, now, caused_by(cause), place)
 
         def fill(commit: Commit) -> None:
             commit.entries += expansion.entries

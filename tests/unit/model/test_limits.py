@@ -16,8 +16,9 @@ def test_a_full_payload_fits_into_a_body() -> None:
     assert limits.BODY_BYTES_MAX > limits.PAYLOAD_BYTES_MAX + limits.METADATA_BYTES_MAX
 
 
-def test_what_one_command_may_persist_fits_into_one_commit() -> None:
-    assert limits.EVENTS_PER_EFFECT_MAX <= limits.COMMIT_ENTRIES_MAX
+def test_what_one_effect_may_cause_fits_into_one_commit() -> None:
+    most = limits.EVENTS_PER_EFFECT_MAX + limits.OUTGOING_PER_EFFECT_MAX
+    assert most <= limits.COMMIT_ENTRIES_MAX
 
 
 def test_a_batch_from_outside_fits_into_one_commit() -> None:
