@@ -10,7 +10,6 @@ the state right after its own events.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from eventmill.engine import outgoing
@@ -25,6 +24,9 @@ from eventmill.model.handler import Handler
 from eventmill.model.identity import Identity
 
 NULL: Final = b"null"
+
+_LARGEST_FITTING: Final = limits.EFFECT_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
+"""So many events are never too much together."""
 
 
 class Live:
@@ -55,15 +57,13 @@ class Live:
         self.state = state
         state.bind(self.identity)
 
-    def restore(self, snapshot: Snapshot | None, entries: Iterable[Entry]) -> None:
-        """Fold a snapshot, if its schema is still the entity's, and the entries after it."""
-        if snapshot is not None:
-            self.renew(self.definition.decode_state(snapshot.state))
-            self.identity.sequence = snapshot.sequence
-            self.marks = dict(snapshot.marks)
-            self.bytes = len(snapshot.state)
-        for entry in entries:
-            self.apply(entry)
+    def restore(self, snapshot: Snapshot) -> None:
+        """Begin with a snapshot, whose schema is the entity's."""
+        self.renew(self.definition.decode_state(snapshot.state))
+        self.identity.sequence = snapshot.sequence
+        self.identity.now = snapshot.time
+        self.marks = dict(snapshot.marks)
+        self.bytes = len(snapshot.state)
 
     def apply(self, entry: Entry) -> None:
         """Fold one stored entry.
@@ -78,6 +78,7 @@ class Live:
                 code="journal.gap",
             )
         self.identity.sequence = entry.sequence
+        self.identity.now = entry.time
         self.since += 1
         self.bytes += len(entry.payload)
         if entry.origin is not None:
@@ -169,6 +170,7 @@ def decide(
         _settle(live, effect, entries, now, origin, commit)
     commit.entries += later.entries
     commit.timers.update(later.timers)
+    commit.bytes += later.bytes
     return reply
 
 
@@ -220,6 +222,8 @@ def _entries_of(
                 origin,
             )
         )
+    if len(entries) > _LARGEST_FITTING:
+        _check_size(entries, handler)
     if effect.changes is not None:
         entries.append(_state_entry(live, handler, effect.changes, now, extra, origin))
         sequence += 1
@@ -269,6 +273,15 @@ def _bounded(payload: bytes, handler: Handler[Any, Any]) -> bytes:
     return payload
 
 
+def _check_size(entries: list[Entry], handler: Handler[Any, Any]) -> None:
+    size = sum(len(entry.payload) for entry in entries)
+    if size > limits.EFFECT_BYTES_MAX:
+        raise TooLarge(
+            f"{handler.place} persists {size} bytes at once, {limits.EFFECT_BYTES_MAX} are "
+            "possible: do it in several commands, or store references instead"
+        )
+
+
 def _settle(
     live: Live,
     effect: Effect[Any],
@@ -279,12 +292,16 @@ def _settle(
 ) -> None:
     definition = live.definition
     live.since += len(entries)
+    size = 0
     for entry in entries:
-        live.bytes += len(entry.payload)
+        size += len(entry.payload)
+    live.bytes += size
+    commit.bytes += size
     if origin is not None:
         live.mark(origin)
     if not definition.is_key_value and 0 < definition.snapshot_every <= live.since:
         commit.snapshots.append(_snapshot(live, now))
+        commit.bytes += live.bytes
     # Nothing raises from here on: either all of the effect is in the commit, or nothing.
     commit.entries += entries
     if effect.deleted:

@@ -33,6 +33,8 @@ class Expansion(msgspec.Struct):
     entries: list[Entry] = []
     timers: dict[str, Timer | None] = {}
     """None cancels."""
+    bytes: int = 0
+    """Of all payloads."""
 
 
 NOTHING: Final = Expansion()
@@ -67,6 +69,7 @@ def expand(
                 expansion.timers[name] = Timer(timer_name(name), due, command)
             case Cancelling(name):
                 expansion.timers[timer_name(name)] = None
+    expansion.bytes = _weighed(expansion, place)
     return expansion
 
 
@@ -91,17 +94,15 @@ def command_entry(sending: Sending, now: int, metadata: dict[str, Any] | None) -
             f"{handler.place}: its class has no @component id, so it has no address"
         )
     check_subject("an entity id", sending.id)
+    payload = handler.encode_arguments(sending.arguments)
+    if len(payload) > limits.PAYLOAD_BYTES_MAX:
+        raise TooLarge(
+            f"a command sent to {handler.component}.{handler.name} has {len(payload)} bytes, "
+            f"{limits.PAYLOAD_BYTES_MAX} are possible"
+        )
     extra = codec.encode(metadata) if metadata else None
-    return Entry(
-        COMMANDS,
-        f"{handler.component}/{sending.id}",
-        0,
-        handler.name,
-        1,
-        now,
-        handler.encode_arguments(sending.arguments),
-        extra,
-    )
+    subject = f"{handler.component}/{sending.id}"
+    return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, extra)
 
 
 def timer_name(name: str) -> str:
@@ -128,6 +129,17 @@ def purge_timer(component: str, id: str, due: int, now: int) -> Timer:
     """Make the timer that removes a deleted entity."""
     entry = Entry(COMMANDS, f"{component}/{id}", 0, PURGE, 1, now, b"{}")
     return Timer(f"{PURGE}/{component}/{id}", due, entry)
+
+
+def _weighed(expansion: Expansion, place: str) -> int:
+    commands = (timer.command for timer in expansion.timers.values() if timer is not None)
+    size = sum(len(entry.payload) for entry in (*expansion.entries, *commands))
+    if size > limits.EFFECT_BYTES_MAX:
+        raise TooLarge(
+            f"{place} publishes, sends and schedules {size} bytes at once, "
+            f"{limits.EFFECT_BYTES_MAX} are possible: do it in several steps"
+        )
+    return size
 
 
 def _due(after: timedelta | None, at_seconds: float, now: int) -> int:

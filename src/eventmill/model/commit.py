@@ -135,6 +135,8 @@ class Commit(msgspec.Struct):
     """Subscriptions that ended for good: their offsets and letters are removed."""
     registry: dict[str, bytes | None] = {}
     """Durable facts of the node: subscriptions, pauses, view versions. None removes the name."""
+    bytes: int = 0
+    """Not written: the payload bytes of what can be large, counted by whoever adds it."""
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""

@@ -36,6 +36,10 @@ OUTGOING_PER_EFFECT_MAX: Final = 2_000
 """Messages, sent commands and timers that one effect may cause, besides its events: what a handler
 does for a full batch still fits, and all of it into one commit."""
 
+EFFECT_BYTES_MAX: Final = BODY_BYTES_MAX
+"""Payloads of one effect's events together, and of what it causes elsewhere together: what a
+request may bring in, it may also lead to."""
+
 JSON_DEPTH_MAX: Final = 64
 """Nesting of JSON in bodies: deeper input is an attack on recursive decoders."""
 
@@ -75,8 +79,12 @@ COMMIT_REPLIES_MAX: Final = 4_096
 COMMIT_ENTRIES_MAX: Final = 4_096
 """Entries after which a commit is full and the next one collects: bounds a commit's duration."""
 
+COMMIT_BYTES_MAX: Final = 8 << 20
+"""The same bound in payload bytes (measured: SQLite writes some 8 ms per MiB, on the loop)."""
+
 COMMITS_WAITING_MAX: Final = 4
-"""Commits that may wait for the disk; beyond them callers are told to slow down."""
+"""Commits that may wait for the disk, 32 MiB and 16,384 entries together; beyond them callers are
+told to slow down."""
 
 IN_FLIGHT_MAX: Final = COMMITS_WAITING_MAX * COMMIT_REPLIES_MAX
 """Commands of one node between ingress and reply: bounds memory and the wait of the last one."""
@@ -107,6 +115,10 @@ DISPATCH_BATCH: Final = 512
 
 SCAN_ROWS: Final = 1_024
 """Journal rows read from the store in one go; keeps the loop's turn below a few milliseconds."""
+
+SCAN_BYTES_MAX: Final = 4 << 20
+"""The same bound in payload bytes (measured: SQLite reads 0.6 ms per MiB, decoding takes more); the
+entry that reaches it is the last, so a payload of any size is read."""
 
 CONCURRENCY: Final = 16
 """Keys of one subscription handled at the same time, by default."""

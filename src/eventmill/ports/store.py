@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterStatus, Outcome, Snapshot, Timer
 from eventmill.model.entry import Entry
 from eventmill.model.table import PhysicalTable
@@ -32,23 +33,38 @@ class Scan(NamedTuple):
     """The last position that was looked at: continue after it."""
 
 
+def is_last(page: list[Entry], limit: int) -> bool:
+    """Whether a page of `Journal.history` that was read with `limit` is an entity's last."""
+    size = sum(len(entry.payload) for entry in page)
+    return len(page) < limit and size < limits.SCAN_BYTES_MAX
+
+
 class Journal(Protocol):
     """Entries and the entities made of them."""
 
     async def load(self, source: str, subject: str) -> tuple[Snapshot | None, list[Entry]]:
-        """Return an entity's newest snapshot and the entries after it."""
+        """Return an entity's newest snapshot and the first entries after it: what `history` returns
+        for a limit of `SCAN_ROWS`."""
         ...
 
     async def history(
         self, source: str, subject: str, *, after: int = 0, limit: int
     ) -> list[Entry]:
-        """Return an entity's entries with a sequence above `after`, in order."""
+        """Return an entity's entries with a sequence above `after`, in order.
+
+        It returns fewer than `limit` where the entity ends, and as soon as those that it has bring
+        `SCAN_BYTES_MAX` bytes of payload: see `is_last`.
+        """
         ...
 
     async def read(
         self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
     ) -> Scan:
-        """Look at up to `limit` positions above `after`; return the entries of `sources`."""
+        """Look at up to `limit` positions above `after`; return the entries of `sources`.
+
+        It may look at fewer, and stops when it has read `SCAN_BYTES_MAX` bytes of payload: the
+        scan's `position` says how far it looked.
+        """
         ...
 
     async def end(self, shard: int) -> int:
@@ -80,7 +96,8 @@ class Parking(Protocol):
         ...
 
     async def queue(self, subscription: str, key: str, *, limit: int) -> list[Letter]:
-        """Return a key's blocking letters in order of position."""
+        """Return a key's blocking letters in order of position: up to `limit`, and no more when
+        those that it has bring `SCAN_BYTES_MAX` bytes."""
         ...
 
     async def letters(

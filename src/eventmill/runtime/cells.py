@@ -20,14 +20,13 @@ from eventmill.model.definition import EntityDefinition
 from eventmill.model.subject import check_subject
 from eventmill.ports.store import Journal
 from eventmill.runtime.committer import Batch
+from eventmill.runtime.restoring import restore
 
 Key = tuple[str, str]
 """Component and entity id."""
 
 EVICTIONS_AT_ONCE = 16
 """Per entity that comes in: the cache shrinks, and no turn waits long."""
-
-ALL = 2**62
 
 
 class Cell(Live):
@@ -152,13 +151,8 @@ class Cells:
                 del self._waiting[key]
 
     async def _restored(self, key: Key) -> Cell:
-        definition = self._definitions[key[0]]
-        cell = Cell(definition, key[1])
-        snapshot, entries = await self._journal.load(*key)
-        if snapshot is not None and snapshot.schema != definition.schema:
-            snapshot = None
-            entries = await self._journal.history(*key, limit=ALL)
-        cell.restore(snapshot, entries)
+        cell = Cell(self._definitions[key[0]], key[1])
+        await restore(self._journal, cell)
         return cell
 
     def _evict(self) -> None:

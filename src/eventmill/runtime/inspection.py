@@ -17,7 +17,9 @@ from eventmill.model import limits
 from eventmill.model.commit import Timer
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.entry import Entry
+from eventmill.ports.store import is_last
 from eventmill.runtime import past
+from eventmill.runtime.restoring import restore
 from eventmill.runtime.runtime import Runtime
 
 PAGE_MAX = 1_000
@@ -115,11 +117,12 @@ class Inspection:
         for the past of a key-value entity, which has no history.
         """
         definition = self._definition(component)
+        journal = self._runtime.store.journal
         if sequence is None and time is None:
-            live = await self._restore(Live(definition, id))
+            live = Live(definition, id)
+            await restore(journal, live)
         else:
             until = round(time.timestamp() * 1e6) if time is not None else None
-            journal = self._runtime.store.journal
             live = await past.restore(journal, definition, id, sequence=sequence, time=until)
         if live.identity.sequence == 0:
             when = "" if sequence is None and time is None else " up to there"
@@ -142,7 +145,16 @@ class Inspection:
         """
         self._definition(component)
         journal = self._runtime.store.journal
-        return await journal.history(component, id, after=after, limit=min(limit, PAGE_MAX))
+        found: list[Entry] = []
+        limit = min(limit, PAGE_MAX)
+        while True:
+            left = limit - len(found)
+            page = await journal.history(component, id, after=after, limit=left)
+            found += page
+            if is_last(page, left) or len(found) >= limit:
+                return found
+            after = page[-1].sequence
+            await asyncio.sleep(0)  # large events must not hold up the node's work
 
     def topics(self) -> list[TopicFacts]:
         """The topics of the service."""
@@ -190,12 +202,8 @@ class Inspection:
             if high == 0 or len(found) >= limit:
                 break
             low = max(0, high - limits.SCAN_ROWS)
-            scan = await self._runtime.store.journal.read(
-                tail.shard, low, limit=high - low, sources=frozenset({topic})
-            )
-            found = [*scan.entries, *found]
+            found = [*await self._between(topic, low, high), *found]
             high = low
-            await asyncio.sleep(0)  # a long way back must not hold up the node's work
         return Messages(found[-min(limit, PAGE_MAX) :] if limit else [], end, high)
 
     async def timers(self, *, after: str = "", limit: int = 100) -> list[Timer]:
@@ -209,15 +217,16 @@ class Inspection:
             raise UnknownComponent(f"no entity component {component!r}; there is {known}")
         return definition
 
-    async def _restore(self, live: Live) -> Live:
-        journal, definition = self._runtime.store.journal, live.definition
-        snapshot, entries = await journal.load(definition.id, live.id)
-        if snapshot is not None and snapshot.schema != definition.schema:
-            return await past.restore(journal, definition, live.id, sequence=None, time=None)
-        live.restore(snapshot, entries)
-        latest = entries[-1] if entries else snapshot
-        live.identity.now = latest.time if latest is not None else 0
-        return live
+    async def _between(self, topic: str, low: int, high: int) -> list[Entry]:
+        """Read a topic's messages of one stretch of the journal."""
+        journal, shard = self._runtime.store.journal, self._runtime.tail.shard
+        found: list[Entry] = []
+        while low < high:
+            scan = await journal.read(shard, low, limit=high - low, sources=frozenset({topic}))
+            found += scan.entries
+            low = scan.position
+            await asyncio.sleep(0)  # a long way back must not hold up the node's work
+        return found
 
     async def _forward(self, topic: str, after: int, limit: int) -> tuple[list[Entry], int]:
         """Read up to `limit` messages of a topic; say up to where was looked."""

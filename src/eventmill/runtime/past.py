@@ -1,20 +1,21 @@
 """Entities as they were: folded from the journal up to a sequence or a time.
 
 Place on the road: beside it. Nothing here touches the entities in memory or enters the cache; the
-fold is the one that loads an entity (`engine.entity.Live`).
+fold is the one that loads an entity (`runtime.restoring`).
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from eventmill.engine.entity import Live
 from eventmill.errors import Conflict, Deleted, EventmillError, NotFound
 from eventmill.model import codec, limits
 from eventmill.model.definition import EntityDefinition
+from eventmill.model.entry import Entry
 from eventmill.model.handler import Handler
 from eventmill.ports.store import Journal
+from eventmill.runtime.restoring import fold
 from eventmill.runtime.turn import failure_of
 
 
@@ -35,17 +36,13 @@ async def restore(
     if definition.is_key_value:
         raise Conflict(f"{definition.id!r} is a key-value entity: it keeps no history")
     live = Live(definition, id)
-    while page := await journal.history(
-        definition.id, id, after=live.identity.sequence, limit=limits.SCAN_ROWS
-    ):
-        for entry in page:
-            if sequence is not None and entry.sequence > sequence:
-                return live
-            if time is not None and entry.time > time:
-                return live
-            live.apply(entry)
-            live.identity.now = entry.time
-        await asyncio.sleep(0)  # a long history must not hold up the node's work
+    page = await journal.history(definition.id, id, limit=limits.SCAN_ROWS)
+
+    def is_wanted(entry: Entry) -> bool:
+        is_later = time is not None and entry.time > time
+        return not is_later and (sequence is None or entry.sequence <= sequence)
+
+    await fold(journal, live, page, is_wanted)
     return live
 
 

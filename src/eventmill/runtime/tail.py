@@ -73,7 +73,8 @@ class Tail:
         await asyncio.shield(self._changed)
 
     async def read(self, after: int, *, limit: int, sources: frozenset[str]) -> Scan:
-        """Read up to `limit` positions after a position, from memory if they are there."""
+        """Read up to `limit` positions after a position, from memory if they are there; fewer when
+        the entries have `SCAN_BYTES_MAX` bytes of payload."""
         if self._in_doubt:
             await self._look()
         if after + 1 < self._first:
@@ -89,6 +90,11 @@ class Tail:
         if not stretch:
             return Scan([], after)
         found = [entry for entry in stretch if entry.source in sources]
+        left = limits.SCAN_BYTES_MAX
+        for number, entry in enumerate(found, 1):
+            left -= len(entry.payload)
+            if left <= 0:
+                return Scan(found[:number], entry.position)
         return Scan(found, stretch[-1].position)
 
     async def _look(self) -> None:

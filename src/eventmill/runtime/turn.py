@@ -200,6 +200,7 @@ class Entities:
             raise failure_of(handler, error) from error
         if once is not None:
             batch.commit.outcomes.append(self._outcome(cell, once, reply, None))
+            batch.commit.bytes += len(reply)
         elif not changes_anything(effect):
             return self._released(cell, reply)
         elif envelope.origin is not None and not changes_state(effect):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
+from eventmill.adapters.memory.portion import take
+from eventmill.model import limits
 from eventmill.model.commit import Outcome, Snapshot
 from eventmill.model.entry import Entry
 from eventmill.ports.store import Scan
@@ -28,12 +31,12 @@ class Journal:
     async def load(self, source: str, subject: str) -> tuple[Snapshot | None, list[Entry]]:
         snapshot = self.snapshots.get((source, subject))
         after = snapshot.sequence if snapshot else 0
-        return snapshot, self._after(source, subject, after)
+        return snapshot, self._page(source, subject, after, limits.SCAN_ROWS)
 
     async def history(
         self, source: str, subject: str, *, after: int = 0, limit: int
     ) -> list[Entry]:
-        return self._after(source, subject, after)[:limit]
+        return self._page(source, subject, after, limit)
 
     async def read(
         self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
@@ -41,9 +44,10 @@ class Journal:
         until = min(after + limit, self.last)
         if until <= after:
             return Scan([], after)
-        looked_at = [self.entries.get(position) for position in range(after + 1, until + 1)]
-        found = [e for e in looked_at if e and (sources is None or e.source in sources)]
-        return Scan(found, until)
+        looked_at = map(self.entries.get, range(after + 1, until + 1))
+        page, is_all = take(filter(None, looked_at), _itself)
+        found = [entry for entry in page if sources is None or entry.source in sources]
+        return Scan(found, until if is_all else page[-1].position)
 
     async def end(self, shard: int) -> int:
         return self.last
@@ -89,6 +93,11 @@ class Journal:
         for key in [key for key in self.outcomes_by_key if key[:2] == subject]:
             del self.outcomes_by_key[key]
 
-    def _after(self, source: str, subject: str, after: int) -> list[Entry]:
+    def _page(self, source: str, subject: str, after: int, limit: int) -> list[Entry]:
         entries = self.sequences.get((source, subject), {})
-        return [entries[number] for number in sorted(entries) if number > after]
+        found = (entries[number] for number in sorted(entries) if number > after)
+        return take(islice(found, limit), _itself)[0]
+
+
+def _itself(entry: Entry) -> Entry:
+    return entry

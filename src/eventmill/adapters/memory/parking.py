@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
+from eventmill.adapters.memory.portion import take
 from eventmill.model.commit import Letter, LetterStatus
 
 Key = tuple[str, int, int]
@@ -27,7 +29,8 @@ class Parking:
 
     async def queue(self, subscription: str, key: str, *, limit: int) -> list[Letter]:
         wanted = (subscription, key)
-        return [x for x in self._blocking() if (x.subscription, x.key) == wanted][:limit]
+        queue = (x for x in self._blocking() if (x.subscription, x.key) == wanted)
+        return take(islice(queue, limit), lambda letter: letter.entry)[0]
 
     async def letters(
         self,

@@ -8,9 +8,13 @@ import apsw
 import msgspec
 
 from eventmill.adapters.sqlite.connection import errors
+from eventmill.adapters.sqlite.portion import take
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.model.commit import Letter, LetterStatus
 from eventmill.model.entry import Entry
+
+_ENTRY = 11
+"""Column of a letter's entry."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
@@ -40,7 +44,8 @@ class Parking:
 
     async def queue(self, subscription: str, key: str, *, limit: int) -> list[Letter]:
         with errors():
-            return letters_of(self._reader.execute(SQL["queue"], (subscription, key, limit)))
+            rows = self._reader.execute(SQL["queue"], (subscription, key, limit))
+            return letters_of(take(rows, _ENTRY)[0])
 
     async def letters(
         self,

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from eventmill.model import limits
 from eventmill.model.commit import Commit, Outcome, Snapshot
-from eventmill.ports.store import Store
+from eventmill.ports.store import Store, is_last
 from eventmill.testing.contract.harness import SHARD, Harness, entry, message, plain, put
+
+LARGE = b'"%s"' % (b"x" * limits.PAYLOAD_BYTES_MAX)
+PORTION = limits.SCAN_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
+"""So many large entries are read in one go."""
 
 
 def snapshot(sequence: int, subject: str = "c1", state: bytes = b"{}") -> Snapshot:
@@ -65,6 +70,23 @@ class JournalContract(Harness):
         assert [e.sequence for e in entries] == [3, 4, 5]
         assert await store.journal.history("cart", "nobody", limit=3) == []
 
+    async def test_history_ends_early_where_its_bytes_are_enough(self, store: Store) -> None:
+        await put(store, *(entry(sequence=n, payload=LARGE) for n in range(1, PORTION + 3)))
+        first = await store.journal.history("cart", "c1", limit=99)
+        assert [e.sequence for e in first] == [*range(1, PORTION + 1)]
+        assert not is_last(first, 99)
+        rest = await store.journal.history("cart", "c1", after=PORTION, limit=99)
+        assert [e.sequence for e in rest] == [PORTION + 1, PORTION + 2]
+        assert is_last(rest, 99)
+
+    async def test_load_returns_no_more_than_a_page_of_history(self, store: Store) -> None:
+        await put(store, *(entry(sequence=n, payload=LARGE) for n in range(1, PORTION + 3)))
+        await put(store, *(entry("c2", n) for n in range(1, limits.SCAN_ROWS + 2)))
+        for subject, count in (("c1", PORTION), ("c2", limits.SCAN_ROWS)):
+            _, entries = await store.journal.load("cart", subject)
+            assert [e.sequence for e in entries] == [*range(1, count + 1)]
+            assert not is_last(entries, limits.SCAN_ROWS)
+
     async def test_history_holds_no_messages(self, store: Store) -> None:
         await put(store, message("k"), message("k"))
         assert await store.journal.history("orders", "k", limit=10) == []
@@ -92,6 +114,21 @@ class JournalContract(Harness):
         assert ([e.position for e in scan.entries], scan.position) == ([4], 5)
         nothing = await store.journal.read(SHARD, 0, limit=9, sources=frozenset({"unknown"}))
         assert nothing == ([], 5)
+
+    async def test_read_looks_no_further_than_its_bytes_are_enough(self, store: Store) -> None:
+        await put(store, *(message(payload=LARGE) for _ in range(PORTION + 2)))
+        for sources, count in ((None, PORTION), (frozenset({"unknown"}), 0)):
+            scan = await store.journal.read(SHARD, 0, limit=99, sources=sources)
+            assert (len(scan.entries), scan.position) == (count, PORTION)
+        scan = await store.journal.read(SHARD, PORTION, limit=99)
+        assert (len(scan.entries), scan.position) == (2, PORTION + 2)
+
+    async def test_an_entry_larger_than_a_portion_is_read_all_the_same(self, store: Store) -> None:
+        huge = b'"%s"' % (b"x" * limits.SCAN_BYTES_MAX)
+        await put(store, entry(payload=huge), entry(sequence=2))
+        (found,) = (await store.journal.read(SHARD, 0, limit=99)).entries
+        assert found.payload == huge
+        assert [e.sequence for e in await store.journal.history("cart", "c1", limit=99)] == [1]
 
     async def test_end_is_the_last_committed_position(self, store: Store) -> None:
         assert await store.journal.end(SHARD) == 0

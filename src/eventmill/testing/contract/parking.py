@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eventmill.model import limits
 from eventmill.model.commit import LetterKey, LetterStatus
 from eventmill.ports.store import Store
 from eventmill.testing.contract.harness import SHARD, Harness, letter, plain, put
@@ -65,6 +66,16 @@ class ParkingContract(Harness):
         queue = await store.parking.queue("billing", "cart/c1", limit=2)
         assert [x.entry.position for x in queue] == [3, 7]
         assert await store.parking.queue("billing", "cart/nobody", limit=9) == []
+
+    async def test_a_keys_queue_ends_early_where_its_bytes_are_enough(self, store: Store) -> None:
+        portion = limits.SCAN_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
+        large = b'"%s"' % (b"x" * limits.PAYLOAD_BYTES_MAX)
+        letters = [letter(n) for n in range(1, portion + 3)]
+        for one in letters:
+            one.entry.payload = large
+        await put(store, letters=letters)
+        queue = await store.parking.queue("billing", "cart/c1", limit=99)
+        assert [x.entry.position for x in queue] == [*range(1, portion + 1)]
 
     async def test_a_letter_that_is_put_again_changes_and_keeps_its_parking_time(
         self, store: Store

@@ -1,0 +1,46 @@
+"""Entities from the journal: a snapshot and what follows it become a state, page by page.
+
+Place on the road: the way into memory (`runtime.cells`), and what operators look at. Between two
+pages the loop does other work: an entity may have a million events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from eventmill.engine.entity import Live
+from eventmill.model import limits
+from eventmill.model.entry import Entry
+from eventmill.ports.store import Journal, is_last
+
+
+async def restore(journal: Journal, live: Live) -> None:
+    """Bring a new entity to its newest state. A snapshot of another schema is passed over."""
+    definition = live.definition
+    snapshot, page = await journal.load(definition.id, live.id)
+    if snapshot is not None and snapshot.schema != definition.schema:
+        page = await journal.history(definition.id, live.id, limit=limits.SCAN_ROWS)
+    elif snapshot is not None:
+        live.restore(snapshot)
+    await fold(journal, live, page)
+
+
+async def fold(
+    journal: Journal,
+    live: Live,
+    page: list[Entry],
+    is_wanted: Callable[[Entry], bool] | None = None,
+) -> None:
+    """Fold a page of an entity's entries and all that follow, up to the first not wanted."""
+    while True:
+        for entry in page:
+            if is_wanted is not None and not is_wanted(entry):
+                return
+            live.apply(entry)
+        if is_last(page, limits.SCAN_ROWS):
+            return
+        await asyncio.sleep(0)
+        page = await journal.history(
+            live.definition.id, live.id, after=live.identity.sequence, limit=limits.SCAN_ROWS
+        )
