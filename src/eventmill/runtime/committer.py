@@ -85,10 +85,11 @@ class Committer:
         if self._closing:
             raise Overloaded("this node is stopping")
         batch = self._queue[-1]
+        commit = batch.commit
         if (
             len(batch.replies) >= limits.COMMIT_REPLIES_MAX
-            or len(batch.commit.entries) >= limits.COMMIT_ENTRIES_MAX
-            or batch.commit.bytes >= limits.COMMIT_BYTES_MAX
+            or len(commit.entries) >= limits.COMMIT_ENTRIES_MAX
+            or commit.bytes >= limits.COMMIT_BYTES_MAX
         ):
             if len(self._queue) >= limits.COMMITS_WAITING_MAX:
                 raise Overloaded("more is in flight than the journal can keep up with")
