@@ -24,7 +24,7 @@ from eventmill import (
 from eventmill.model import limits
 from eventmill.model.commit import Commit, LetterStatus
 from eventmill.model.entry import Entry
-from eventmill.runtime.subscription import Reacted, Reaction
+from eventmill.runtime.reaction import Reacted, Reaction
 from eventmill.sdk.consumer import Consumer
 from eventmill.testing import FaultyStore, Host
 from tests.flow.bank import Booked, ledger

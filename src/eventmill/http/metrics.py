@@ -131,17 +131,13 @@ class Metrics:
             )
 
 
-def _dead(subscription: Subscription) -> int:
-    return sum(due is None for due in subscription.blocked.values())
-
-
 Family = type[CounterMetricFamily | GaugeMetricFamily]
 
 _OF_SUBSCRIPTION: Final[list[tuple[Family, str, str, Callable[[Subscription], float]]]] = [
     (GaugeMetricFamily, "lag", "Journal positions behind the end.", lambda s: s.lag),
     (GaugeMetricFamily, "paused", "1 while it is paused.", lambda s: s.paused),
     (GaugeMetricFamily, "blocked_keys", "Keys whose events are parked.", lambda s: len(s.blocked)),
-    (GaugeMetricFamily, "dead_keys", "Keys that wait for an operator.", _dead),
+    (GaugeMetricFamily, "dead_keys", "Keys that wait for an operator.", lambda s: s.blocked.dead),
     (CounterMetricFamily, "handled", "Entries handled.", lambda s: s.handled),
     (CounterMetricFamily, "failures", "Reactions that failed.", lambda s: s.failures),
 ]

@@ -20,7 +20,7 @@ from eventmill.model.entry import DELETED, STATE, Entry
 from eventmill.model.events import EntityDeleted
 from eventmill.ports.clock import Clock
 from eventmill.runtime import lanes
-from eventmill.runtime.subscription import Reacted, key_of
+from eventmill.runtime.reaction import Reacted, key_of
 from eventmill.sdk import guards
 from eventmill.sdk.context import Calls, Context
 

@@ -20,7 +20,7 @@ from eventmill.model.definition import Retry
 from eventmill.model.entry import COMMANDS, Entry, metadata_of
 from eventmill.model.envelope import Envelope
 from eventmill.ports.store import Journal
-from eventmill.runtime.subscription import Reacted
+from eventmill.runtime.reaction import Reacted
 from eventmill.runtime.turn import Entities, repeat
 
 NAME: Final = "$courier"

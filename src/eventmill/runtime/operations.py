@@ -314,7 +314,7 @@ class Operations:
             lag=subscription.lag,
             paused=subscription.paused,
             blocked=len(blocked),
-            dead=sum(1 for due in blocked.values() if due is None),
+            dead=blocked.dead,
             handled=subscription.handled,
             failures=subscription.failures,
         )

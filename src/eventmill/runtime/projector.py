@@ -22,7 +22,7 @@ from eventmill.model.entry import DELETED, STATE, Entry
 from eventmill.model.events import EntityDeleted
 from eventmill.ports.store import ViewTables
 from eventmill.runtime.consumer import SKIP, event_of, skipped_by
-from eventmill.runtime.subscription import Reacted, key_of
+from eventmill.runtime.reaction import Reacted, key_of
 from eventmill.sdk.context import Context
 
 _KEPT = (DELETED, STATE)

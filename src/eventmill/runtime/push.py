@@ -29,7 +29,7 @@ from eventmill.model.pushing import Pushing
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import UNREACHABLE, Answer, Sender
 from eventmill.runtime import lanes
-from eventmill.runtime.subscription import Reacted, key_of
+from eventmill.runtime.reaction import Reacted, key_of
 
 REFUSED: Final = frozenset((400, 405, 406, 410, 411, 413, 414, 415, 417, 422, 431))
 """The sink says that this request will never do: a dead letter at once. All other answers that are

@@ -33,7 +33,8 @@ from eventmill.ports.sender import Sender
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.push import PushReaction
-from eventmill.runtime.subscription import Reaction, Subscription
+from eventmill.runtime.reaction import Reaction
+from eventmill.runtime.subscription import Subscription
 from eventmill.runtime.tail import Tail
 
 FACT: Final = "subscription/"

@@ -31,8 +31,9 @@ from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.runtime.guards import Guards
 from eventmill.runtime.publisher import Publisher
 from eventmill.runtime.pushes import Pushes
+from eventmill.runtime.reaction import Reaction
 from eventmill.runtime.scheduler import Scheduler
-from eventmill.runtime.subscription import Reaction, Subscription
+from eventmill.runtime.subscription import Subscription
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.tail import Tail
 from eventmill.runtime.turn import Entities
@@ -173,7 +174,7 @@ class Runtime:
                 subscription.block(key, status, due)
         self.subscriptions[name] = subscription
         self.supervisor.start(f"subscription {name}", subscription.run())
-        self.supervisor.start(f"retries {name}", subscription.run_retries())
+        self.supervisor.start(f"retries {name}", subscription.retries.run())
         return subscription
 
     async def unsubscribe(self, name: str) -> None:

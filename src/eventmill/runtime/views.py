@@ -40,7 +40,8 @@ from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.projector import Projector, TableRows
-from eventmill.runtime.subscription import Reaction, Subscription
+from eventmill.runtime.reaction import Reaction
+from eventmill.runtime.subscription import Subscription
 from eventmill.runtime.supervisor import Supervisor
 
 log = structlog.get_logger()
