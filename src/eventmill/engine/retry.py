@@ -6,8 +6,7 @@ are not retried.
 
 from __future__ import annotations
 
-import traceback
-
+from eventmill.engine.tracebacks import told
 from eventmill.errors import (
     Deleted,
     DeliveryFailed,
@@ -48,7 +47,7 @@ def park(
     if isinstance(error, DeliveryFailed):
         wait = max(wait, error.retry_after_seconds)
     cause = error.__cause__ or error
-    text = "".join(traceback.format_exception(cause))
+    text = told(cause)
     return Letter(
         subscription=subscription,
         key=key,

@@ -6,6 +6,7 @@ views, the courier of sent commands, pushes.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -19,6 +20,8 @@ from eventmill.model.definition import Retry
 from eventmill.model.entry import Entry
 
 log = structlog.get_logger()
+
+LETTERS_BETWEEN_TURNS = 32
 
 
 class Reacted:
@@ -80,7 +83,7 @@ async def react(
         return reacted
 
 
-def letters_of(
+async def letters_of(
     subscription: str,
     reacted: Reacted,
     attempts: int,
@@ -90,7 +93,9 @@ def letters_of(
 ) -> list[Letter]:
     """Make the letters of what failed, for the first time after `attempts`, and was refused."""
     letters = []
-    for entry, error in reacted.failed:
+    for number, (entry, error) in enumerate(reacted.failed, 1):
+        if number % LETTERS_BETWEEN_TURNS == 0:
+            await asyncio.sleep(0)  # telling many errors must not hold up the node's work
         key = key_of(entry)
         letter = retry.park(subscription, key, entry, error, attempts + 1, policy, now, luck())
         log.warning(

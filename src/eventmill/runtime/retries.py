@@ -119,7 +119,7 @@ class Retries:
         subscription, head = self._subscription, queue[0]
         attempts = head.attempts if _is_failed(head, reacted) else 0
         subscription.failures += len(reacted.failed)
-        letters = letters_of(
+        letters = await letters_of(
             subscription.name,
             reacted,
             attempts,

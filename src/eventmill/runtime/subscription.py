@@ -181,7 +181,7 @@ class Subscription:
                 return
             now, policy = self._clock.now(), self.reaction.retry
             self.failures += len(reacted.failed)
-            letters = letters_of(self.name, reacted, 0, policy, now, self._luck)
+            letters = await letters_of(self.name, reacted, 0, policy, now, self._luck)
             behind = [*reacted.behind, *arrivals]
             letters += [retry.park_behind(self.name, key_of(e), e, now) for e in behind]
             move = self._mover(position)
