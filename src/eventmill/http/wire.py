@@ -20,8 +20,6 @@ COMPONENTS: Final = "/components/"
 TOPICS: Final = "/topics/"
 JSON_HEADERS: Final[list[Header]] = [(b"content-type", b"application/json")]
 
-_REQUEST: Final = "http.request"
-
 _LOST = "\ufffd"
 """What the server puts where the path is not UTF-8."""
 
@@ -97,28 +95,6 @@ def check_encoding(value: str) -> None:
     """Raise `UnsupportedMediaType` for a compressed body: bodies are never decompressed."""
     if value.strip().lower() != "identity":
         raise UnsupportedMediaType(f"content encoding {value!r}: send the body as it is")
-
-
-async def body_of(receive: Receive, limit: int) -> bytes:
-    """Read a request's body.
-
-    Raises `TooLarge` as soon as it is longer than `limit` bytes, and `InvalidPayload` if it does
-    not come whole: what arrived of it could be a valid command that nobody meant.
-    """
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body") or message["type"] != _REQUEST:
-        parts, size = [body], len(body)
-        while message.get("more_body") and size <= limit:
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-        if message["type"] != _REQUEST:
-            raise InvalidPayload("the connection ended before the body did")
-        body = b"".join(parts)
-    if len(body) > limit:
-        raise TooLarge(f"the body is longer than {limit} bytes")
-    return body
 
 
 async def send_answer(
