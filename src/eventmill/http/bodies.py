@@ -39,10 +39,11 @@ class Bodies:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ticks = 0
-        self._reading: dict[asyncio.Task[Any], int] = {}
-        """Who reads, and the tick in which it began; oldest first."""
-        self._refusals: dict[asyncio.Task[Any], EventmillError] = {}
-        """Why a reader was cancelled."""
+        self._reading: dict[Receive, tuple[Any, int]] = {}
+        """The message that a request waits for, a future, and the tick in which its body began;
+        oldest first."""
+        self._refusals: dict[Receive, EventmillError] = {}
+        """Why a message was cancelled."""
         self._bytes = 0
         """Held of bodies that came in part."""
         self._stopping = False
@@ -61,21 +62,20 @@ class Bodies:
         `InvalidPayload` if it does not come whole: what arrived of it could be a valid command that
         nobody meant.
         """
-        reader = asyncio.current_task()
-        assert reader is not None, "a request has a task"
-        self._reading[reader] = self._ticks
+        coming, began = receive(), self._ticks
+        self._reading[receive] = coming, began
         try:
-            message = await receive()
+            message = await coming
             body: bytes = message.get("body", b"")
             if message.get("more_body") or message["type"] != _REQUEST:
-                body = await self._rest(message, receive, limit)
+                body = await self._rest(message, receive, began, limit)
         except asyncio.CancelledError:
-            if reader not in self._refusals or reader.uncancel():
+            if receive not in self._refusals:
                 raise
             # Not by way of a variable: it would hold this frame, and that the open connection.
-            raise self._refusals.pop(reader) from None
+            raise self._refusals.pop(receive) from None
         finally:
-            del self._reading[reader]
+            del self._reading[receive]
         if len(body) > limit:
             raise TooLarge(f"the body is longer than {limit} bytes")
         return body
@@ -92,7 +92,9 @@ class Bodies:
         self._stopping = True
         self._sweep()
 
-    async def _rest(self, message: Message, receive: Receive, limit: int) -> bytes:
+    async def _rest(
+        self, message: Message, receive: Receive, began: int, limit: int
+    ) -> bytes:
         parts: list[bytes] = [message.get("body", b"")]
         size = len(parts[0])
         self._bytes += size
@@ -100,7 +102,9 @@ class Bodies:
             while message.get("more_body") and size <= limit:
                 if self._bytes > limits.BODIES_BYTES_MAX:
                     raise Overloaded("too many bytes of bodies are under way; send it again later")
-                message = await receive()
+                coming = receive()
+                self._reading[receive] = coming, began  # keeps its place
+                message = await coming
                 part = message.get("body", b"")
                 parts.append(part)
                 size += len(part)
@@ -113,14 +117,13 @@ class Bodies:
 
     def _sweep(self) -> None:
         young = self._ticks if self._stopping else self._ticks - 1
-        slow = list(takewhile(lambda one: one[1] < young, self._reading.items()))
-        for place, (reader, began) in enumerate(slow):
+        slow = list(takewhile(lambda one: one[1][1] < young, self._reading.items()))
+        for place, (receive, (coming, began)) in enumerate(slow):
             refusal = self._refusal(self._ticks - began, len(slow) - place)
             if refusal is None:
                 break
-            if reader not in self._refusals:
-                self._refusals[reader] = refusal
-                reader.cancel()
+            if coming.cancel():
+                self._refusals[receive] = refusal
 
     def _refusal(self, ticks: int, slow: int) -> EventmillError | None:
         """Say why a body is not waited for, which is that old and one of that many as old."""
