@@ -208,6 +208,8 @@ HeaderReader = Callable[[Envelope, str, Runtime], None]
 
 
 def _read_key(envelope: Envelope, value: str, runtime: Runtime) -> None:
+    if envelope.idempotency_key is not None:
+        raise InvalidPayload("Idempotency-Key comes twice")
     if not 0 < len(value) <= limits.IDEMPOTENCY_KEY_CHARACTERS_MAX:
         raise InvalidPayload(
             f"Idempotency-Key has 1 to {limits.IDEMPOTENCY_KEY_CHARACTERS_MAX} characters"
@@ -216,6 +218,8 @@ def _read_key(envelope: Envelope, value: str, runtime: Runtime) -> None:
 
 
 def _read_deadline(envelope: Envelope, value: str, runtime: Runtime) -> None:
+    if envelope.deadline is not None:
+        raise InvalidPayload("Request-Timeout comes twice")
     try:
         seconds = float(value)
     except ValueError:
@@ -225,12 +229,13 @@ def _read_deadline(envelope: Envelope, value: str, runtime: Runtime) -> None:
     envelope.deadline = runtime.clock.monotonic() + seconds
 
 
-def _read_metadata(name: str) -> HeaderReader:
+def _read_metadata(header: str, name: str) -> HeaderReader:
     def read(envelope: Envelope, value: str, runtime: Runtime) -> None:
         if len(value) > limits.SUBJECT_CHARACTERS_MAX:
-            raise TooLarge(f"header {name} has at most {limits.SUBJECT_CHARACTERS_MAX} characters")
+            most = limits.SUBJECT_CHARACTERS_MAX
+            raise TooLarge(f"header {header} has at most {most} characters")
         if not value.isascii():
-            raise InvalidPayload(f"header {name}: use ASCII")
+            raise InvalidPayload(f"header {header}: use ASCII")
         metadata = envelope.metadata = envelope.metadata or {}
         metadata[name] = value
 
@@ -242,8 +247,8 @@ _HEADERS: dict[bytes, HeaderReader] = {
     b"content-encoding": lambda envelope, value, runtime: check_encoding(value),
     b"idempotency-key": _read_key,
     b"request-timeout": _read_deadline,
-    b"traceparent": _read_metadata("traceparent"),
-    b"tracestate": _read_metadata("tracestate"),
-    b"x-request-id": _read_metadata("request_id"),
-    b"x-correlation-id": _read_metadata("correlation"),
+    b"traceparent": _read_metadata("traceparent", "traceparent"),
+    b"tracestate": _read_metadata("tracestate", "tracestate"),
+    b"x-request-id": _read_metadata("X-Request-Id", "request_id"),
+    b"x-correlation-id": _read_metadata("X-Correlation-Id", "correlation"),
 }

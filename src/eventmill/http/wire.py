@@ -20,6 +20,10 @@ COMPONENTS: Final = "/components/"
 TOPICS: Final = "/topics/"
 JSON_HEADERS: Final[list[Header]] = [(b"content-type", b"application/json")]
 
+_SLASHES = 4
+"""Of `/components/{component}/{id}/{name}`. An encoded slash is part of an id and separates nothing:
+who guards paths in front of a node must see the same parts as the node."""
+
 _LOST = "\ufffd"
 """What the server puts where the path is not UTF-8."""
 
@@ -31,7 +35,7 @@ def target_of(scope: Scope) -> tuple[str, str, str]:
     that cannot be one.
     """
     parts = scope["path"][len(COMPONENTS) :].split("/")
-    if len(parts) != 3 or _LOST in parts[1]:
+    if len(parts) != 3 or _LOST in parts[1] or scope["raw_path"].count(b"/") != _SLASHES:
         parts = _raw_parts(scope)
     if len(parts) != 3 or not parts[1]:
         raise UnknownHandler("use /components/{component}/{id}/{command or query}")
@@ -44,10 +48,10 @@ def target_of(scope: Scope) -> tuple[str, str, str]:
 
 
 def _raw_parts(scope: Scope) -> list[str]:
-    # An id may hold an encoded slash: only the raw path tells it from a separator.
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    # Only the raw path tells an encoded slash from a separator.
+    raw: bytes = scope["raw_path"].partition(b"?")[0]
     try:
-        return [unquote_to_bytes(part).decode() for part in raw.partition(b"?")[0].split(b"/")[2:]]
+        return [unquote_to_bytes(part).decode() for part in raw.split(b"/")[2:]]
     except UnicodeDecodeError as error:
         raise InvalidPayload("the path is not UTF-8") from error
 
