@@ -92,9 +92,7 @@ class Bodies:
         self._stopping = True
         self._sweep()
 
-    async def _rest(
-        self, message: Message, receive: Receive, began: int, limit: int
-    ) -> bytes:
+    async def _rest(self, message: Message, receive: Receive, began: int, limit: int) -> bytes:
         parts: list[bytes] = [message.get("body", b"")]
         size = len(parts[0])
         self._bytes += size

@@ -52,7 +52,9 @@ class Subscriptions:
         """Retrieve, update or end a subscription."""
         pushes, id = self._runtime.pushes, request.path_params["id"]
         if request.method == "PUT":
-            return JSONResponse(self._shown(await pushes.replace(id, await self._proposed(request))))
+            return JSONResponse(
+                self._shown(await pushes.replace(id, await self._proposed(request)))
+            )
         if request.method == "DELETE":
             return JSONResponse(pushing.shown(await pushes.delete(id)))
         return JSONResponse(self._shown(pushes.get(id)))

@@ -46,9 +46,20 @@ def close_unread(port: int) -> None:
     """
     if sys.platform != "linux":
         return
-    milliseconds = round(limits.UNREAD_SECONDS * 1000)
     for descriptor in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(descriptor))) as one:
-            listens = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if listens and one.getsockname()[1] == port:
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        try:
+            found = socket.socket(fileno=int(descriptor))
+        except OSError:
+            continue  # something else
+        try:
+            if found.family in (socket.AF_INET, socket.AF_INET6):
+                _close_unread(found, port)
+        finally:
+            found.detach()  # it is the server's, who closes it
+
+
+def _close_unread(found: socket.socket, port: int) -> None:
+    listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if listens and found.getsockname()[1] == port:
+        milliseconds = round(limits.UNREAD_SECONDS * 1000)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
