@@ -6,7 +6,8 @@
     │   ├── InvalidPayload         it does not decode or validate
     │   ├── UnknownComponent       nothing of that name runs here
     │   ├── UnknownHandler         the component has no such command or query
-    │   └── TooLarge               a limit of `model.limits` is exceeded
+    │   ├── TooLarge               a limit of `model.limits` is exceeded
+    │   └── BodyTimeout            its body took too long to arrive
     ├── NotFound                   the thing asked for does not exist
     ├── Deleted                    the entity was deleted
     ├── Conflict                   it clashes with what is already there
@@ -82,6 +83,12 @@ class TooLarge(RequestError):
     """A limit on size, depth or count is exceeded."""
 
     code = "request.too_large"
+
+
+class BodyTimeout(RequestError):
+    """The body did not arrive in time; send it faster."""
+
+    code = "request.body_timeout"
 
 
 class NotFound(EventmillError):

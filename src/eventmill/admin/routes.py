@@ -5,17 +5,18 @@ Ids stand in the query, not in the path, because an entity's id may hold any cha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from eventmill.admin import shapes
-from eventmill.errors import InvalidPayload, TooLarge
+from eventmill.errors import BodyTimeout, InvalidPayload, TooLarge
 from eventmill.model import limits
 from eventmill.model.commit import LetterStatus
 from eventmill.runtime.inspection import Inspection
@@ -255,7 +256,7 @@ def _number(request: Request, name: str, default: int | None = None) -> int:
     value = request.query_params.get(name)
     if value is None and default is not None:
         return default
-    if value is None or not value.isdecimal():
+    if value is None or not (value.isascii() and value.isdecimal() and len(value) < 19):
         raise InvalidPayload(f"query parameter {name!r} must be a whole number")
     return int(value)
 
@@ -282,15 +283,22 @@ def _statuses(request: Request) -> tuple[LetterStatus, ...]:
 async def _decoded(request: Request, kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(await _body(request), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidPayload(f"the body does not fit: {error}") from error
 
 
 async def _body(request: Request) -> bytes:
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limits.BODY_BYTES_MAX:
-            raise TooLarge(f"the body is longer than {limits.BODY_BYTES_MAX} bytes")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(limits.BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.BODY_BYTES_MAX:
+                    raise TooLarge(f"the body is longer than {limits.BODY_BYTES_MAX} bytes")
+                parts.append(part)
+    except TimeoutError as error:
+        seconds = f"{limits.BODY_SECONDS:g} seconds"
+        raise BodyTimeout(f"the body did not come within {seconds}") from error
+    except ClientDisconnect as error:
+        raise InvalidPayload("the connection ended before the body did") from error
     return b"".join(parts)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from eventmill.engine import cloudevent
 from eventmill.errors import InvalidPayload
 from eventmill.http import streams
+from eventmill.http.wire import parameters_of
 from eventmill.model import cloudevents, limits
 from eventmill.model.entry import Entry
 from eventmill.runtime.runtime import Runtime
@@ -32,7 +33,10 @@ class Following:
         """
         topic = self._runtime.topic(request.path_params["topic"])
         streams.accepts(request, streams.CONTENT_TYPE)
-        start = request.headers.get("last-event-id") or request.query_params.get("from", "latest")
+        texts = parameters_of(request.scope)
+        start = request.headers.get("last-event-id") or texts.pop("from", "latest")
+        if texts:
+            raise InvalidPayload(f"unknown parameter {min(texts)[:40]!r}: there is 'from'")
         return self._streams.answer(self._items(topic.id, self._position(start)))
 
     def _position(self, text: str) -> int:

@@ -19,6 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
+from eventmill.http.bodies import Bodies
 from eventmill.http.meter import BUCKETS, Meter
 from eventmill.http.streams import Streams
 from eventmill.runtime.runtime import Runtime
@@ -36,10 +37,13 @@ Labelled = Mapping[Any, float]
 class Metrics:
     """Collects from one runtime; has a registry of its own, so that two nodes fit in a process."""
 
-    def __init__(self, runtime: Runtime, meter: Meter, open_streams: Streams) -> None:
+    def __init__(
+        self, runtime: Runtime, meter: Meter, open_streams: Streams, bodies: Bodies
+    ) -> None:
         self._runtime = runtime
         self._meter = meter
         self._streams = open_streams
+        self._bodies = bodies
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -71,6 +75,7 @@ class Metrics:
         yield _gauge("eventmill_cache_entities", "Entities in memory.", len(runtime.entities.cells))
         yield _gauge("eventmill_cache_bytes", "Their encoded size.", runtime.entities.cells.bytes)
         yield _gauge("eventmill_streams", "Open event streams.", self._streams.open)
+        yield _gauge("eventmill_bodies", "Request bodies under way.", len(self._bodies))
         failed = len(runtime.supervisor.failures)
         yield _gauge("eventmill_failed_loops", "Loops that ended by an error.", failed)
 

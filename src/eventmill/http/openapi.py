@@ -64,9 +64,9 @@ _HEADERS: Final[dict[str, Schema]] = {
 
 _PLAIN: Final = {"string", "integer", "number", "boolean", "null"}
 
-_COMMAND_PROBLEMS: Final = (400, 404, 409, 410, 413, 415, 429, 500, 503, 504, 507)
+_COMMAND_PROBLEMS: Final = (400, 404, 408, 409, 410, 413, 415, 429, 500, 503, 504, 507)
 _QUERY_PROBLEMS: Final = (400, 404, 406, 409, 410, 413, 415, 429, 500, 503, 504)
-_TOPIC_PROBLEMS: Final = (400, 404, 413, 415, 429, 500, 503, 507)
+_TOPIC_PROBLEMS: Final = (400, 404, 408, 413, 415, 429, 500, 503, 507)
 
 
 def document(service: ServiceDefinition) -> Schema:

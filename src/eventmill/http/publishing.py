@@ -16,9 +16,10 @@ import msgspec
 
 from eventmill.engine import cloudevent
 from eventmill.errors import InvalidPayload, NotFound, TooLarge
+from eventmill.http.bodies import Bodies
 from eventmill.http.meter import Meter
 from eventmill.http.problems import UnsupportedMediaType
-from eventmill.http.wire import JSON_HEADERS, TOPICS, Receive, Scope, Send, body_of, check_encoding
+from eventmill.http.wire import JSON_HEADERS, TOPICS, Receive, Scope, Send, check_encoding
 from eventmill.model import cloudevents, limits
 from eventmill.model.cloudevents import attributes
 from eventmill.runtime.publisher import Message
@@ -39,9 +40,10 @@ _PLAIN_CHARACTERS = limits.METADATA_BYTES_MAX // 8
 class Publishing:
     """Appends events from outside to topics."""
 
-    def __init__(self, runtime: Runtime, meter: Meter) -> None:
+    def __init__(self, runtime: Runtime, meter: Meter, bodies: Bodies) -> None:
         self._runtime = runtime
         self._meter = meter
+        self._bodies = bodies
         self._versions = {
             id: {name: kind.version for kind in topic.event_types() for name in _names_of(kind)}
             for id, topic in runtime.service.topics.items()
@@ -50,7 +52,8 @@ class Publishing:
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request.
 
-        Raises `NotFound`, `InvalidPayload`, `TooLarge`, `UnsupportedMediaType`, `Unavailable`.
+        Raises `NotFound`, `InvalidPayload`, `TooLarge`, `BodyTimeout`, `UnsupportedMediaType`,
+        `Unavailable`.
         """
         topic = scope["path"][len(TOPICS) :]
         versions = self._versions.get(topic)
@@ -63,7 +66,7 @@ class Publishing:
                 check_encoding(value.decode("latin-1"))
             elif name in _CONTEXT_HEADERS:
                 context[_CONTEXT_HEADERS[name]] = _context_value(name, value)
-        events = _decoded(headers, await body_of(receive, limits.BODY_BYTES_MAX))
+        events = _decoded(headers, await self._bodies.read(receive, limits.BODY_BYTES_MAX))
         messages = [_message(event, versions, context) for event in events]
         fresh = await self._runtime.publisher.messages(topic, messages) if messages else 0
         duplicates = len(messages) - fresh

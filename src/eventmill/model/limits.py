@@ -46,8 +46,37 @@ JSON_DEPTH_MAX: Final = 64
 BATCH_EVENTS_MAX: Final = 1_000
 """CloudEvents in one HTTP batch."""
 
+BODY_SECONDS: Final = 10.0
+"""From a request's headers to the last byte of its body: 1 MiB at 0.8 Mbit/s, 8 MiB at 6.7."""
+
+BODIES_MAX: Final = 512
+"""Bodies of one node that are older than a second; beyond it the oldest are refused."""
+
+BODIES_BYTES_MAX: Final = 128 << 20
+"""Held of bodies that came in part: sixteen of the largest."""
+
 HEADER_BYTES_MAX: Final = 64 << 10
 """All headers of one HTTP request together; hyper refuses more than 100 headers by itself."""
+
+HEADER_SECONDS: Final = 10.0
+"""For a request's headers, and for a connection between two requests; then it is closed."""
+
+UNREAD_SECONDS: Final = 60.0
+"""A client may leave an answer unread; then its connection is closed (Linux only)."""
+
+CONNECTIONS_MAX: Final = 8_192
+"""Connections of one node's service; further ones wait in the system's queue. Each may hold
+`HEADER_BYTES_MAX` (512 MiB together) and a file descriptor."""
+
+CONNECTIONS_WAITING_MAX: Final = 1_024
+"""Connections in the system's queue; beyond it clients are told nothing and try again."""
+
+ADMIN_CONNECTIONS_MAX: Final = 128
+"""Connections of the operating surface: few people, some scripts."""
+
+FILES_RESERVED: Final = 768
+"""File descriptors for everything but the service's connections: the operating surface, 256
+connections to sinks, the store and the interpreter."""
 
 QUERY_PARAMETERS_MAX: Final = 100
 """Parameters in one URL's query; more than any handler has."""

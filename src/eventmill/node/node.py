@@ -34,11 +34,10 @@ from eventmill.http.problems import document
 from eventmill.http.routes import front
 from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
+from eventmill.node import sockets
 from eventmill.node.config import NodeConfig
 from eventmill.runtime.runtime import Runtime
 from eventmill.sdk.service import Service
-
-BACKLOG: Final = 1_024
 
 ANNOUNCEMENT: Final = "node.json"
 """File in the data directory that tells the CLI where a running node is."""
@@ -107,9 +106,13 @@ class Node:
         self._started = self.clock.now()
         try:
             await self.runtime.start()
-            self.url = await self._serve(self._front, config.host, config.port)
+            self.runtime.supervisor.start("slow clients", self._front.watch())
+            connections = sockets.connections_possible()
+            self.url = await self._serve(self._front, config.host, config.port, connections)
             admin = admin_app(self.runtime, self.facts, host=config.admin_host, problem=document)
-            self.admin_url = await self._serve(admin, config.admin_host, config.admin_port)
+            self.admin_url = await self._serve(
+                admin, config.admin_host, config.admin_port, limits.ADMIN_CONNECTIONS_MAX
+            )
             self._announce()
         except BaseException:
             await self.stop()
@@ -179,7 +182,9 @@ class Node:
         unfinished.replace(self._announcement)
         self._announced = True
 
-    async def _serve(self, app: Callable[..., Awaitable[Any]], host: str, port: int) -> str:
+    async def _serve(
+        self, app: Callable[..., Awaitable[Any]], host: str, port: int, connections: int
+    ) -> str:
         # Chosen at the last moment: the server shares a port with whoever took it in between.
         port = port or free_port(host)
         server = Server(
@@ -189,15 +194,18 @@ class Node:
             interface=Interfaces.ASGINL,
             http=HTTPModes.http1,
             http1_settings=HTTP1Settings(
-                header_read_timeout=10_000, max_buffer_size=limits.HEADER_BYTES_MAX
+                header_read_timeout=round(limits.HEADER_SECONDS * 1000),
+                max_buffer_size=limits.HEADER_BYTES_MAX,
             ),
             websockets=False,
             log_enabled=False,
-            backlog=BACKLOG,
+            backlog=limits.CONNECTIONS_WAITING_MAX,
+            backpressure=connections,
         )
         task = asyncio.get_running_loop().create_task(server.serve())
         self._servers.append((server, task))
         await _listening(host, port, task)
+        sockets.close_unread(port)
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
