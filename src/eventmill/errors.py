@@ -14,6 +14,7 @@
     ├── Unavailable                try again later: nothing was acknowledged
     │   ├── Overloaded             a queue is full
     │   ├── DeadlineExceeded       the caller's deadline passed before the commit
+    │   ├── NotOwner               another node holds the shard by now
     │   ├── StoreUnavailable       the store cannot write now
     │   └── StoreFull              the store has no space left
     ├── HandlerFailed              a handler raised: the component's author must mend it
@@ -137,6 +138,12 @@ class DeadlineExceeded(Unavailable):
     """The deadline passed before the command was committed."""
 
     code = "unavailable.deadline"
+
+
+class NotOwner(Unavailable):
+    """Another node holds the shard by now; ask that one."""
+
+    code = "unavailable.not_owner"
 
 
 class StoreUnavailable(Unavailable):

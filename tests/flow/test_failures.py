@@ -387,7 +387,7 @@ async def test_an_operator_waits_for_the_retry_under_way(store: FaultyStore) -> 
         assert await discarding == 1
         await advancing
         assert await host.letters() == []
-        assert await store.parking.heads() == []
+        assert await store.parking.heads([0]) == []
 
 
 async def test_pause_and_resume(store: FaultyStore, moody: Moody) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 SLICES: Final = 1024
-"""Hash slices of the key space: the unit in which shards are cut (Akka's R2DBC journal: 1,024)."""
+"""Hash slices of the key space: the unit in which shards are cut (Akka's R2DBC journal: 1,024).
+A store has at most as many shards."""
 
 PAYLOAD_BYTES_MAX: Final = 1 << 20
 """One event, state, message or command: NATS refuses more than 1 MiB by default."""

@@ -264,7 +264,8 @@ class Operations:
             yield [found]
             return
         if key is not None and not refused:
-            queue = await self._runtime.store.parking.queue(subscription, key, limit=1)
+            shard, parking = self._runtime.tail.shard, self._runtime.store.parking
+            queue = await parking.queue(subscription, shard, key, limit=1)
             if queue:
                 yield queue
             return
@@ -282,7 +283,7 @@ class Operations:
         if letter.status is LetterStatus.REFUSED:
             return False
         parking = self._runtime.store.parking
-        (head,) = await parking.queue(letter.subscription, letter.key, limit=1)
+        (head,) = await parking.queue(letter.subscription, letter.entry.shard, letter.key, limit=1)
         return head.entry.id == letter.entry.id
 
     async def _need_head(self, letter: Letter) -> None:

@@ -169,9 +169,9 @@ class Runtime:
             offset=offset,
             paused=_PAUSED + name in await self.store.registry(),
         )
-        for owner, key, status, due in await self.store.parking.heads():
-            if owner == name:
-                subscription.block(key, status, due)
+        for head in await self.store.parking.heads([self.tail.shard]):
+            if head.subscription == name:
+                subscription.block(head.key, head.status, head.due)
         self.subscriptions[name] = subscription
         self.supervisor.start(f"subscription {name}", subscription.run())
         self.supervisor.start(f"retries {name}", subscription.retries.run())

@@ -61,7 +61,9 @@ class Scheduler:
     async def _fire(self) -> float:
         now = self._clock.now()
         ahead = round(LOOK_AHEAD_SECONDS * 1e6)
-        timers = await self._store.due_timers(now + ahead, limit=TIMERS_AT_ONCE)
+        timers = await self._store.due_timers(
+            now + ahead, range(self._store.placement.shards), limit=TIMERS_AT_ONCE
+        )
         # One that is being cancelled or replaced is looked at again when that is done.
         changing = self._committer.changes_timer
         due = [timer for timer in timers if timer.due <= now and not changing(timer.name)]

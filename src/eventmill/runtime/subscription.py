@@ -141,13 +141,13 @@ class Subscription:
             if stored == self.stored:
                 return
             self.stored = self.position = stored
-            for owner, key, status, due in await self._store.parking.heads():
-                if owner == self.name:
-                    self.block(key, status, due)
+            for head in await self._store.parking.heads([self._tail.shard]):
+                if head.subscription == self.name:
+                    self.block(head.key, head.status, head.due)
 
     async def _step(self) -> bool:
         if self._parked > limits.PARKED_MAX:
-            self._parked = await self._store.parking.count(self.name)
+            self._parked = await self._store.parking.count(self.name, [self._tail.shard])
             if self._parked > limits.PARKED_MAX:
                 await self._clock.sleep(1.0)  # bounded parking: wait for an operator, lose nothing
                 return True

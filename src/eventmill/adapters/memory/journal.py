@@ -1,7 +1,8 @@
-"""The journal in memory: entries by position, and the same entries by entity."""
+"""The journal in memory: entries by shard and position, and the same entries by entity."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -19,10 +20,10 @@ class Journal:
     """Plain dicts; `Store.commit` alone changes them."""
 
     def __init__(self) -> None:
-        self.entries: dict[int, Entry] = {}
-        """By position, in order of position; compaction and purge leave holes."""
-        self.last = 0
-        """The last committed position, whatever was removed since."""
+        self.entries: defaultdict[int, dict[int, Entry]] = defaultdict(dict)
+        """By shard and position, in order of position; compaction and purge leave holes."""
+        self.last: Counter[int] = Counter()
+        """The last committed position of each shard, whatever was removed since."""
         self.sequences: dict[Subject, dict[int, Entry]] = {}
         """Entries with a sequence above 0, by subject and sequence, in order."""
         self.snapshots: dict[Subject, Snapshot] = {}
@@ -41,22 +42,22 @@ class Journal:
     async def read(
         self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
     ) -> Scan:
-        until = min(after + limit, self.last)
+        until = min(after + limit, self.last[shard])
         if until <= after:
             return Scan([], after)
-        looked_at = map(self.entries.get, range(after + 1, until + 1))
+        looked_at = map(self.entries[shard].get, range(after + 1, until + 1))
         page, is_all = take(filter(None, looked_at), _itself)
         found = [entry for entry in page if sources is None or entry.source in sources]
         return Scan(found, until if is_all else page[-1].position)
 
     async def end(self, shard: int) -> int:
-        return self.last
+        return self.last[shard]
 
     async def position_at(self, shard: int, time: int) -> int:
-        for position, entry in self.entries.items():
+        for position, entry in self.entries[shard].items():
             if entry.time >= time:
                 return position - 1
-        return self.last
+        return self.last[shard]
 
     async def subjects(self, source: str, *, after: str = "", limit: int) -> list[tuple[str, int]]:
         found = sorted(
@@ -73,8 +74,8 @@ class Journal:
     def append(self, entries: Iterable[Entry]) -> None:
         """Take entries whose positions are stamped."""
         for entry in entries:
-            self.entries[entry.position] = entry
-            self.last = entry.position
+            self.entries[entry.shard][entry.position] = entry
+            self.last[entry.shard] = entry.position
             if entry.sequence > 0:
                 subject = (entry.source, entry.subject)
                 self.sequences.setdefault(subject, {})[entry.sequence] = entry
@@ -83,15 +84,18 @@ class Journal:
         """Remove a subject's entries below a sequence."""
         entries = self.sequences.get(subject, {})
         for old in [number for number in entries if number < sequence]:
-            del self.entries[entries.pop(old).position]
+            self._remove(entries.pop(old))
 
     def purge(self, subject: Subject) -> None:
         """Remove everything about an entity."""
         for entry in self.sequences.pop(subject, {}).values():
-            del self.entries[entry.position]
+            self._remove(entry)
         self.snapshots.pop(subject, None)
         for key in [key for key in self.outcomes_by_key if key[:2] == subject]:
             del self.outcomes_by_key[key]
+
+    def _remove(self, entry: Entry) -> None:
+        del self.entries[entry.shard][entry.position]
 
     def _page(self, source: str, subject: str, after: int, limit: int) -> list[Entry]:
         entries = self.sequences.get((source, subject), {})

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +39,7 @@ from eventmill.adapters.sqlite.views import ViewTables, write_rows
 from eventmill.errors import ConfigurationError, Conflict, EventmillError
 from eventmill.model.commit import Commit, Offset, Timer
 from eventmill.model.entry import Entry
+from eventmill.model.placement import Placement
 
 SCHEMA_VERSION = 1
 _HEAD = "$head"
@@ -61,7 +62,8 @@ class Store:
     how long a COMMIT may take on average to run on the loop's thread.
     """
 
-    shards = 1
+    placement = Placement()
+    """One shard, always held by who has the lock."""
 
     def __init__(
         self,
@@ -120,6 +122,15 @@ class Store:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    async def place(self, topics: Collection[str]) -> Placement:
+        return self.placement
+
+    def hold(self, shard: int, epoch: int) -> None:
+        """It is held already."""
+
+    def let_go(self, shard: int) -> None:
+        """Closing the store gives it back."""
 
     async def commit(self, commit: Commit) -> None:
         async with self._turn:
@@ -323,7 +334,7 @@ class Store:
         rows.pop(_HEAD, None)
         return rows
 
-    async def due_timers(self, until: int, *, limit: int) -> list[Timer]:
+    async def due_timers(self, until: int, shards: Collection[int], *, limit: int) -> list[Timer]:
         return self._timers("due_timers", (until, limit))
 
     async def timers(self, *, after: str = "", limit: int) -> list[Timer]:

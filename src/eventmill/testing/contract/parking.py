@@ -31,7 +31,7 @@ class ParkingContract(Harness):
         )
         await put(store, letters=[written])
         assert plain(await store.parking.letters(limit=9)) == plain([written])
-        queue = await store.parking.queue("billing", "cart/c1", limit=9)
+        queue = await store.parking.queue("billing", SHARD, "cart/c1", limit=9)
         assert plain(queue) == plain([written])
 
     async def test_the_head_of_a_key_is_its_first_blocking_letter(self, store: Store) -> None:
@@ -46,26 +46,26 @@ class ParkingContract(Harness):
                 letter(6, "cart/c3", REFUSED),
             ],
         )
-        assert sorted(await store.parking.heads()) == [
-            ("billing", "cart/c1", RETRYING, 50),
-            ("billing", "cart/c2", DEAD, 9),
-            ("views", "cart/c1", DEAD, 0),
+        assert sorted(await store.parking.heads([SHARD])) == [
+            ("billing", SHARD, "cart/c1", RETRYING, 50),
+            ("billing", SHARD, "cart/c2", DEAD, 9),
+            ("views", SHARD, "cart/c1", DEAD, 0),
         ]
 
     async def test_a_subscriptions_letters_are_counted_without_refused(self, store: Store) -> None:
         await put(store, letters=[letter(1), letter(2, status=REFUSED), letter(3, "cart/c2")])
         await put(store, letters=[letter(3, "cart/c2", DEAD), letter(4, subscription="views")])
-        assert await store.parking.count("billing") == 2
-        assert await store.parking.count("nobody") == 0
+        assert await store.parking.count("billing", [SHARD]) == 2
+        assert await store.parking.count("nobody", [SHARD]) == 0
 
     async def test_a_keys_queue_is_in_order_of_position_without_refused(self, store: Store) -> None:
         await put(store, letters=[letter(n) for n in (11, 3, 7)])
         await put(store, letters=[letter(1, status=REFUSED), letter(2, "cart/c2")])
-        queue = await store.parking.queue("billing", "cart/c1", limit=9)
+        queue = await store.parking.queue("billing", SHARD, "cart/c1", limit=9)
         assert [x.entry.position for x in queue] == [3, 7, 11]
-        queue = await store.parking.queue("billing", "cart/c1", limit=2)
+        queue = await store.parking.queue("billing", SHARD, "cart/c1", limit=2)
         assert [x.entry.position for x in queue] == [3, 7]
-        assert await store.parking.queue("billing", "cart/nobody", limit=9) == []
+        assert await store.parking.queue("billing", SHARD, "cart/nobody", limit=9) == []
 
     async def test_a_keys_queue_ends_early_where_its_bytes_are_enough(self, store: Store) -> None:
         portion = limits.SCAN_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
@@ -74,7 +74,7 @@ class ParkingContract(Harness):
         for one in letters:
             one.entry.payload = large
         await put(store, letters=letters)
-        queue = await store.parking.queue("billing", "cart/c1", limit=99)
+        queue = await store.parking.queue("billing", SHARD, "cart/c1", limit=99)
         assert [x.entry.position for x in queue] == [*range(1, portion + 1)]
 
     async def test_a_letter_that_is_put_again_changes_and_keeps_its_parking_time(
@@ -91,7 +91,7 @@ class ParkingContract(Harness):
         await put(store, letters=[letter(1, status=DEAD), letter(2)])
         settled = [LetterKey("billing", SHARD, 1), LetterKey("billing", SHARD, 99)]
         await put(store, settled=settled)
-        assert await store.parking.heads() == [("billing", "cart/c1", WAITING, 0)]
+        assert await store.parking.heads([SHARD]) == [("billing", SHARD, "cart/c1", WAITING, 0)]
 
     async def test_letters_are_listed_in_order_and_by_page(self, store: Store) -> None:
         await put(store, letters=[letter(n, subscription=s) for s in "ba" for n in (2, 10, 1)])
