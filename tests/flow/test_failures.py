@@ -14,6 +14,7 @@ from eventmill import Context, Effect, Event, Retry, Service, Topic, consumer, p
 from eventmill.errors import Conflict, NotFound
 from eventmill.model.commit import LetterStatus
 from eventmill.runtime.operations import letter_id
+from eventmill.runtime.publisher import Message
 from eventmill.testing import FaultyStore, Host
 from tests.flow.bank import Account, Booked, Deposited, Noted, ledger
 
@@ -218,8 +219,9 @@ async def test_an_event_that_does_not_decode_is_dead_at_once(
 ) -> None:
     async with running(moody, store) as host:
         probe = host.probe(done)
-        broken = Booked(account="a", amount="x")  # type: ignore[arg-type]  # structs do not check
-        await host.publish(ledger, broken, Booked(account="b", amount=1))
+        broken = Message("Booked", 1, "a", b'{"account": "a", "amount": "x"}')
+        await host.runtime.publisher.messages(ledger.id, [broken])  # as HTTP does: unchecked
+        await host.publish(ledger, Booked(account="b", amount=1))
         assert pairs(await probe.expect_n(1, Done)) == [("b", 1)]
         (letter,) = await host.letters()
         assert (letter.status, letter.attempts) == (LetterStatus.DEAD, 1)

@@ -3,9 +3,10 @@
 Place on the road: the turn. `runtime.turn` loads, calls the user's handler and hands its effect to
 `decide`; what comes back goes into the commit.
 
-Invariants: events are encoded before any of them is folded, so nothing the state does later can
-reach into them; the sequence grows by one per entry without gaps; a reply is encoded at once, on
-the state right after its own events.
+Invariants: events are encoded before any of them is folded, and what is folded is decoded from
+these bytes: memory is exactly what a reload makes of the journal, and nothing is stored that could
+not be read again (docs/adr/0010); the sequence grows by one per entry without gaps; a reply is
+encoded at once, on the state right after its own events.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from eventmill.model.commit import Commit, Snapshot
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
 from eventmill.model.entry import DELETED, STATE, Entry
-from eventmill.model.events import event_type_of
+from eventmill.model.events import MISFITS, event_type_of
 from eventmill.model.handler import Handler
 from eventmill.model.identity import Identity
 
@@ -55,13 +56,24 @@ class Live:
         self.state = state
         state.bind(self.identity)
 
-    def restore(self, snapshot: Snapshot | None, entries: Iterable[Entry]) -> None:
-        """Fold a snapshot, if its schema is still the entity's, and the entries after it."""
-        if snapshot is not None:
+    def begin_at(self, snapshot: Snapshot) -> bool:
+        """Take a snapshot's state; False if it is of no use and every entry has to be folded.
+
+        It may be of another schema, or hold a value that a fold put into a field of another type.
+        """
+        if snapshot.schema != self.definition.schema:
+            return False
+        try:
             self.renew(self.definition.decode_state(snapshot.state))
-            self.identity.sequence = snapshot.sequence
-            self.marks = dict(snapshot.marks)
-            self.bytes = len(snapshot.state)
+        except MISFITS:
+            return False
+        self.identity.sequence = snapshot.sequence
+        self.marks = dict(snapshot.marks)
+        self.bytes = len(snapshot.state)
+        return True
+
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """Fold all entries, or those after the snapshot that it began at."""
         for entry in entries:
             self.apply(entry)
 
@@ -147,15 +159,17 @@ def decide(
     Raises `HandlerFailed` or `TooLarge` for an effect that cannot be; nothing is added then. If a
     fold raises, the state is torn and the caller throws the entity out of memory.
     """
-    entries = _entries_of(live, handler, effect, now, metadata, origin)
-    later = outgoing.expand(effect.outgoing, now, metadata)
-    if effect.events:
+    try:
+        entries, events = _entries_of(live, handler, effect, now, metadata, origin)
+        later = outgoing.expand(effect.outgoing, now, metadata)
+    except InvalidPayload as error:  # the handler's fault, not its caller's
+        raise HandlerFailed(f"{handler.place}: {error.message}", code="guard.event") from error
+    if events:
         folds, state = live.definition.folds, live.state
-        for event in effect.events:
+        for event in events:
             live.identity.sequence += 1
             folds[type(event)](state, event)
     if effect.changes is not None:
-        # Decoded from what is stored: in memory the state is exactly what a reload makes of it.
         live.renew(live.definition.decode_state(entries[0].payload))
     if entries:
         live.identity.sequence = entries[-1].sequence
@@ -177,7 +191,8 @@ def _entries_of(
     now: int,
     metadata: dict[str, Any] | None,
     origin: str | None,
-) -> list[Entry]:
+) -> tuple[list[Entry], list[Any]]:
+    """Return the entries, and the events as they will be read back."""
     definition, sequence = live.definition, live.identity.sequence
     if effect.metadata:
         metadata = {**(metadata or {}), **effect.metadata}
@@ -190,7 +205,7 @@ def _entries_of(
     if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
         raise TooLarge(f"{handler.place} persists {len(effect.events)} events at once")
     origin = live.origin_of(origin)
-    entries = []
+    entries, events = [], []
     for event in effect.events:
         sequence += 1
         cls = type(event)
@@ -201,7 +216,8 @@ def _entries_of(
                 code="guard.fold_missing",
             )
         kind = event_type_of(cls)
-        payload = _bounded(kind.encode(event), handler)
+        payload, event_read = kind.stored(event)
+        events.append(event_read)
         entries.append(
             Entry(
                 definition.id,
@@ -210,7 +226,7 @@ def _entries_of(
                 kind.name,
                 kind.version,
                 now,
-                payload,
+                _bounded(payload, handler),
                 extra,
                 origin,
             )
@@ -222,7 +238,7 @@ def _entries_of(
         entries.append(
             Entry(definition.id, live.id, sequence + 1, DELETED, 1, now, b"{}", extra, origin)
         )
-    return entries
+    return entries, events
 
 
 def _state_entry(

@@ -41,8 +41,8 @@ _NOTHING = Expansion()
 def expand(effects: Iterable[Outgoing], now: int, metadata: dict[str, Any] | None) -> Expansion:
     """Turn outgoing effects into entries and timers.
 
-    Raises `InvalidPayload` if a topic does not carry an event's type, `TooLarge` for a payload
-    beyond its limit.
+    Raises `InvalidPayload` if a topic does not carry an event's type or a value does not fit its
+    field, `TooLarge` for a payload beyond its limit.
     """
     if not effects:
         return _NOTHING
@@ -68,23 +68,26 @@ def message_entry(topic: Topic, event: Any, now: int, metadata: dict[str, Any] |
     """Make the entry of an event that is published to a topic."""
     kind, key, payload = topic.encode(event)
     check_subject(f"a key of topic {topic.id!r}", key, least=0)
-    if len(payload) > limits.PAYLOAD_BYTES_MAX:
-        raise TooLarge(
-            f"an event of topic {topic.id!r} has {len(payload)} bytes, "
-            f"{limits.PAYLOAD_BYTES_MAX} are possible"
-        )
+    _check_size(f"an event of topic {topic.id!r}", payload)
     extra = codec.encode(metadata) if metadata else None
     return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, extra)
 
 
 def command_entry(sending: Sending, now: int, metadata: dict[str, Any] | None) -> Entry:
-    """Make the entry of a command that is sent."""
+    """Make the entry of a command that is sent.
+
+    Raises `InvalidPayload` for arguments that could not be read when it is delivered: a struct
+    inside them may hold a value that does not fit its field.
+    """
     handler = sending.handler
     if not handler.component:
         raise HandlerFailed(
             f"{handler.place}: its class has no @component id, so it has no address"
         )
     check_subject("an entity id", sending.id)
+    payload = handler.encode_arguments(sending.arguments)
+    handler.decode_arguments(payload)
+    _check_size(f"the command {handler.component}.{handler.name}", payload)
     extra = codec.encode(metadata) if metadata else None
     return Entry(
         COMMANDS,
@@ -93,7 +96,7 @@ def command_entry(sending: Sending, now: int, metadata: dict[str, Any] | None) -
         handler.name,
         1,
         now,
-        handler.encode_arguments(sending.arguments),
+        payload,
         extra,
     )
 
@@ -122,6 +125,14 @@ def purge_timer(component: str, id: str, due: int, now: int) -> Timer:
     """Make the timer that removes a deleted entity."""
     entry = Entry(COMMANDS, f"{component}/{id}", 0, PURGE, 1, now, b"{}")
     return Timer(f"{PURGE}/{component}/{id}", due, entry)
+
+
+def _check_size(what: str, payload: bytes) -> None:
+    if len(payload) > limits.PAYLOAD_BYTES_MAX:
+        raise TooLarge(
+            f"{what} has {len(payload)} bytes, {limits.PAYLOAD_BYTES_MAX} are possible: send a "
+            "reference instead"
+        )
 
 
 def _due(after: timedelta | None, at_seconds: float, now: int) -> int:

@@ -45,7 +45,8 @@ class Topic:
     def encode(self, event: Any) -> tuple[EventType, str, bytes]:
         """Return type, key and JSON of an event that is to be published.
 
-        Raises `InvalidPayload` if the topic does not carry the event's type.
+        Raises `InvalidPayload` if the topic does not carry the event's type, or a value does not
+        fit its field.
         """
         if type(event) not in self.types:
             raise InvalidPayload(
@@ -53,7 +54,8 @@ class Topic:
                 f"not {type(event).__qualname__}"
             )
         kind = event_type_of(type(event))
-        return kind, self.subject_of(event), kind.encode(event)
+        payload, event = kind.stored(event)
+        return kind, self.subject_of(event), payload
 
 
 def _has(cls: type, path: str) -> bool:

@@ -152,13 +152,11 @@ class Cells:
                 del self._waiting[key]
 
     async def _restored(self, key: Key) -> Cell:
-        definition = self._definitions[key[0]]
-        cell = Cell(definition, key[1])
+        cell = Cell(self._definitions[key[0]], key[1])
         snapshot, entries = await self._journal.load(*key)
-        if snapshot is not None and snapshot.schema != definition.schema:
-            snapshot = None
+        if snapshot is not None and not cell.begin_at(snapshot):
             entries = await self._journal.history(*key, limit=ALL)
-        cell.restore(snapshot, entries)
+        cell.restore(entries)
         return cell
 
     def _evict(self) -> None:

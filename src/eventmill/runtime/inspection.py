@@ -212,9 +212,9 @@ class Inspection:
     async def _restore(self, live: Live) -> Live:
         journal, definition = self._runtime.store.journal, live.definition
         snapshot, entries = await journal.load(definition.id, live.id)
-        if snapshot is not None and snapshot.schema != definition.schema:
+        if snapshot is not None and not live.begin_at(snapshot):
             return await past.restore(journal, definition, live.id, sequence=None, time=None)
-        live.restore(snapshot, entries)
+        live.restore(entries)
         latest = entries[-1] if entries else snapshot
         live.identity.now = latest.time if latest is not None else 0
         return live

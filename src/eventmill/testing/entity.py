@@ -172,7 +172,7 @@ class EntityKit(Generic[S]):
 
     def _check_replay(self) -> None:
         again = engine.Live(self.definition, self._live.id)
-        again.restore(None, self.history)
+        again.restore(self.history)
         encode = self.definition.encode_state
         if encode(again.state) != encode(self._live.state):
             raise AssertionError(
