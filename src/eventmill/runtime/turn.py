@@ -98,7 +98,12 @@ class Entities:
         if envelope.idempotency_key is not None:
             # A key belongs to a command: the same one with another is no repetition.
             return await self._execute_once(envelope, f"{envelope.name} {envelope.idempotency_key}")
-        answer = await self.submit(envelope)
+        key = (envelope.component, envelope.id)
+        cell = self.cells.get(key)
+        if cell is not None:  # the usual case, without a coroutine more
+            answer = self._turn(key, cell, envelope, None)
+        else:
+            answer = await self.submit(envelope)
         return answer if isinstance(answer, bytes) else await answer
 
     async def submit(

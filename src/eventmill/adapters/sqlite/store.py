@@ -278,11 +278,9 @@ class Store:
     def _entry_rows(
         self, db: apsw.Connection, entries: list[Entry]
     ) -> Iterator[tuple[object, ...]]:
-        number = self.names.number
         # A name is stored before the rows that use it: `executemany` may not be nested.
-        for entry in entries:
-            number(db, entry.source)
-            number(db, entry.type)
+        for text in sorted({e.source for e in entries} | {e.type for e in entries}):
+            self.names.number(db, text)
         known = self.names.numbers
         position = self._position
         rows = []
