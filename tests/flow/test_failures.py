@@ -459,3 +459,38 @@ async def test_a_thousand_messages_with_poison_are_counted_exactly(
             of_key = [n for k, n in handled if k == key]
             assert of_key == sorted(of_key)
         assert all(len(moody.attempts[m]) == 2 for m in poison)
+
+
+async def refused_letters(host: Host, count: int) -> None:
+    """Have that many commands refused, each of its own account."""
+    await host.publish(ledger, *(Booked(account=f"a{n}", amount=-9) for n in range(count)))
+    await host.settle()
+    letters = await host.letters("$courier")
+    assert [x.status for x in letters] == [LetterStatus.REFUSED] * count
+
+
+def paying() -> Service:
+    @consumer("payer", source=ledger)
+    def payer(event: Booked) -> Effect[None]:
+        return send(Account.withdraw, event.account, -event.amount)
+
+    return Service("bank", components=[Account, payer], topics=[ledger])
+
+
+async def test_refused_letters_go_after_a_week(store: FaultyStore) -> None:
+    async with Host(paying(), store=store) as host:
+        await refused_letters(host, 2)
+        await host.advance(timedelta(days=6, hours=23))
+        assert len(await host.letters()) == 2
+        await host.advance(timedelta(hours=2))
+        assert await host.letters() == []
+
+
+async def test_refused_letters_can_be_discarded(store: FaultyStore) -> None:
+    async with Host(paying(), store=store) as host:
+        await refused_letters(host, 3)
+        assert await host.operations.discard("$courier") == 0
+        first = (await host.letters())[0]
+        assert await host.operations.discard("$courier", letter=letter_id(first)) == 1
+        assert await host.operations.discard("$courier", refused=True) == 2
+        assert await host.letters() == []

@@ -113,6 +113,13 @@ HANDLER_SECONDS: Final = 30.0
 PARKED_MAX: Final = 100_000
 """Parked letters of one subscription; beyond it the subscription waits instead of reading on."""
 
+REFUSED_SECONDS: Final = 7 * 24 * 3600
+"""Refused letters are kept this long for people to read: a week, as a deleted entity's events."""
+
+REFUSED_MAX: Final = 100_000
+"""Refused letters of all subscriptions; beyond it the oldest go sooner. They block nobody, so
+nothing else would hold back a sender whose every command is refused."""
+
 ERROR_CHARACTERS_MAX: Final = 8_192
 """Stored length of an error's text and traceback."""
 

@@ -166,9 +166,10 @@ class Store(Protocol):
         ...
 
     async def sweep(self, now: int, *, limit: int) -> int:
-        """Remove up to `limit` expired outcomes; return how many there were.
+        """Remove up to `limit` expired outcomes and refused letters; return how many there were.
 
         All outcomes live equally long: it may stop at the first that was stored and has not
-        expired.
+        expired. A refused letter goes when it is due, or sooner, earliest due first, if there are
+        more than `limits.REFUSED_MAX`.
         """
         ...

@@ -427,7 +427,7 @@ def _refused(letter: Letter) -> Letter:
         letter.entry,
         LetterStatus.REFUSED,
         letter.attempts,
-        0,
+        letter.parked + limits.REFUSED_SECONDS * 1_000_000,
         letter.parked,
         letter.code,
         letter.error,

@@ -14,6 +14,7 @@ from eventmill.adapters.memory.journal import Journal
 from eventmill.adapters.memory.parking import Parking
 from eventmill.adapters.memory.views import ViewTables
 from eventmill.errors import ConfigurationError, Conflict
+from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, Timer
 
 
@@ -81,7 +82,16 @@ class Store:
         expired = [key for key, outcome in outcomes.items() if outcome.expires <= now][:limit]
         for key in expired:
             del outcomes[key]
-        return len(expired)
+        return len(expired) + self._sweep_refused(now, limit - len(expired))
+
+    def _sweep_refused(self, now: int, limit: int) -> int:
+        letters = self.parking.by_key
+        refused = sorted((x.due, k) for k, x in letters.items() if x.status == "refused")
+        too_many = max(0, len(refused) - limits.REFUSED_MAX)
+        old = [key for n, (due, key) in enumerate(refused) if due <= now or n < too_many][:limit]
+        for key in old:
+            del letters[key]
+        return len(old)
 
     def _check_offsets(self, commit: Commit) -> None:
         at = dict(self._offsets)

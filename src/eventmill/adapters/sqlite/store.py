@@ -37,6 +37,7 @@ from eventmill.adapters.sqlite.parking import Parking, letter_row
 from eventmill.adapters.sqlite.statements import SCHEMA, SQL
 from eventmill.adapters.sqlite.views import ViewTables, write_rows
 from eventmill.errors import ConfigurationError, Conflict, EventmillError
+from eventmill.model import limits
 from eventmill.model.commit import Commit, Offset, Timer
 from eventmill.model.entry import Entry
 
@@ -336,7 +337,10 @@ class Store:
         async with self._turn:
             with self._writer() as db:
                 db.execute(SQL["sweep_outcomes"], {"now": now, "limit": limit})
-                return db.changes()
+                outcomes = db.changes()
+                bounds = {"now": now, "limit": limit - outcomes, "kept": limits.REFUSED_MAX}
+                db.execute(SQL["sweep_refused"], bounds)
+                return outcomes + db.changes()
 
 
 def _move(db: apsw.Connection, offset: Offset) -> None:
