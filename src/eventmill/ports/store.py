@@ -165,6 +165,13 @@ class Store(Protocol):
         """List timers by name."""
         ...
 
+    async def trim(self, sources: Sequence[str], after: int, until: int) -> int:
+        """Remove the messages of topics at positions above `after` up to `until`; return how many.
+
+        Positions are not used again, also if the last one is removed.
+        """
+        ...
+
     async def sweep(self, now: int, *, limit: int) -> int:
         """Remove up to `limit` expired outcomes and refused letters; return how many there were.
 

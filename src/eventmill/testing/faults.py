@@ -7,7 +7,7 @@ is durable and its writer never hears of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from eventmill.errors import StoreUnavailable
@@ -121,6 +121,9 @@ class FaultyStore:
 
     async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
         return await self.inner.timers(after=after, limit=limit)
+
+    async def trim(self, sources: Sequence[str], after: int, until: int) -> int:
+        return await self.inner.trim(sources, after, until)
 
     async def sweep(self, now: int, *, limit: int) -> int:
         return await self.inner.sweep(now, limit=limit)

@@ -81,6 +81,17 @@ class Journal:
         for old in [number for number in entries if number < sequence]:
             del self.entries[entries.pop(old).position]
 
+    def trim(self, sources: Sequence[str], after: int, until: int) -> int:
+        """Remove messages of sources."""
+        old = [
+            position
+            for position, entry in self.entries.items()
+            if after < position <= until and entry.source in sources and entry.sequence == 0
+        ]
+        for position in old:
+            del self.entries[position]
+        return len(old)
+
     def purge(self, subject: Subject) -> None:
         """Remove everything about an entity."""
         for entry in self.sequences.pop(subject, {}).values():

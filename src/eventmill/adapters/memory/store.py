@@ -8,6 +8,7 @@ long as the object, across `close` and `open`, so a restart can be tested.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from copy import copy
 
 from eventmill.adapters.memory.journal import Journal
@@ -76,6 +77,9 @@ class Store:
     async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
         names = sorted(name for name in self._timers if name > after)
         return [_copied(self._timers[name]) for name in names[:limit]]
+
+    async def trim(self, sources: Sequence[str], after: int, until: int) -> int:
+        return self.journal.trim(sources, after, until)
 
     async def sweep(self, now: int, *, limit: int) -> int:
         outcomes = self.journal.outcomes_by_key

@@ -121,6 +121,9 @@ DELETE FROM entry WHERE source = ? AND subject = ? AND sequence < ? AND sequence
 -- name: beyond
 SELECT 1 FROM entry WHERE source = ? AND subject = ? AND sequence > ? AND sequence > 0 LIMIT 1
 
+-- name: trim
+DELETE FROM entry WHERE position > ? AND position <= ? AND source = ? AND sequence = 0
+
 -- name: purge_entries
 DELETE FROM entry WHERE source = ? AND subject = ? AND sequence > 0
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -332,6 +332,19 @@ class Store:
         with errors():
             rows = self._reader.execute(SQL[name], bindings)
             return [Timer(name, due, _decode_entry(command)) for name, due, command in rows]
+
+    async def trim(self, sources: Sequence[str], after: int, until: int) -> int:
+        async with self._turn:
+            removed = 0
+            with self._writer() as db, db:
+                known = self.names.numbers
+                for source in sources:
+                    db.execute(SQL["trim"], (after, until, known.get(source)))
+                    removed += db.changes()
+                if removed:
+                    # The last position may be gone from the table; it must not be used again.
+                    db.execute(SQL["put_registry"], (_HEAD, str(self._position).encode()))
+            return removed
 
     async def sweep(self, now: int, *, limit: int) -> int:
         async with self._turn:
