@@ -20,6 +20,10 @@ BODY_BYTES_MAX: Final = 8 << 20
 NAME_CHARACTERS_MAX: Final = 128
 """Component, topic, handler, event-type and subscription names."""
 
+NAMES_MAX: Final = 10_000
+"""Different names of sources and types in one store, all held in memory: beyond it, events from
+outside whose type their topic does not declare are refused. Declared types always have room."""
+
 SUBJECT_CHARACTERS_MAX: Final = 512
 """Entity ids and message keys: part of index keys."""
 

@@ -15,7 +15,7 @@ Driver errors never leave an adapter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from eventmill.model.commit import Commit, Letter, LetterStatus, Outcome, Snapshot, Timer
@@ -49,6 +49,11 @@ class Journal(Protocol):
         self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
     ) -> Scan:
         """Look at up to `limit` positions above `after`; return the entries of `sources`."""
+        ...
+
+    def has_room_for(self, types: Iterable[str]) -> bool:
+        """Whether entries of these types would keep the number of names, those of sources
+        included, within `limits.NAMES_MAX`. Types that are stored already need no room."""
         ...
 
     async def end(self, shard: int) -> int:

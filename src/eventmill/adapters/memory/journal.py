@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from eventmill.model import limits
 from eventmill.model.commit import Outcome, Snapshot
 from eventmill.model.entry import Entry
 from eventmill.ports.store import Scan
@@ -18,6 +19,8 @@ class Journal:
     def __init__(self) -> None:
         self.entries: dict[int, Entry] = {}
         """By position, in order of position; compaction and purge leave holes."""
+        self.names: set[str] = set()
+        """Of sources and types."""
         self.last = 0
         """The last committed position, whatever was removed since."""
         self.sequences: dict[Subject, dict[int, Entry]] = {}
@@ -45,6 +48,10 @@ class Journal:
         found = [e for e in looked_at if e and (sources is None or e.source in sources)]
         return Scan(found, until)
 
+    def has_room_for(self, types: Iterable[str]) -> bool:
+        new = set(types) - self.names
+        return not new or len(self.names) + len(new) <= limits.NAMES_MAX
+
     async def end(self, shard: int) -> int:
         return self.last
 
@@ -69,6 +76,7 @@ class Journal:
     def append(self, entries: Iterable[Entry]) -> None:
         """Take entries whose positions are stamped."""
         for entry in entries:
+            self.names |= {entry.source, entry.type}
             self.entries[entry.position] = entry
             self.last = entry.position
             if entry.sequence > 0:

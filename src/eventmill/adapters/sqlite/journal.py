@@ -11,6 +11,7 @@ import msgspec
 from eventmill.adapters.sqlite.connection import errors
 from eventmill.adapters.sqlite.names import Names
 from eventmill.adapters.sqlite.statements import SQL
+from eventmill.model import limits
 from eventmill.model.commit import Outcome, Snapshot
 from eventmill.model.entry import Entry
 from eventmill.ports.store import Scan
@@ -80,6 +81,11 @@ class Journal:
                 wanted = {known.get(source) for source in sources}
                 rows = [row for row in rows if row[1] in wanted]
             return Scan(self._entries(rows), until)
+
+    def has_room_for(self, types: Iterable[str]) -> bool:
+        known = self.names.numbers
+        new = {type for type in types if type not in known}
+        return not new or len(known) + len(new) <= limits.NAMES_MAX
 
     async def end(self, shard: int) -> int:
         with errors():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from eventmill.model import limits
 from eventmill.model.commit import Commit, Outcome, Snapshot
 from eventmill.ports.store import Store
 from eventmill.testing.contract.harness import SHARD, Harness, entry, message, plain, put
@@ -178,6 +181,17 @@ class JournalContract(Harness):
         changes = [entry(sequence=n) for n in (1, 2, 3)]
         await put(store, *changes, compacted=[("cart", "c1", 2), ("cart", "c1", 3)])
         assert [e.sequence for e in await store.journal.history("cart", "c1", limit=9)] == [3]
+
+    async def test_names_of_sources_and_types_are_bounded(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "NAMES_MAX", 4)
+        await put(store, message(type="Placed"), message(type="Placed"))
+        assert store.journal.has_room_for(["Placed", "Paid", "Sent"])
+        assert not store.journal.has_room_for(["Paid", "Sent", "Returned"])
+        await put(store, message(type="Paid"), message(type="Sent"), message(type="Returned"))
+        assert store.journal.has_room_for(["Placed", "Sent"])
+        assert not store.journal.has_room_for(["Placed", "Lost"])
 
     async def test_trim_removes_messages_of_topics_within_bounds(self, store: Store) -> None:
         topics = ("orders", "orders", "alerts", "orders", "other", "orders")
