@@ -161,7 +161,7 @@ def decide(
     """
     try:
         entries, events = _entries_of(live, handler, effect, now, metadata, origin)
-        later = outgoing.expand(effect.outgoing, now, metadata)
+        later = outgoing.expand(effect.outgoing, now, metadata) if effect.outgoing else None
     except InvalidPayload as error:  # the handler's fault, not its caller's
         raise HandlerFailed(f"{handler.place}: {error.message}", code="guard.event") from error
     if events:
@@ -179,8 +179,9 @@ def decide(
         reply = NULL if effect.value is None else codec.encode(effect.value)
     if entries:
         _settle(live, effect, entries, now, origin, commit)
-    commit.entries += later.entries
-    commit.timers.update(later.timers)
+    if later is not None:
+        commit.entries += later.entries
+        commit.timers.update(later.timers)
     return reply
 
 
@@ -204,7 +205,8 @@ def _entries_of(
         )
     if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
         raise TooLarge(f"{handler.place} persists {len(effect.events)} events at once")
-    origin = live.origin_of(origin)
+    if live.marks:
+        origin = live.origin_of(origin)
     entries, events = [], []
     for event in effect.events:
         sequence += 1
@@ -217,6 +219,8 @@ def _entries_of(
             )
         kind = event_type_of(cls)
         payload, event_read = kind.stored(event)
+        if len(payload) > limits.PAYLOAD_BYTES_MAX:
+            raise _too_large(payload, handler)
         events.append(event_read)
         entries.append(
             Entry(
@@ -226,7 +230,7 @@ def _entries_of(
                 kind.name,
                 kind.version,
                 now,
-                _bounded(payload, handler),
+                payload,
                 extra,
                 origin,
             )
@@ -258,6 +262,8 @@ def _state_entry(
         )
     fields = {f: getattr(live.state, f) for f in definition.cls.__struct_fields__}  # type: ignore[attr-defined]
     payload = codec.encode({**fields, **changes})
+    if len(payload) > limits.PAYLOAD_BYTES_MAX:
+        raise _too_large(payload, handler)
     return Entry(
         definition.id,
         live.id,
@@ -265,19 +271,17 @@ def _state_entry(
         STATE,
         1,
         now,
-        _bounded(payload, handler),
+        payload,
         extra,
         origin,
     )
 
 
-def _bounded(payload: bytes, handler: Handler[Any, Any]) -> bytes:
-    if len(payload) > limits.PAYLOAD_BYTES_MAX:
-        raise TooLarge(
-            f"{handler.place} makes a payload of {len(payload)} bytes; "
-            f"{limits.PAYLOAD_BYTES_MAX} are possible: store a reference instead"
-        )
-    return payload
+def _too_large(payload: bytes, handler: Handler[Any, Any]) -> TooLarge:
+    return TooLarge(
+        f"{handler.place} makes a payload of {len(payload)} bytes; "
+        f"{limits.PAYLOAD_BYTES_MAX} are possible: store a reference instead"
+    )
 
 
 def _settle(

@@ -35,17 +35,12 @@ class Expansion(msgspec.Struct):
     """None cancels."""
 
 
-_NOTHING = Expansion()
-
-
 def expand(effects: Iterable[Outgoing], now: int, metadata: dict[str, Any] | None) -> Expansion:
     """Turn outgoing effects into entries and timers.
 
     Raises `InvalidPayload` if a topic does not carry an event's type or a value does not fit its
     field, `TooLarge` for a payload beyond its limit.
     """
-    if not effects:
-        return _NOTHING
     expansion = Expansion()
     for effect in effects:
         match effect:

@@ -205,7 +205,7 @@ class Entities:
             raise failure_of(handler, error) from error
         if once is not None:
             batch.commit.outcomes.append(self._outcome(cell, once, reply, None))
-        elif not changes_anything(effect):
+        elif not (effect.events or changes_anything(effect)):
             return self._released(cell, reply)
         elif envelope.origin is not None and not changes_state(effect):
             # Without an entry of its own the entity keeps no mark: the outcome is the mark.
