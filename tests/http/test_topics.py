@@ -244,6 +244,27 @@ async def test_an_unknown_topic_is_404(tmp_path: Path) -> None:
         assert (await http.get("/topics/nothing")).status == 404
 
 
+async def test_undeclared_types_are_taken_until_the_store_has_too_many_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "NAMES_MAX", 3)
+    async with serving(tmp_path) as node, session(node) as http:
+
+        async def status(id: str, type: str) -> int:
+            event = plain_event(id, type=type)
+            answer = await http.post("/topics/moves", json=event, headers=STRUCTURED)
+            if answer.status != 202:
+                problem = await answer.json()
+                assert problem["code"] == "event.too_many_types"
+                assert "barrel.moved" in problem["detail"]
+            return answer.status
+
+        assert [await status(f"1-{n}", f"strange.{n}") for n in range(4)] == [202, 202, 400, 400]
+        assert await status("2", "strange.0") == 202
+        assert await status("3", "barrel.moved") == 202
+        assert node.runtime.tail.position == 4
+
+
 async def test_a_follower_that_comes_back_misses_nothing(tmp_path: Path) -> None:
     async with serving(tmp_path) as node, session(node) as http:
         await _place(node, "a", "b", "c")

@@ -3,9 +3,10 @@
 Place on the road: the turn. `runtime.turn` loads, calls the user's handler and hands its effect to
 `decide`; what comes back goes into the commit.
 
-Invariants: events are encoded before any of them is folded, so nothing the state does later can
-reach into them; the sequence grows by one per entry without gaps; a reply is encoded at once, on
-the state right after its own events.
+Invariants: events are encoded before any of them is folded, and what is folded is decoded from
+these bytes: memory is exactly what a reload makes of the journal, and nothing is stored that could
+not be read again (docs/adr/0010); the sequence grows by one per entry without gaps; a reply is
+encoded at once, on the state right after its own events.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from eventmill.model.commit import Commit, Snapshot
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
 from eventmill.model.entry import DELETED, STATE, Entry
-from eventmill.model.events import event_type_of
+from eventmill.model.events import MISFITS, event_type_of
 from eventmill.model.handler import Handler
 from eventmill.model.identity import Identity
 
@@ -57,13 +58,22 @@ class Live:
         self.state = state
         state.bind(self.identity)
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Begin with a snapshot, whose schema is the entity's."""
-        self.renew(self.definition.decode_state(snapshot.state))
+    def begin_at(self, snapshot: Snapshot) -> bool:
+        """Take a snapshot's state; False if it is of no use and every entry has to be folded.
+
+        It may be of another schema, or hold a value that a fold put into a field of another type.
+        """
+        if snapshot.schema != self.definition.schema:
+            return False
+        try:
+            self.renew(self.definition.decode_state(snapshot.state))
+        except MISFITS:
+            return False
         self.identity.sequence = snapshot.sequence
         self.identity.now = snapshot.time
         self.marks = dict(snapshot.marks)
         self.bytes = len(snapshot.state)
+        return True
 
     def apply(self, entry: Entry) -> None:
         """Fold one stored entry.
@@ -148,17 +158,19 @@ def decide(
     Raises `HandlerFailed` or `TooLarge` for an effect that cannot be; nothing is added then. If a
     fold raises, the state is torn and the caller throws the entity out of memory.
     """
-    entries = _entries_of(live, handler, effect, now, metadata, origin)
-    later = outgoing.NOTHING
-    if effect.outgoing:
-        later = outgoing.expand(effect.outgoing, now, metadata, handler.place)
-    if effect.events:
+    try:
+        entries, events = _entries_of(live, handler, effect, now, metadata, origin)
+        later = None
+        if effect.outgoing:
+            later = outgoing.expand(effect.outgoing, now, metadata, handler.place)
+    except InvalidPayload as error:  # the handler's fault, not its caller's
+        raise HandlerFailed(f"{handler.place}: {error.message}", code="guard.event") from error
+    if events:
         folds, state = live.definition.folds, live.state
-        for event in effect.events:
+        for event in events:
             live.identity.sequence += 1
             folds[type(event)](state, event)
     if effect.changes is not None:
-        # Decoded from what is stored: in memory the state is exactly what a reload makes of it.
         live.renew(live.definition.decode_state(entries[0].payload))
     if entries:
         live.identity.sequence = entries[-1].sequence
@@ -168,9 +180,10 @@ def decide(
         reply = NULL if effect.value is None else codec.encode(effect.value)
     if entries:
         _settle(live, effect, entries, now, origin, commit)
-    commit.entries += later.entries
-    commit.timers.update(later.timers)
-    commit.bytes += later.bytes
+    if later is not None:
+        commit.entries += later.entries
+        commit.timers.update(later.timers)
+        commit.bytes += later.bytes
     return reply
 
 
@@ -181,7 +194,8 @@ def _entries_of(
     now: int,
     metadata: dict[str, Any] | None,
     origin: str | None,
-) -> list[Entry]:
+) -> tuple[list[Entry], list[Any]]:
+    """Return the entries, and the events as they will be read back."""
     definition, sequence = live.definition, live.identity.sequence
     if effect.metadata:
         metadata = {**(metadata or {}), **effect.metadata}
@@ -196,8 +210,9 @@ def _entries_of(
             f"{handler.place} persists {len(effect.events)} events at once, "
             f"{limits.EVENTS_PER_EFFECT_MAX} are possible: do it in several commands"
         )
-    origin = live.origin_of(origin)
-    entries = []
+    if live.marks:
+        origin = live.origin_of(origin)
+    entries, events = [], []
     for event in effect.events:
         sequence += 1
         cls = type(event)
@@ -208,7 +223,10 @@ def _entries_of(
                 code="guard.fold_missing",
             )
         kind = event_type_of(cls)
-        payload = _bounded(kind.encode(event), handler)
+        payload, event_read = kind.stored(event)
+        if len(payload) > limits.PAYLOAD_BYTES_MAX:
+            raise _too_large(payload, handler)
+        events.append(event_read)
         entries.append(
             Entry(
                 definition.id,
@@ -231,7 +249,7 @@ def _entries_of(
         entries.append(
             Entry(definition.id, live.id, sequence + 1, DELETED, 1, now, b"{}", extra, origin)
         )
-    return entries
+    return entries, events
 
 
 def _state_entry(
@@ -251,6 +269,8 @@ def _state_entry(
         )
     fields = {f: getattr(live.state, f) for f in definition.cls.__struct_fields__}  # type: ignore[attr-defined]
     payload = codec.encode({**fields, **changes})
+    if len(payload) > limits.PAYLOAD_BYTES_MAX:
+        raise _too_large(payload, handler)
     return Entry(
         definition.id,
         live.id,
@@ -258,19 +278,17 @@ def _state_entry(
         STATE,
         1,
         now,
-        _bounded(payload, handler),
+        payload,
         extra,
         origin,
     )
 
 
-def _bounded(payload: bytes, handler: Handler[Any, Any]) -> bytes:
-    if len(payload) > limits.PAYLOAD_BYTES_MAX:
-        raise TooLarge(
-            f"{handler.place} makes a payload of {len(payload)} bytes; "
-            f"{limits.PAYLOAD_BYTES_MAX} are possible: store a reference instead"
-        )
-    return payload
+def _too_large(payload: bytes, handler: Handler[Any, Any]) -> TooLarge:
+    return TooLarge(
+        f"{handler.place} makes a payload of {len(payload)} bytes; "
+        f"{limits.PAYLOAD_BYTES_MAX} are possible: store a reference instead"
+    )
 
 
 def _check_size(entries: list[Entry], handler: Handler[Any, Any]) -> None:

@@ -37,16 +37,13 @@ class Expansion(msgspec.Struct):
     """Of all payloads."""
 
 
-NOTHING: Final = Expansion()
-
-
 def expand(
     effects: Sequence[Outgoing], now: int, metadata: dict[str, Any] | None, place: str
 ) -> Expansion:
     """Turn the outgoing effects of the handler at `place` into entries and timers.
 
-    Raises `InvalidPayload` if a topic does not carry an event's type, `TooLarge` for a payload
-    beyond its limit, or for too many of them.
+    Raises `InvalidPayload` if a topic does not carry an event's type or a value does not fit its
+    field, `TooLarge` for a payload beyond its limit, or for too many of them.
     """
     count = sum(len(e.events) if isinstance(e, Publication) else 1 for e in effects)
     if count > limits.OUTGOING_PER_EFFECT_MAX:
@@ -77,17 +74,17 @@ def message_entry(topic: Topic, event: Any, now: int, metadata: dict[str, Any] |
     """Make the entry of an event that is published to a topic."""
     kind, key, payload = topic.encode(event)
     check_subject(f"a key of topic {topic.id!r}", key, least=0)
-    if len(payload) > limits.PAYLOAD_BYTES_MAX:
-        raise TooLarge(
-            f"an event of topic {topic.id!r} has {len(payload)} bytes, "
-            f"{limits.PAYLOAD_BYTES_MAX} are possible"
-        )
+    _check_size(f"an event of topic {topic.id!r}", payload)
     extra = codec.encode(metadata) if metadata else None
     return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, extra)
 
 
 def command_entry(sending: Sending, now: int, metadata: dict[str, Any] | None) -> Entry:
-    """Make the entry of a command that is sent."""
+    """Make the entry of a command that is sent.
+
+    Raises `InvalidPayload` for arguments that could not be read when it is delivered: a struct
+    inside them may hold a value that does not fit its field.
+    """
     handler = sending.handler
     if not handler.component:
         raise HandlerFailed(
@@ -95,11 +92,8 @@ def command_entry(sending: Sending, now: int, metadata: dict[str, Any] | None) -
         )
     check_subject("an entity id", sending.id)
     payload = handler.encode_arguments(sending.arguments)
-    if len(payload) > limits.PAYLOAD_BYTES_MAX:
-        raise TooLarge(
-            f"a command sent to {handler.component}.{handler.name} has {len(payload)} bytes, "
-            f"{limits.PAYLOAD_BYTES_MAX} are possible"
-        )
+    handler.decode_arguments(payload)
+    _check_size(f"the command {handler.component}.{handler.name}", payload)
     extra = codec.encode(metadata) if metadata else None
     subject = f"{handler.component}/{sending.id}"
     return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, extra)
@@ -140,6 +134,14 @@ def _weighed(expansion: Expansion, place: str) -> int:
             f"{limits.EFFECT_BYTES_MAX} are possible: do it in several steps"
         )
     return size
+
+
+def _check_size(what: str, payload: bytes) -> None:
+    if len(payload) > limits.PAYLOAD_BYTES_MAX:
+        raise TooLarge(
+            f"{what} has {len(payload)} bytes, {limits.PAYLOAD_BYTES_MAX} are possible: send a "
+            "reference instead"
+        )
 
 
 def _due(after: timedelta | None, at_seconds: float, now: int) -> int:

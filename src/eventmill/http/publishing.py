@@ -68,12 +68,24 @@ class Publishing:
                 context[_CONTEXT_HEADERS[name]] = _context_value(name, value)
         events = _decoded(headers, await self._bodies.read(receive, limits.BODY_BYTES_MAX))
         messages = [_message(event, versions, context) for event in events]
+        self._check_types(topic, {m.type for m in messages} - versions.keys())
         fresh = await self._runtime.publisher.messages(topic, messages) if messages else 0
         duplicates = len(messages) - fresh
         self._meter.accepted(topic, fresh, duplicates)
         await send({"type": "http.response.start", "status": 202, "headers": JSON_HEADERS})
         body = b'{"accepted":%d,"duplicates":%d}' % (fresh, duplicates)
         await send({"type": "http.response.body", "body": body})
+
+    def _check_types(self, topic: str, undeclared: set[str]) -> None:
+        """An undeclared type is a consumer's business (it parks or ignores it), but its name stays
+        in the store for good: anybody could fill it with names."""
+        if undeclared and not self._runtime.store.journal.has_room_for(undeclared):
+            raise InvalidPayload(
+                f"topic {topic!r} carries {', '.join(self._versions[topic])}, not "
+                f"{', '.join(sorted(undeclared))[:200]}; this store holds {limits.NAMES_MAX:,} "
+                "names and takes no more undeclared types",
+                code="event.too_many_types",
+            )
 
 
 def _names_of(kind: Any) -> tuple[str, ...]:

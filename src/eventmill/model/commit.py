@@ -90,7 +90,7 @@ class Letter(msgspec.Struct, frozen=True, gc=False):
     status: LetterStatus
     attempts: int = 0
     due: int = 0
-    """When to try again, microseconds since the epoch."""
+    """When to try again, microseconds since the epoch; of a refused one, when it may go."""
     parked: int = 0
     """When it was parked, microseconds since the epoch."""
     code: str = ""

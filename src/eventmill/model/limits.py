@@ -21,6 +21,10 @@ BODY_BYTES_MAX: Final = 8 << 20
 NAME_CHARACTERS_MAX: Final = 128
 """Component, topic, handler, event-type and subscription names."""
 
+NAMES_MAX: Final = 10_000
+"""Different names of sources and types in one store, all held in memory: beyond it, events from
+outside whose type their topic does not declare are refused. Declared types always have room."""
+
 SUBJECT_CHARACTERS_MAX: Final = 512
 """Entity ids and message keys: part of index keys."""
 
@@ -158,6 +162,13 @@ HANDLER_SECONDS: Final = 30.0
 
 PARKED_MAX: Final = 100_000
 """Parked letters of one subscription; beyond it the subscription waits instead of reading on."""
+
+REFUSED_SECONDS: Final = 7 * 24 * 3600
+"""Refused letters are kept this long for people to read: a week, as a deleted entity's events."""
+
+REFUSED_MAX: Final = 100_000
+"""Refused letters of all subscriptions; beyond it the oldest go sooner. They block nobody, so
+nothing else would hold back a sender whose every command is refused."""
 
 ERROR_CHARACTERS_MAX: Final = 8_192
 """Stored length of an error's text and traceback."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from operator import attrgetter
 from typing import Any
 
@@ -15,10 +16,18 @@ class Topic:
 
     Parameters: `id` is the storage key and never changes; `types` are the event classes it
     carries; `key` names the field (or is a function of the event) by which order is kept and that
-    becomes the CloudEvents subject; without it, all events share the empty key.
+    becomes the CloudEvents subject; without it, all events share the empty key. `retention` is how
+    long messages are kept, for ever without it; a message that a subscription has still to read is
+    kept longer.
     """
 
-    def __init__(self, id: str, *types: type, key: str | Callable[[Any], str] = "") -> None:
+    def __init__(
+        self,
+        id: str,
+        *types: type,
+        key: str | Callable[[Any], str] = "",
+        retention: timedelta | None = None,
+    ) -> None:
         if not types:
             raise ConfigurationError(f"topic {id!r}: name at least one event type")
         strangers = [t.__name__ for t in types if key and isinstance(key, str) and not _has(t, key)]
@@ -26,7 +35,10 @@ class Topic:
             raise ConfigurationError(
                 f"topic {id!r}: {', '.join(strangers)} has no field {key!r} to be its key"
             )
+        if retention is not None and retention <= timedelta():
+            raise ConfigurationError(f"topic {id!r}: retention={retention!r} is not above zero")
         self.id = id
+        self.retention = retention
         self.types = types
         self.key = key
         self._key_of = attrgetter(key) if isinstance(key, str) and key else key
@@ -45,7 +57,8 @@ class Topic:
     def encode(self, event: Any) -> tuple[EventType, str, bytes]:
         """Return type, key and JSON of an event that is to be published.
 
-        Raises `InvalidPayload` if the topic does not carry the event's type.
+        Raises `InvalidPayload` if the topic does not carry the event's type, or a value does not
+        fit its field.
         """
         if type(event) not in self.types:
             raise InvalidPayload(
@@ -53,7 +66,8 @@ class Topic:
                 f"not {type(event).__qualname__}"
             )
         kind = event_type_of(type(event))
-        return kind, self.subject_of(event), kind.encode(event)
+        payload, event = kind.stored(event)
+        return kind, self.subject_of(event), payload
 
 
 def _has(cls: type, path: str) -> bool:

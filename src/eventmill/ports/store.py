@@ -24,7 +24,7 @@ Driver errors never leave an adapter.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from eventmill.model import limits
@@ -75,6 +75,11 @@ class Journal(Protocol):
         It may look at fewer, and stops when it has read `SCAN_BYTES_MAX` bytes of payload: the
         scan's `position` says how far it looked.
         """
+        ...
+
+    def has_room_for(self, types: Iterable[str]) -> bool:
+        """Whether entries of these types would keep the number of names, those of sources
+        included, within `limits.NAMES_MAX`. Types that are stored already need no room."""
         ...
 
     async def end(self, shard: int) -> int:
@@ -219,10 +224,19 @@ class Store(Protocol):
         """List timers by name."""
         ...
 
+    async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:
+        """Remove the messages of topics at a shard's positions above `after` up to `until`; return
+        how many.
+
+        Positions are not used again, also if the last one is removed.
+        """
+        ...
+
     async def sweep(self, now: int, *, limit: int) -> int:
-        """Remove up to `limit` expired outcomes; return how many there were.
+        """Remove up to `limit` expired outcomes and refused letters; return how many there were.
 
         All outcomes live equally long: it may stop at the first that was stored and has not
-        expired.
+        expired. A refused letter goes when it is due, or sooner, earliest due first, if there are
+        more than `limits.REFUSED_MAX`.
         """
         ...

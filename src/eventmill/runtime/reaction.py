@@ -15,6 +15,7 @@ import structlog
 
 from eventmill.engine import retry
 from eventmill.errors import Conflict, Unavailable
+from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterStatus
 from eventmill.model.definition import Retry
 from eventmill.model.entry import Entry
@@ -109,5 +110,6 @@ async def letters_of(
         letters.append(letter)
     for entry, error in reacted.refused:
         letter = retry.park(subscription, key_of(entry), entry, error, 1, policy, now, 0.0)
-        letters.append(msgspec.structs.replace(letter, status=LetterStatus.REFUSED, due=0))
+        gone = now + limits.REFUSED_SECONDS * 1_000_000
+        letters.append(msgspec.structs.replace(letter, status=LetterStatus.REFUSED, due=gone))
     return letters

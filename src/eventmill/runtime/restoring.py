@@ -16,13 +16,11 @@ from eventmill.ports.store import Journal, is_last
 
 
 async def restore(journal: Journal, live: Live) -> None:
-    """Bring a new entity to its newest state. A snapshot of another schema is passed over."""
-    definition = live.definition
-    snapshot, page = await journal.load(definition.id, live.id)
-    if snapshot is not None and snapshot.schema != definition.schema:
-        page = await journal.history(definition.id, live.id, limit=limits.SCAN_ROWS)
-    elif snapshot is not None:
-        live.restore(snapshot)
+    """Bring a new entity to its newest state. A snapshot that is of no use is passed over."""
+    component, id = live.definition.id, live.id
+    snapshot, page = await journal.load(component, id)
+    if snapshot is not None and not live.begin_at(snapshot):
+        page = await journal.history(component, id, limit=limits.SCAN_ROWS)
     await fold(journal, live, page)
 
 

@@ -103,7 +103,7 @@ class Retries:
         name, reaction = self._subscription.name, self._subscription.reaction
         # A head that failed before is tried alone: the others matter when it has succeeded.
         limit = reaction.batch if due == 0 else 1
-        queue = await self._store.parking.queue(name, key, limit=limit)
+        queue = await self._store.parking.queue(name, 0, key, limit=limit)
         if not queue:
             if key in self._subscription.arriving:
                 self.blocked.put(key, self._clock.now() + ARRIVING_MICROSECONDS)

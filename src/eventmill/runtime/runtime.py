@@ -32,6 +32,7 @@ from eventmill.runtime.guards import Guards
 from eventmill.runtime.publisher import Publisher
 from eventmill.runtime.pushes import Pushes
 from eventmill.runtime.reaction import Reaction
+from eventmill.runtime.retention import Retention
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.subscription import Subscription
 from eventmill.runtime.supervisor import Supervisor
@@ -86,6 +87,7 @@ class Runtime:
         self.tail = Tail(store.journal)
         self.scheduler = Scheduler(store, self.committer, clock)
         self.subscriptions: dict[str, Subscription] = {}
+        self.retention = Retention(service.topics, store, self.tail, clock, self.subscriptions)
         self.committer.on_commit.append(self.tail.extend)
         self.committer.on_failure.append(lambda batch: self.tail.doubt())
         self.views = Views(
@@ -130,6 +132,8 @@ class Runtime:
         await self.pushes.start()
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
+        if self.retention.topics:
+            self.supervisor.start("retention", self.retention.run())
 
     async def stop(self) -> None:
         """Finish what was accepted, store the offsets, give the store back."""

@@ -83,7 +83,7 @@ class Scheduler:
         return max((timers[0].due - now) / 1e6, CHANGING_SECONDS)
 
     async def run_sweeps(self) -> None:
-        """Remove expired outcomes until cancelled."""
+        """Remove expired outcomes and refused letters until cancelled."""
         while True:
             found = 0
             try:

@@ -49,7 +49,7 @@ class Tail:
             self._empty(entries[0].position - 1)
         self._entries += entries
         self.position = entries[-1].position
-        self._bytes += sum(len(entry.payload) for entry in entries)
+        self._bytes += sum([len(entry.payload) for entry in entries])
         self._trim()
         self.wake()
 

@@ -7,7 +7,7 @@ is durable and its writer never hears of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from eventmill.errors import StoreUnavailable
@@ -134,6 +134,9 @@ class FaultyStore:
 
     async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
         return await self.inner.timers(after=after, limit=limit)
+
+    async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:
+        return await self.inner.trim(sources, shard, after, until)
 
     async def sweep(self, now: int, *, limit: int) -> int:
         return await self.inner.sweep(now, limit=limit)

@@ -22,6 +22,8 @@ class Journal:
     def __init__(self) -> None:
         self.entries: defaultdict[int, dict[int, Entry]] = defaultdict(dict)
         """By shard and position, in order of position; compaction and purge leave holes."""
+        self.names: set[str] = set()
+        """Of sources and types."""
         self.last: Counter[int] = Counter()
         """The last committed position of each shard, whatever was removed since."""
         self.sequences: dict[Subject, dict[int, Entry]] = {}
@@ -50,6 +52,10 @@ class Journal:
         found = [entry for entry in page if sources is None or entry.source in sources]
         return Scan(found, until if is_all else page[-1].position)
 
+    def has_room_for(self, types: Iterable[str]) -> bool:
+        new = set(types) - self.names
+        return not new or len(self.names) + len(new) <= limits.NAMES_MAX
+
     async def end(self, shard: int) -> int:
         return self.last[shard]
 
@@ -74,6 +80,7 @@ class Journal:
     def append(self, entries: Iterable[Entry]) -> None:
         """Take entries whose positions are stamped."""
         for entry in entries:
+            self.names |= {entry.source, entry.type}
             self.entries[entry.shard][entry.position] = entry
             self.last[entry.shard] = entry.position
             if entry.sequence > 0:
@@ -85,6 +92,18 @@ class Journal:
         entries = self.sequences.get(subject, {})
         for old in [number for number in entries if number < sequence]:
             self._remove(entries.pop(old))
+
+    def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:
+        """Remove messages of sources."""
+        entries = self.entries[shard]
+        old = [
+            position
+            for position, entry in entries.items()
+            if after < position <= until and entry.source in sources and entry.sequence == 0
+        ]
+        for position in old:
+            del entries[position]
+        return len(old)
 
     def purge(self, subject: Subject) -> None:
         """Remove everything about an entity."""

@@ -8,13 +8,14 @@ long as the object, across `close` and `open`, so a restart can be tested.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from copy import copy
 
 from eventmill.adapters.memory.journal import Journal
 from eventmill.adapters.memory.parking import Parking
 from eventmill.adapters.memory.views import ViewTables
 from eventmill.errors import ConfigurationError, Conflict, NotOwner
+from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, Timer, homes_of
 from eventmill.model.placement import Placement
 
@@ -105,12 +106,24 @@ class Store:
         names = sorted(name for name in self._timers if name > after)
         return [_copied(self._timers[name]) for name in names[:limit]]
 
+    async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:
+        return self.journal.trim(sources, shard, after, until)
+
     async def sweep(self, now: int, *, limit: int) -> int:
         outcomes = self.journal.outcomes_by_key
         expired = [key for key, outcome in outcomes.items() if outcome.expires <= now][:limit]
         for key in expired:
             del outcomes[key]
-        return len(expired)
+        return len(expired) + self._sweep_refused(now, limit - len(expired))
+
+    def _sweep_refused(self, now: int, limit: int) -> int:
+        letters = self.parking.by_key
+        refused = sorted((x.due, k) for k, x in letters.items() if x.status == "refused")
+        too_many = max(0, len(refused) - limits.REFUSED_MAX)
+        old = [key for n, (due, key) in enumerate(refused) if due <= now or n < too_many][:limit]
+        for key in old:
+            del letters[key]
+        return len(old)
 
     def _check_owner(self, commit: Commit) -> None:
         removed = [self._timers[n].command.shard for n in commit.timers if n in self._timers]

@@ -82,6 +82,11 @@ class Journal:
             rows = [row for row in rows if row[1] in wanted]
         return Scan(self._entries(rows), position)
 
+    def has_room_for(self, types: Iterable[str]) -> bool:
+        known = self.names.numbers
+        new = {type for type in types if type not in known}
+        return not new or len(known) + len(new) <= limits.NAMES_MAX
+
     async def end(self, shard: int) -> int:
         with errors():
             (position,) = next(self._reader.execute(SQL["end"]))

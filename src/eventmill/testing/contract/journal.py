@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Outcome, Snapshot
 from eventmill.ports.store import Store, is_last
@@ -215,6 +217,38 @@ class JournalContract(Harness):
         changes = [entry(sequence=n) for n in (1, 2, 3)]
         await put(store, *changes, compacted=[("cart", "c1", 2), ("cart", "c1", 3)])
         assert [e.sequence for e in await store.journal.history("cart", "c1", limit=9)] == [3]
+
+    async def test_names_of_sources_and_types_are_bounded(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "NAMES_MAX", 4)
+        await put(store, message(type="Placed"), message(type="Placed"))
+        assert store.journal.has_room_for(["Placed", "Paid", "Sent"])
+        assert not store.journal.has_room_for(["Paid", "Sent", "Returned"])
+        await put(store, message(type="Paid"), message(type="Sent"), message(type="Returned"))
+        assert store.journal.has_room_for(["Placed", "Sent"])
+        assert not store.journal.has_room_for(["Placed", "Lost"])
+
+    async def test_trim_removes_messages_of_topics_within_bounds(self, store: Store) -> None:
+        topics = ("orders", "orders", "alerts", "orders", "other", "orders")
+        await put(store, *(message(source=source) for source in topics), entry(source="orders"))
+        assert await store.trim(["orders", "alerts", "unknown"], SHARD, 1, 4) == 3
+        assert await store.trim(["orders", "alerts"], SHARD, 1, 4) == 0
+        scan = await store.journal.read(SHARD, 0, limit=9)
+        assert ([e.position for e in scan.entries], scan.position) == ([1, 5, 6, 7], 7)
+
+    async def test_positions_of_trimmed_messages_are_not_used_again(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        await put(store, message(), message())
+        assert await store.trim(["orders"], SHARD, 0, 2) == 2
+        assert await store.journal.end(SHARD) == 2
+        await store.close()
+        again = await self.reopen(store, tmp_path)
+        await put(again, message())
+        scan = await again.journal.read(SHARD, 0, limit=9)
+        assert [e.position for e in scan.entries] == [3]
+        await again.close()
 
     async def test_purge_removes_everything_about_an_entity(self, store: Store) -> None:
         await put(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from eventmill.model import limits
 from eventmill.model.commit import LetterKey, LetterStatus
 from eventmill.ports.store import Store
@@ -115,6 +117,23 @@ class ParkingContract(Harness):
         assert await positions(store, statuses=[DEAD]) == [1, 4]
         assert await positions(store, statuses=[DEAD, REFUSED], subscription="billing") == [1, 3]
         assert await positions(store, subscription="unknown") == []
+
+    async def test_a_sweep_removes_refused_letters_that_are_due(self, store: Store) -> None:
+        old = [letter(n, status=REFUSED, due=10) for n in range(1, 6)]
+        others = [letter(6, status=REFUSED, due=11), letter(7, status=DEAD), letter(8)]
+        await put(store, letters=[*old, *others])
+        assert await store.sweep(9, limit=99) == 0
+        assert [await store.sweep(10, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+        assert await positions(store) == [6, 7, 8]
+
+    async def test_a_sweep_removes_the_oldest_of_too_many_refused_letters(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "REFUSED_MAX", 3)
+        await put(store, letters=[letter(n, status=REFUSED, due=99 - n) for n in range(1, 7)])
+        await put(store, letters=[letter(9, status=DEAD)])
+        assert [await store.sweep(1, limit=2) for _ in range(3)] == [2, 1, 0]
+        assert await positions(store) == [1, 2, 3, 9]
 
     async def test_the_same_entry_may_be_parked_by_several_subscriptions(
         self, store: Store
