@@ -40,7 +40,7 @@ def _authorize(operation: int, *_: object) -> int:
 
 
 def answer(db: apsw.Connection, sql: str, parameters: dict[str, Any]) -> bytes:
-    """Return the one value that a query answers.
+    """Return the one text that a query answers.
 
     Raises `DeadlineExceeded` when it was interrupted, `RequestError` when it cannot run.
     """
@@ -52,9 +52,11 @@ def answer(db: apsw.Connection, sql: str, parameters: dict[str, Any]) -> bytes:
         raise RequestError(f"the query cannot run: {error}", code="view.query") from error
     except apsw.Error as error:
         raise StoreUnavailable(f"the view tables cannot be read now: {error}") from error
-    if row is None or len(row) != 1:
-        raise RequestError("the query cannot run: it does not answer one value", code="view.query")
-    return row[0].encode() if isinstance(row[0], str) else row[0]
+    match row:
+        case (str() as text,):
+            return text.encode()
+        case _:
+            raise RequestError("the query cannot run: it answers no text", code="view.query")
 
 
 class Asking:
