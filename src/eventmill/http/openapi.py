@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from eventmill.http.problems import STATUS
 from eventmill.http.schemas import PREFIX, Schema, Schemas, summary_of
+from eventmill.http.views import FROZEN
 from eventmill.model import cloudevents, limits
 from eventmill.model.definition import EntityDefinition, ServiceDefinition, ViewDefinition
 from eventmill.model.handler import Handler
@@ -142,6 +143,7 @@ def _view(view: ViewDefinition, schemas: Schemas) -> Iterator[tuple[str, Schema]
         responses = _responses(rows, _QUERY_PROBLEMS)
         text = {"schema": {"type": "string"}}
         responses["200"]["content"] |= {"application/x-ndjson": text, "text/event-stream": text}
+        responses["200"]["headers"] = {FROZEN: text}
         operation = {
             "operationId": f"{view.id}.{name}",
             "tags": [view.id],

@@ -189,6 +189,10 @@ larger commits write far less (measured: a build of 100,000 rows)."""
 VIEW_ANSWER_BYTES_MAX: Final = 64 << 20
 """One query's answer: 10,000 rows of 6 KB."""
 
+VIEW_PATTERN_BYTES_MAX: Final = 1_000
+"""A pattern of LIKE (SQLite: 50,000): matching takes as many steps as pattern and text have
+characters, multiplied, and cannot be interrupted within one row."""
+
 VIEW_QUERIES_MAX: Final = 64
 """View queries of a node that run or wait for a thread; beyond it callers get 429."""
 

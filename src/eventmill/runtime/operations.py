@@ -135,11 +135,10 @@ class Operations:
     async def query(self, view: str, query: str, arguments: dict[str, str]) -> bytes:
         """Run a view's query with arguments given as texts; return JSON.
 
-        Raises `NotFound`, `UnknownHandler`, `InvalidPayload`, and `Unavailable` while the view's
-        first version is being built.
+        Raises `NotFound`, `UnknownHandler`, `InvalidPayload`, and `Unavailable` while no version
+        of the view answers.
         """
-        reply = await self._runtime.query_view(view, query, arguments)
-        return reply if isinstance(reply, bytes) else b"[" + b",".join(reply) + b"]"
+        return (await self._runtime.query_view(view, query, arguments)).content
 
     async def letters(
         self,

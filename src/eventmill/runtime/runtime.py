@@ -34,18 +34,17 @@ from eventmill.runtime.pushes import Pushes
 from eventmill.runtime.reaction import Reaction
 from eventmill.runtime.retention import Retention
 from eventmill.runtime.scheduler import Scheduler
-from eventmill.runtime.subscription import Subscription
+from eventmill.runtime.subscription import PAUSED, Subscription
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.tail import Tail
 from eventmill.runtime.turn import Entities
-from eventmill.runtime.views import Views
+from eventmill.runtime.view_opening import Surroundings
+from eventmill.runtime.views import Answer, Views
 
 log = structlog.get_logger()
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_PAUSED = "paused/"
 
 
 class Runtime:
@@ -92,12 +91,14 @@ class Runtime:
         self.committer.on_failure.append(lambda batch: self.tail.doubt())
         self.views = Views(
             {id: (view, compile_view(view)) for id, view in service.views.items()},
-            store,
-            self.committer,
-            clock,
-            self.supervisor,
-            self.subscribe,
-            self.unsubscribe,
+            Surroundings(
+                store,
+                self.committer,
+                clock,
+                self.supervisor,
+                self.subscribe,
+                self.unsubscribe,
+            ),
         )
         self.pushes = Pushes(self, sender, luck)
         self._luck = luck
@@ -171,7 +172,7 @@ class Runtime:
             self.clock,
             self._luck,
             offset=offset,
-            paused=_PAUSED + name in await self.store.registry(),
+            paused=PAUSED + name in await self.store.registry(),
         )
         for head in await self.store.parking.heads([self.tail.shard]):
             if head.subscription == name:
@@ -203,13 +204,13 @@ class Runtime:
     async def pause(self, name: str) -> None:
         """Pause a subscription; it stays paused across restarts."""
         subscription = self.subscription(name)
-        await self.set_fact(_PAUSED + name, b"1")
+        await self.set_fact(PAUSED + name, b"1")
         subscription.pause()
 
     async def resume(self, name: str) -> None:
         """Resume a paused subscription."""
         subscription = self.subscription(name)
-        await self.set_fact(_PAUSED + name, None)
+        await self.set_fact(PAUSED + name, None)
         subscription.resume()
 
     async def set_fact(self, name: str, value: bytes | None) -> None:
@@ -247,14 +248,17 @@ class Runtime:
         result: R = await self.views.query(handler.component, handler.name, arguments)
         return result
 
-    async def query_view(
-        self, view: str, query: str, texts: dict[str, str], streamed: bool = False
-    ) -> bytes | list[bytes]:
-        """Run a view's query with arguments given as texts; return JSON, by row if streamed."""
+    async def query_view(self, view: str, query: str, texts: dict[str, str]) -> Answer[bytes]:
+        """Run a view's query with arguments given as texts; return JSON."""
         arguments = self._view_query(view, query).parse_arguments(texts)
-        if streamed:
-            return await self.views.items(view, query, arguments)
         return await self.views.reply(view, query, arguments)
+
+    async def stream_view(
+        self, view: str, query: str, texts: dict[str, str]
+    ) -> Answer[list[bytes]]:
+        """The same, JSON by row."""
+        arguments = self._view_query(view, query).parse_arguments(texts)
+        return await self.views.items(view, query, arguments)
 
     def watch_view(
         self, view: str, query: str, texts: dict[str, str]

@@ -32,6 +32,9 @@ from eventmill.runtime.tail import Tail
 
 log = structlog.get_logger()
 
+PAUSED = "paused/"
+"""Begins the durable fact that a subscription is paused; its name follows."""
+
 LAZY_POSITIONS = 10_000
 """Positions without anything of interest after which the offset is stored all the same."""
 
