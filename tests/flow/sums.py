@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from eventmill import (
@@ -164,6 +165,13 @@ async def tables(store: FaultyStore) -> list[int]:
 async def offsets(store: FaultyStore) -> list[str]:
     """Versions that have an offset."""
     return sorted(name for name, _ in await store.offsets() if name.startswith("sums@"))
+
+
+async def refused(store: FaultyStore) -> None:
+    """Wait until every fault that was asked for has happened."""
+    async with asyncio.timeout(10):
+        while store.to_come:  # noqa: ASYNC110 - a counter, not an event
+            await asyncio.sleep(0)
 
 
 def status(host: Host) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tests.flow.sums import (
     forgets,
     now,
     offsets,
+    refused,
     service,
     status,
     stores_fact,
@@ -57,12 +58,6 @@ async def running(host: Host) -> AsyncIterator[Host]:
         await host.stop()
 
 
-async def refused(store: FaultyStore) -> None:
-    async with asyncio.timeout(10):
-        while store.to_come:  # noqa: ASYNC110 - a counter, not an event
-            await asyncio.sleep(0)
-
-
 async def test_the_old_version_answers_frozen_until_the_new_one_has_caught_up(
     store: FaultyStore,
 ) -> None:
@@ -90,10 +85,10 @@ async def test_rows_that_do_not_fit_answer_nothing_and_say_how_far_the_build_is(
 ) -> None:
     await filled(store)
     async with running(await stuck(store, RenamedSums)) as host:
-        with pytest.raises(Unavailable, match=r"version 2: 0 %.*no column 'm'") as refused:
+        with pytest.raises(Unavailable, match=r"version 2: 0 %.*no column 'm'") as unavailable:
             await now(host, RenamedSums.all)
-        assert refused.value.code == "view.building"
-        assert refused.value.details["lag"] == host.runtime.tail.position
+        assert unavailable.value.code == "view.building"
+        assert unavailable.value.details["lag"] == host.runtime.tail.position
         assert status(host)["state"] == "building"
         await host.advance(LATER)
         assert await now(host, RenamedSums.all) == [("a", 1), ("b", 2)]
@@ -179,7 +174,7 @@ async def test_a_crash_after_the_swap_leaves_the_frozen_tables_to_the_next_start
     await host.start()
     store.fail(matching=forgets)
     await host.advance(timedelta(milliseconds=200))
-    assert store.injected == 1
+    await refused(store)
     await host.restart(crash=True)
     assert await now(host, TenfoldSums.from_) == [("a", 10), ("b", 20)]
     assert await tables(store) == [2]

@@ -20,6 +20,7 @@ from tests.flow.sums import (
     forgets,
     now,
     offsets,
+    refused,
     service,
     status,
     stores_fact,
@@ -55,6 +56,7 @@ async def test_what_a_crash_left_of_an_old_version_goes_at_start(store: FaultySt
     store.fail(matching=forgets)
     await host.operations.rebuild("sums")
     await host.advance(timedelta(milliseconds=200))
+    await refused(store)
     assert await offsets(store) == ["sums@1", "sums@2"]
     await host.restart(crash=True)
     assert await host.query(Sums.all) == [Sums.Row(id="a", n=1)]
@@ -115,8 +117,7 @@ async def test_a_build_that_is_paused_replaces_nothing_until_it_is_resumed(
         await host.settle()
         store.fail(matching=writes_rows)
         await host.operations.rebuild("sums")
-        while store.to_come:  # noqa: ASYNC110 - a counter, not an event
-            await asyncio.sleep(0)
+        await refused(store)
         await host.operations.pause("sums@2")
         await host.advance(LATER)
         await host.restart()

@@ -91,9 +91,11 @@ class ViewTables:
                 f"the query took longer than {seconds:g} s; narrow it or add a condition that an "
                 "index serves"
             ) from error
+        except asyncio.CancelledError:
+            asking.end()  # its caller has gone away: nothing runs for nobody
+            raise
         finally:
             timer.cancel()
-            asking.end()  # its caller may have gone away: nothing runs for nobody
             self._asked.discard(asking)
 
     def _run(self, asking: Asking) -> bytes:
