@@ -165,7 +165,7 @@ async def test_an_event_with_a_known_source_and_id_is_a_duplicate(tmp_path: Path
     async with serving(tmp_path) as node, session(node) as http:
         answer = await http.post("/topics/moves", json=[plain_event("d")], headers=BATCH)
         assert await answer.json() == {"accepted": 0, "duplicates": 1}, "also after a restart"
-        assert node.runtime.tail.position == 5
+        assert node.runtime.tails.total == 5
 
 
 async def test_a_batch_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ async def test_a_batch_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
         problem = await answer.json(content_type="application/problem+json")
         assert (answer.status, problem["code"]) == (400, "request.payload")
         assert problem["details"] == {"attribute": "type", "index": 1}
-        assert node.runtime.tail.position == 0
+        assert node.runtime.tails.total == 0
 
 
 _LONG = "x" * (limits.SUBJECT_CHARACTERS_MAX + 1)
@@ -217,7 +217,7 @@ async def test_events_that_are_refused(
         answer = await http.post("/topics/moves", data=raw, headers=headers)
         assert answer.status == status, await answer.text()
         assert answer.headers["content-type"] == "application/problem+json"
-        assert node.runtime.tail.position == 0
+        assert node.runtime.tails.total == 0
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ async def test_bodies_that_are_no_events(tmp_path: Path, body: bytes) -> None:
     async with serving(tmp_path) as node, session(node) as http:
         answer = await http.post("/topics/moves", data=body, headers=STRUCTURED)
         assert answer.status == 400, await answer.text()
-        assert node.runtime.tail.position == 0
+        assert node.runtime.tails.total == 0
 
 
 async def test_an_unknown_topic_is_404(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ async def test_undeclared_types_are_taken_until_the_store_has_too_many_names(
         assert [await status(f"1-{n}", f"strange.{n}") for n in range(4)] == [202, 202, 400, 400]
         assert await status("2", "strange.0") == 202
         assert await status("3", "barrel.moved") == 202
-        assert node.runtime.tail.position == 4
+        assert node.runtime.tails.total == 4
 
 
 async def test_a_follower_that_comes_back_misses_nothing(tmp_path: Path) -> None:

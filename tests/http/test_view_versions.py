@@ -33,7 +33,7 @@ async def filled(data: Path) -> None:
         await node.runtime.call(Sum.add, "a", (1,))
         view = node.runtime.subscription("sums@1")
         while view.lag:
-            await node.runtime.tail.wait(view.position)
+            await node.runtime.tails.wait(view.positions)
             await asyncio.sleep(0)
     store = Store(data)
     await store.open()

@@ -122,10 +122,15 @@ def _topics(looks: Inspection, acts: Operations) -> list[Route]:
             found = await looks.last_messages(topic, limit=limit)
         else:
             wait = float(_number(request, "wait", 0))
-            after = _number(request, "after")
+            after = request.query_params["after"]
             found = await looks.messages(topic, after=after, limit=limit, wait_seconds=wait)
         shown = [shapes.entry(entry) for entry in found.messages]
-        return {"messages": shown, "position": found.position, "start": found.start}
+        return {
+            "messages": shown,
+            "position": found.position,
+            "start": found.start,
+            "end": found.is_end,
+        }
 
     async def publish(request: Request) -> Any:
         message = await _decoded(request, Message)

@@ -59,7 +59,7 @@ def tail(
     """
     path = f"/topics/{topic}/messages"
     found = client.get(path, after=after, limit=limit)
-    while not found["messages"] and found["start"] < found["position"] and after is not None:
+    while not found["messages"] and not found["end"] and after is not None:
         # A long stretch without messages: one request looks at a part of it only.
         found = client.get(path, after=found["position"], limit=limit)
     if not found["messages"] and not follow:

@@ -23,6 +23,7 @@ from eventmill.model.entry import DELETED, STATE, Entry
 from eventmill.model.events import MISFITS, event_type_of
 from eventmill.model.handler import Handler
 from eventmill.model.identity import Identity
+from eventmill.model.placement import EMBEDDED, Placement
 
 NULL: Final = b"null"
 
@@ -33,11 +34,26 @@ _LARGEST_FITTING: Final = limits.EFFECT_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
 class Live:
     """An entity in memory."""
 
-    __slots__ = ("bytes", "definition", "deleted", "id", "identity", "marks", "since", "state")
+    __slots__ = (
+        "bytes",
+        "definition",
+        "deleted",
+        "id",
+        "identity",
+        "marks",
+        "placement",
+        "shard",
+        "since",
+        "state",
+    )
 
-    def __init__(self, definition: EntityDefinition, id: str) -> None:
+    def __init__(
+        self, definition: EntityDefinition, id: str, placement: Placement = EMBEDDED
+    ) -> None:
         self.definition = definition
         self.id = id
+        self.placement = placement
+        self.shard = placement.entity(id)
         self.identity = Identity(id)
         self.marks: dict[str, int] = {}
         """Per shard, the position of the last sent command that had an effect."""
@@ -162,7 +178,9 @@ def decide(
         entries, events = _entries_of(live, handler, effect, now, metadata, origin)
         later = None
         if effect.outgoing:
-            later = outgoing.expand(effect.outgoing, now, metadata, handler.place)
+            later = outgoing.expand(
+                effect.outgoing, now, metadata, handler.place, live.placement, live.shard
+            )
     except InvalidPayload as error:  # the handler's fault, not its caller's
         raise HandlerFailed(f"{handler.place}: {error.message}", code="guard.event") from error
     if events:
@@ -238,6 +256,7 @@ def _entries_of(
                 payload,
                 extra,
                 origin,
+                live.shard,
             )
         )
     if len(entries) > _LARGEST_FITTING:
@@ -247,7 +266,18 @@ def _entries_of(
         sequence += 1
     if effect.deleted:
         entries.append(
-            Entry(definition.id, live.id, sequence + 1, DELETED, 1, now, b"{}", extra, origin)
+            Entry(
+                definition.id,
+                live.id,
+                sequence + 1,
+                DELETED,
+                1,
+                now,
+                b"{}",
+                extra,
+                origin,
+                live.shard,
+            )
         )
     return entries, events
 
@@ -281,6 +311,7 @@ def _state_entry(
         payload,
         extra,
         origin,
+        live.shard,
     )
 
 
@@ -325,14 +356,14 @@ def _settle(
     if effect.deleted:
         live.deleted = True
         due = now + round(definition.retention.total_seconds() * 1e6)
-        timer = outgoing.purge_timer(definition.id, live.id, due, now)
+        timer = outgoing.purge_timer(definition.id, live.id, due, now, live.shard)
         commit.timers[timer.name] = timer
         # An expiry of this life must not end the next one of the same id.
         commit.timers[outgoing.expire_name(definition.id, live.id)] = None
     elif effect.expire_after is not None:
         due = now + round(effect.expire_after.total_seconds() * 1e6)
         sequence = live.identity.sequence
-        timer = outgoing.expire_timer(definition.id, live.id, sequence, due, now)
+        timer = outgoing.expire_timer(definition.id, live.id, sequence, due, now, live.shard)
         commit.timers[timer.name] = timer
     if definition.is_key_value:
         live.bytes = len(entries[0].payload)

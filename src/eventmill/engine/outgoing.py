@@ -17,6 +17,7 @@ from eventmill.model import codec, limits
 from eventmill.model.commit import Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
 from eventmill.model.entry import COMMANDS, Entry
+from eventmill.model.placement import EMBEDDED, Placement
 from eventmill.model.subject import check_subject
 from eventmill.model.topic import Topic
 
@@ -38,9 +39,17 @@ class Expansion(msgspec.Struct):
 
 
 def expand(
-    effects: Sequence[Outgoing], now: int, metadata: dict[str, Any] | None, place: str
+    effects: Sequence[Outgoing],
+    now: int,
+    metadata: dict[str, Any] | None,
+    place: str,
+    placement: Placement = EMBEDDED,
+    home: int = 0,
 ) -> Expansion:
     """Turn the outgoing effects of the handler at `place` into entries and timers.
+
+    Parameters: `home` is the shard of what the handler reacts to. Sent commands and timers belong
+    to it, whomever they are for; messages to the shard of their key.
 
     Raises `InvalidPayload` if a topic does not carry an event's type or a value does not fit its
     field, `TooLarge` for a payload beyond its limit, or for too many of them.
@@ -57,12 +66,12 @@ def expand(
             case Publication(topic, events, own):
                 extra = {**(metadata or {}), **own} if own else metadata
                 for event in events:
-                    expansion.entries.append(message_entry(topic, event, now, extra))
+                    expansion.entries.append(message_entry(topic, event, now, extra, placement))
             case Sending():
-                expansion.entries.append(command_entry(effect, now, metadata))
+                expansion.entries.append(command_entry(effect, now, metadata, home))
             case Scheduling(name, after, at, sending):
                 due = _due(after, at.timestamp() if at else 0.0, now)
-                command = command_entry(sending, now, metadata)
+                command = command_entry(sending, now, metadata, home)
                 expansion.timers[name] = Timer(timer_name(name), due, command)
             case Cancelling(name):
                 expansion.timers[timer_name(name)] = None
@@ -70,16 +79,25 @@ def expand(
     return expansion
 
 
-def message_entry(topic: Topic, event: Any, now: int, metadata: dict[str, Any] | None) -> Entry:
+def message_entry(
+    topic: Topic,
+    event: Any,
+    now: int,
+    metadata: dict[str, Any] | None,
+    placement: Placement = EMBEDDED,
+) -> Entry:
     """Make the entry of an event that is published to a topic."""
     kind, key, payload = topic.encode(event)
     check_subject(f"a key of topic {topic.id!r}", key, least=0)
     _check_size(f"an event of topic {topic.id!r}", payload)
     extra = codec.encode(metadata) if metadata else None
-    return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, extra)
+    shard = placement.message(topic.id, key)
+    return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, extra, None, shard)
 
 
-def command_entry(sending: Sending, now: int, metadata: dict[str, Any] | None) -> Entry:
+def command_entry(
+    sending: Sending, now: int, metadata: dict[str, Any] | None, home: int = 0
+) -> Entry:
     """Make the entry of a command that is sent.
 
     Raises `InvalidPayload` for arguments that could not be read when it is delivered: a struct
@@ -96,7 +114,7 @@ def command_entry(sending: Sending, now: int, metadata: dict[str, Any] | None) -
     _check_size(f"the command {handler.component}.{handler.name}", payload)
     extra = codec.encode(metadata) if metadata else None
     subject = f"{handler.component}/{sending.id}"
-    return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, extra)
+    return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, extra, None, home)
 
 
 def timer_name(name: str) -> str:
@@ -107,10 +125,12 @@ def timer_name(name: str) -> str:
     return name
 
 
-def expire_timer(component: str, id: str, sequence: int, due: int, now: int) -> Timer:
+def expire_timer(
+    component: str, id: str, sequence: int, due: int, now: int, home: int = 0
+) -> Timer:
     """Make the timer that deletes an entity unless its sequence has moved on."""
     payload = codec.encode({"sequence": sequence})
-    entry = Entry(COMMANDS, f"{component}/{id}", 0, EXPIRE, 1, now, payload)
+    entry = Entry(COMMANDS, f"{component}/{id}", 0, EXPIRE, 1, now, payload, None, None, home)
     return Timer(expire_name(component, id), due, entry)
 
 
@@ -119,9 +139,9 @@ def expire_name(component: str, id: str) -> str:
     return f"{EXPIRE}/{component}/{id}"
 
 
-def purge_timer(component: str, id: str, due: int, now: int) -> Timer:
+def purge_timer(component: str, id: str, due: int, now: int, home: int = 0) -> Timer:
     """Make the timer that removes a deleted entity."""
-    entry = Entry(COMMANDS, f"{component}/{id}", 0, PURGE, 1, now, b"{}")
+    entry = Entry(COMMANDS, f"{component}/{id}", 0, PURGE, 1, now, b"{}", None, None, home)
     return Timer(f"{PURGE}/{component}/{id}", due, entry)
 
 

@@ -71,7 +71,7 @@ class Metrics:
             "Callers that wait for the next commit.",
             runtime.committer.waiting,
         )
-        yield _gauge("eventmill_journal_position", "End of the journal.", runtime.tail.position)
+        yield _gauge("eventmill_journal_position", "End of the journal.", runtime.tails.total)
         yield _gauge("eventmill_cache_entities", "Entities in memory.", len(runtime.entities.cells))
         yield _gauge("eventmill_cache_bytes", "Their encoded size.", runtime.entities.cells.bytes)
         yield _gauge("eventmill_streams", "Open event streams.", self._streams.open)

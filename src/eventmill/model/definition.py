@@ -5,7 +5,7 @@ The sdk makes them when a service is put together; engine and runtime read nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -54,6 +54,10 @@ class Start(StrEnum):
 
     BEGINNING = "beginning"
     LATEST = "latest"
+
+
+StartAt = Start | datetime | Mapping[int, int]
+"""The same, or at a time, or at given positions of shards."""
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ shards, because any node may append to them; each of those has a home shard too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from zlib import crc32
 
 import msgspec
@@ -38,3 +39,20 @@ class Placement(msgspec.Struct, frozen=True):
     def home(self, shard: int) -> int:
         """Home shard whose owner reads a shard."""
         return shard % self.shards
+
+    def read_by(self, home: int, sources: Iterable[str]) -> list[int]:
+        """Shards of a home in which entries of these sources are."""
+        return sorted({self.topics.get(source, 0) * self.shards + home for source in sources})
+
+    def of_topic(self, topic: str) -> range:
+        """All shards that hold messages of a topic."""
+        first = self.topics.get(topic, 0) * self.shards
+        return range(first, first + self.shards)
+
+    def all(self) -> range:
+        """Every shard, those of messages included."""
+        return range(self.shards * (1 + max(self.topics.values(), default=0)))
+
+
+EMBEDDED = Placement()
+"""One shard for everything."""

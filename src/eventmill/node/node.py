@@ -122,7 +122,7 @@ class Node:
         """Stop in order; nothing that was accepted is lost."""
         self.runtime.ready = False
         self._front.stop()
-        self.runtime.tail.wake()  # whoever waits for news from this node need not wait any longer
+        self.runtime.tails.wake()  # whoever waits for news from this node need not wait any longer
         if self._announced:
             with contextlib.suppress(FileNotFoundError):
                 self._announcement.unlink()
@@ -165,7 +165,7 @@ class Node:
             "data": str(self.config.data.resolve()),
             "started": started.isoformat(timespec="seconds"),
             "ready": runtime.ready,
-            "position": runtime.tail.position,
+            "position": runtime.tails.total,
             "commits": runtime.committer.commits,
             "failures": {n: repr(e) for n, e in runtime.supervisor.failures.items()},
         }

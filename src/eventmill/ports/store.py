@@ -86,6 +86,10 @@ class Journal(Protocol):
         """Return the last committed position."""
         ...
 
+    async def ends(self) -> dict[int, int]:
+        """Return the last committed position of every shard; empty shards may be missing."""
+        ...
+
     async def position_at(self, shard: int, time: int) -> int:
         """Return the position before the first entry of `time` (microseconds) or later."""
         ...

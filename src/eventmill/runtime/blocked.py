@@ -12,9 +12,10 @@ import heapq
 from collections.abc import Collection, Iterable, Iterator
 
 from eventmill.model.commit import Letter, LetterStatus
+from eventmill.runtime.reaction import Queue
 
-Place = tuple[int, str]
-"""When a key is due (microseconds), and the key."""
+Place = tuple[int, Queue]
+"""When a key is due (microseconds), and the key with its shard."""
 
 VOID_PLACES = 1_000
 """So many void places, and as many as there are valid ones, before the heap is made anew."""
@@ -24,7 +25,7 @@ class Blocked:
     """The blocked keys of one subscription."""
 
     def __init__(self) -> None:
-        self._places: dict[str, Place | None] = {}
+        self._places: dict[Queue, Place | None] = {}
         """None for a key whose head is dead."""
         self._heap: list[Place] = []
         self.dead = 0
@@ -36,14 +37,14 @@ class Blocked:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __contains__(self, key: str) -> bool:
+    def __contains__(self, key: Queue) -> bool:
         return key in self._places
 
     def values(self) -> Iterator[int | None]:
         """When each key is due, None while its head is dead."""
         return (None if place is None else place[0] for place in self._places.values())
 
-    def put(self, key: str, due: int | None) -> None:
+    def put(self, key: Queue, due: int | None) -> None:
         """Note when a key's head is due, None if it is dead."""
         self.remove(key)
         if due is None:
@@ -60,19 +61,23 @@ class Blocked:
         """Take what was just parked."""
         for letter in letters:
             if letter.status is LetterStatus.RETRYING:
-                self.put(letter.key, letter.due)
+                self.put((letter.entry.shard, letter.key), letter.due)
             elif letter.status is LetterStatus.DEAD:
-                self.put(letter.key, None)
+                self.put((letter.entry.shard, letter.key), None)
 
-    def remove(self, key: str) -> None:
+    def remove(self, key: Queue) -> None:
         """A key has no letters any more."""
         if key in self._places and self._places.pop(key) is None:
             self.dead -= 1
 
-    def keep(self, keys: Collection[str]) -> None:
+    def keep(self, keys: Collection[Queue]) -> None:
         """Remove all other keys."""
         for key in [key for key in self._places if key not in keys]:
             self.remove(key)
+
+    def leave(self, shards: Collection[int]) -> None:
+        """Remove the keys of shards."""
+        self.keep([key for key in self._places if key[0] not in shards])
 
     def next_due(self) -> int | None:
         """When the next key is due."""

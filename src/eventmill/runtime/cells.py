@@ -17,8 +17,9 @@ from eventmill.engine.entity import Live
 from eventmill.errors import Overloaded
 from eventmill.model import limits
 from eventmill.model.definition import EntityDefinition
+from eventmill.model.placement import Placement
 from eventmill.model.subject import check_subject
-from eventmill.ports.store import Journal
+from eventmill.ports.store import Store
 from eventmill.runtime.committer import Batch
 from eventmill.runtime.restoring import restore
 
@@ -34,8 +35,8 @@ class Cell(Live):
 
     __slots__ = ("batch",)
 
-    def __init__(self, definition: EntityDefinition, id: str) -> None:
-        super().__init__(definition, id)
+    def __init__(self, definition: EntityDefinition, id: str, placement: Placement) -> None:
+        super().__init__(definition, id, placement)
         self.batch: Batch | None = None
 
     @property
@@ -50,13 +51,13 @@ class Cells:
     def __init__(
         self,
         definitions: dict[str, EntityDefinition],
-        journal: Journal,
+        store: Store,
         *,
         entities_max: int,
         bytes_max: int,
     ) -> None:
         self._definitions = definitions
-        self._journal = journal
+        self._store = store
         self._entities_max = entities_max
         self._bytes_max = bytes_max
         self._cells: OrderedDict[Key, Cell] = OrderedDict()
@@ -117,6 +118,12 @@ class Cells:
         if after is not None and not after.done:
             self._bar(key, after)
 
+    def leave(self, shard: int) -> None:
+        """Throw out every entity of a shard, which another node may change from now on."""
+        for key, cell in [*self._cells.items()]:
+            if cell.shard == shard:
+                self.drop(key, cell, after=None)
+
     def forget(self, batch: Batch) -> None:
         """Throw out every entity whose state was in a batch that failed."""
         for cell in batch.holders:
@@ -151,8 +158,8 @@ class Cells:
                 del self._waiting[key]
 
     async def _restored(self, key: Key) -> Cell:
-        cell = Cell(self._definitions[key[0]], key[1])
-        await restore(self._journal, cell)
+        cell = Cell(self._definitions[key[0]], key[1], self._store.placement)
+        await restore(self._store.journal, cell)
         return cell
 
     def _evict(self) -> None:

@@ -7,7 +7,7 @@ same lane, lanes run at the same time, so order is kept per key and concurrency 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from eventmill.engine import outgoing
@@ -19,8 +19,9 @@ from eventmill.model.effect import Effect
 from eventmill.model.entry import DELETED, STATE, Entry
 from eventmill.model.events import EntityDeleted
 from eventmill.ports.clock import Clock
+from eventmill.ports.store import Store
 from eventmill.runtime import lanes
-from eventmill.runtime.reaction import Reacted, key_of
+from eventmill.runtime.reaction import Queue, Reacted, key_of, queue_of
 from eventmill.sdk import guards
 from eventmill.sdk.context import Calls, Context
 
@@ -71,7 +72,13 @@ class ConsumerReaction:
     exclusive = False
 
     def __init__(
-        self, definition: ConsumerDefinition, calls: Calls, clock: Clock, *, guarded: bool
+        self,
+        definition: ConsumerDefinition,
+        calls: Calls,
+        store: Store,
+        clock: Clock,
+        *,
+        guarded: bool,
     ) -> None:
         self.definition = definition
         self.sources = frozenset({definition.source.id})
@@ -79,6 +86,7 @@ class ConsumerReaction:
         self.retry = definition.retry
         self.batch = definition.batch_size
         self._calls = calls
+        self._store = store
         self._clock = clock
         self._guarded = guarded
 
@@ -99,10 +107,13 @@ class ConsumerReaction:
     def committed(self) -> None:
         """Nothing is kept in memory between batches."""
 
+    def taken(self, ends: Mapping[int, int]) -> None:
+        """The same."""
+
     async def _lane(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
-        failed: set[str] = set()
+        failed: set[Queue] = set()
         for entry in entries:
-            if failed and key_of(entry) in failed:
+            if failed and queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
             try:
@@ -110,7 +121,7 @@ class ConsumerReaction:
                 if effect is not None and effect.outgoing:
                     reacted.fills.append(self._filler(effect, entry))
             except Exception as error:  # user code may raise anything; the entry is parked
-                failed.add(key_of(entry))
+                failed.add(queue_of(entry))
                 reacted.failed.append((entry, error))
 
     async def _one(self, entry: Entry, attempt: int) -> Effect[Any] | None:
@@ -156,9 +167,9 @@ class ConsumerReaction:
     async def _whole(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
         """Give a batch handler the whole list; if it fails, one by one to find the culprit."""
         definition, events, taken = self.definition, [], []
-        failed: set[str] = set()
+        failed: set[Queue] = set()
         for entry in entries:
-            if key_of(entry) in failed:
+            if queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
             try:
@@ -166,7 +177,7 @@ class ConsumerReaction:
                     definition.source, entry, definition.route.types, definition.ignore_unknown
                 )
             except InvalidPayload as error:
-                failed.add(key_of(entry))
+                failed.add(queue_of(entry))
                 reacted.failed.append((entry, error))
                 continue
             if event is not SKIP:
@@ -186,7 +197,7 @@ class ConsumerReaction:
 
     async def _singly(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
         for entry in entries:
-            if any(key_of(entry) == key_of(other) for other, _ in reacted.failed):
+            if any(queue_of(entry) == queue_of(other) for other, _ in reacted.failed):
                 reacted.behind.append(entry)
             else:
                 await self._whole([entry], attempt, reacted)
@@ -204,7 +215,9 @@ class ConsumerReaction:
     def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
         # Expanded here, so that an event that its topic does not carry fails this entry alone.
         now, place = self._clock.now(), self.definition.place
-        expansion = outgoing.expand(effect.outgoing, now, caused_by(cause), place)
+        placement = self._store.placement
+        home = placement.home(cause.shard)
+        expansion = outgoing.expand(effect.outgoing, now, caused_by(cause), place, placement, home)
 
         def fill(commit: Commit) -> None:
             commit.entries += expansion.entries

@@ -36,7 +36,7 @@ class ConsumerStatus(msgspec.Struct, frozen=True):
     sources: list[str]
     position: int
     end: int
-    """The journal's end."""
+    """Where its shards end, together."""
     lag: int
     """Positions behind the end, of all sources together."""
     paused: bool
@@ -118,7 +118,7 @@ class Operations:
             raise Conflict(f"{name!r} keeps a view: rebuild the view instead")
         if name.startswith("$"):
             raise Conflict(f"{name!r} is built in and delivers each command once: it has no reset")
-        await subscription.reset(await self._position(to))
+        await subscription.reset(await self._positions(subscription, to))
         return self.consumer(name)
 
     def views(self) -> list[dict[str, Any]]:
@@ -208,7 +208,7 @@ class Operations:
 
                 await self._runtime.committer.write(fill)
                 for x in again:
-                    running.block(x.key, LetterStatus.RETRYING, now)
+                    running.block((x.entry.shard, x.key), LetterStatus.RETRYING, now)
                 redriven += len(chosen)
         return redriven
 
@@ -239,7 +239,7 @@ class Operations:
                 running = self._runtime.subscriptions.get(subscription)
                 for head in heads if running is not None else ():
                     assert running is not None
-                    running.block(head.key, LetterStatus.RETRYING, 0)
+                    running.block((head.entry.shard, head.key), LetterStatus.RETRYING, 0)
                 discarded += len(chosen)
         return discarded
 
@@ -263,10 +263,10 @@ class Operations:
             yield [found]
             return
         if key is not None and not refused:
-            shard, parking = self._runtime.tail.shard, self._runtime.store.parking
-            queue = await parking.queue(subscription, shard, key, limit=1)
-            if queue:
-                yield queue
+            for shard in self._runtime.subscription(subscription).positions:
+                parking = self._runtime.store.parking
+                if queue := await parking.queue(subscription, shard, key, limit=1):
+                    yield queue
             return
         status = LetterStatus.REFUSED if refused else LetterStatus.DEAD
         after = (subscription, -1, 0)
@@ -292,16 +292,24 @@ class Operations:
                 "the key, or discard what is before it"
             )
 
-    async def _position(self, to: Literal["beginning", "latest"] | int | datetime) -> int:
-        end = self._runtime.tail.position
+    async def _positions(
+        self, subscription: Subscription, to: Literal["beginning", "latest"] | int | datetime
+    ) -> dict[int, int]:
+        ends = subscription.ends
         if isinstance(to, datetime):
+            position_at = self._runtime.store.journal.position_at
             time = round(to.timestamp() * 1e6)
-            return await self._runtime.store.journal.position_at(self._runtime.tail.shard, time)
-        if isinstance(to, int):
+            return {shard: await position_at(shard, time) for shard in ends}
+        if to == "latest":
+            return ends
+        if to == "beginning":
+            return dict.fromkeys(ends, 0)
+        if len(ends) > 1:
+            raise InvalidPayload(f"it reads {len(ends)} shards: reset it to a time instead")
+        for end in ends.values():
             if not 0 <= to <= end:
                 raise InvalidPayload(f"position {to} is outside the journal, which ends at {end}")
-            return to
-        return end if to == "latest" else 0
+        return dict.fromkeys(ends, to)
 
     def _status(self, subscription: Subscription) -> ConsumerStatus:
         blocked = subscription.blocked
@@ -310,7 +318,7 @@ class Operations:
             kind=self._kind_of(subscription),
             sources=sorted(subscription.reaction.sources),
             position=subscription.position,
-            end=self._runtime.tail.position,
+            end=sum(subscription.ends.values()),
             lag=subscription.lag,
             paused=subscription.paused,
             blocked=len(blocked),

@@ -104,10 +104,12 @@ class Publisher:
     def _fill(self, commit: Commit, topic: str, fresh: list[tuple[Message, bytes | None]]) -> None:
         now = self._clock.now()
         expires = now + limits.IDEMPOTENCY_SECONDS * 1_000_000
+        placement = self._store.placement
         for m, key in fresh:
             extra = msgspec.json.encode(m.metadata) if m.metadata else None
+            shard = placement.message(topic, m.subject)
             commit.entries.append(
-                Entry(topic, m.subject, 0, m.type, m.version, now, m.payload, extra)
+                Entry(topic, m.subject, 0, m.type, m.version, now, m.payload, extra, None, shard)
             )
             if key is not None:
                 commit.outcomes.append(Outcome(topic, "", key, expires, b""))

@@ -10,6 +10,7 @@ goes out as it is stored; an event has the same id, source and time at every del
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
 from eventmill.engine import cloudevent
@@ -29,7 +30,7 @@ from eventmill.model.pushing import Pushing
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import UNREACHABLE, Answer, Sender
 from eventmill.runtime import lanes
-from eventmill.runtime.reaction import Reacted, key_of
+from eventmill.runtime.reaction import Queue, Reacted, key_of, queue_of
 
 REFUSED: Final = frozenset((400, 405, 406, 410, 411, 413, 414, 415, 417, 422, 431))
 """The sink says that this request will never do: a dead letter at once. All other answers that are
@@ -90,6 +91,9 @@ class PushReaction:
     def committed(self) -> None:
         """Nothing is kept in memory between batches."""
 
+    def taken(self, ends: Mapping[int, int]) -> None:
+        """The same."""
+
     def _wants(self, event: CloudEvent) -> bool:
         if self._types is not None and event.type not in self._types:
             return False
@@ -100,11 +104,11 @@ class PushReaction:
     async def _lane(
         self, events: list[tuple[Entry, CloudEvent]], reacted: Reacted, sink: _Sink
     ) -> None:
-        failed: set[str] = set()
+        failed: set[Queue] = set()
         for entry, event in events:
             if sink.away is not None:
                 return  # the whole batch is repeated
-            if key_of(entry) in failed:
+            if queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
             try:
@@ -115,7 +119,7 @@ class PushReaction:
                     sink.away = error
                     return
                 sink.reached |= error.code != UNREACHABLE
-                failed.add(key_of(entry))
+                failed.add(queue_of(entry))
                 reacted.failed.append((entry, error))
 
     async def _deliver(self, event: CloudEvent) -> None:

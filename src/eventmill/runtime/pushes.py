@@ -3,8 +3,7 @@
 Place on the road: beside it. Each becomes a subscription of the runtime whose reaction is a
 `PushReaction` (`runtime.push`).
 
-Invariants: a subscription is a durable fact `subscription/<id>`, and its offset begins in the same
-commit.
+Invariant: a subscription is a durable fact `subscription/<id>`, which says where it began.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from eventmill.errors import (
     Overloaded,
 )
 from eventmill.model import limits
-from eventmill.model.commit import Commit, Offset
-from eventmill.model.definition import ServiceDefinition
+from eventmill.model.commit import Commit
+from eventmill.model.definition import ServiceDefinition, Start, StartAt
 from eventmill.model.entry import DELETED, STATE
-from eventmill.model.pushing import Pushing, stored
+from eventmill.model.pushing import Pushing, Standing, stored
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import Sender
 from eventmill.ports.store import Store
@@ -35,7 +34,7 @@ from eventmill.runtime.committer import Committer
 from eventmill.runtime.push import PushReaction
 from eventmill.runtime.reaction import Reaction
 from eventmill.runtime.subscription import Subscription
-from eventmill.runtime.tail import Tail
+from eventmill.runtime.tails import Tails
 
 FACT: Final = "subscription/"
 NAME: Final = "push@"
@@ -48,9 +47,11 @@ class Host(Protocol):
     store: Store
     clock: Clock
     committer: Committer
-    tail: Tail
+    tails: Tails
 
-    async def subscribe(self, name: str, reaction: Reaction, start: int = 0) -> Subscription: ...
+    async def subscribe(
+        self, name: str, reaction: Reaction, start: StartAt = Start.BEGINNING
+    ) -> Subscription: ...
     async def unsubscribe(self, name: str) -> None: ...
     def subscription(self, name: str) -> Subscription: ...
     async def pause(self, name: str) -> None: ...
@@ -64,7 +65,7 @@ class Pushes:
         self._host = host
         self._sender = sender
         self._luck = luck
-        self._all: dict[str, Pushing] = {}
+        self._all: dict[str, Standing] = {}
         self._changing = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -74,8 +75,7 @@ class Pushes:
         """Go on with what was subscribed before."""
         for name, fact in (await self._host.store.registry()).items():
             if name.startswith(FACT):
-                pushing = stored(fact)
-                await self._follow(pushing)
+                await self._follow(stored(fact))
 
     async def stop(self) -> None:
         """Give the sender's connections back."""
@@ -84,17 +84,14 @@ class Pushes:
 
     def list(self) -> list[Pushing]:
         """All subscriptions, by id."""
-        return [self._all[id] for id in sorted(self._all)]
+        return [self._all[id].pushing for id in sorted(self._all)]
 
     def get(self, id: str) -> Pushing:
         """Return one subscription.
 
         Raises `NotFound`.
         """
-        found = self._all.get(id)
-        if found is None:
-            raise NotFound(f"no subscription {id!r}")
-        return found
+        return self._standing(id).pushing
 
     def is_paused(self, id: str) -> bool:
         """Whether a subscription waits for `resume`."""
@@ -113,17 +110,11 @@ class Pushes:
             if pushing.id in self._all:
                 raise Conflict(f"there is a subscription {pushing.id!r} already")
             pushing = msgspec.structs.replace(pushing, id=pushing.id or self._new_id())
-            self._reaction(pushing)  # refuses what cannot be
-            start = await self._start_of(pushing.config.start)
-            name, shard = NAME + pushing.id, self._host.tail.shard
-
-            def fill(commit: Commit) -> None:
-                commit.registry[FACT + pushing.id] = msgspec.json.encode(pushing)
-                if start:
-                    commit.offsets.append(Offset(name, shard, 0, start))
-
-            await self._host.committer.write(fill)
-            await self._follow(pushing)
+            reaction = self._reaction(pushing)  # refuses what cannot be
+            begins = await self._start_of(pushing.config.start, reaction.sources)
+            standing = Standing(pushing, begins)
+            await self._store(standing)
+            await self._follow(standing)
             return pushing
 
     async def replace(self, id: str, pushing: Pushing) -> Pushing:
@@ -132,14 +123,15 @@ class Pushes:
         Raises what `create` raises, and `InvalidPayload` for another id.
         """
         async with self._changing:
-            self.get(id)
+            standing = self._standing(id)
             if pushing.id not in ("", id):
                 raise InvalidPayload("id: it cannot be changed")
             pushing = msgspec.structs.replace(pushing, id=id)
             reaction = self._reaction(pushing)
-            await self._store(id, msgspec.json.encode(pushing))
+            standing = Standing(pushing, standing.begins)
+            await self._store(standing)
             self._host.subscription(NAME + id).reaction = reaction
-            self._all[id] = pushing
+            self._all[id] = standing
             return pushing
 
     async def delete(self, id: str) -> Pushing:
@@ -178,9 +170,17 @@ class Pushes:
         await self._host.resume(NAME + id)
         return pushing
 
-    async def _follow(self, pushing: Pushing) -> None:
-        await self._host.subscribe(NAME + pushing.id, self._reaction(pushing, known=False))
-        self._all[pushing.id] = pushing
+    async def _follow(self, standing: Standing) -> None:
+        pushing = standing.pushing
+        reaction = self._reaction(pushing, known=False)
+        await self._host.subscribe(NAME + pushing.id, reaction, standing.begins)
+        self._all[pushing.id] = standing
+
+    def _standing(self, id: str) -> Standing:
+        found = self._all.get(id)
+        if found is None:
+            raise NotFound(f"no subscription {id!r}")
+        return found
 
     def _reaction(self, pushing: Pushing, *, known: bool = True) -> PushReaction:
         if self._sender is None:
@@ -194,32 +194,38 @@ class Pushes:
         skipped = _skipped(self._host.service, sources, pushing.types)
         return PushReaction(pushing, sources, skipped, self._sender, self._host.clock)
 
-    async def _store(self, id: str, fact: bytes) -> None:
-        await self._host.committer.write(lambda c: c.registry.update({FACT + id: fact}))
+    async def _store(self, standing: Standing) -> None:
+        fact = {FACT + standing.pushing.id: msgspec.json.encode(standing)}
+        await self._host.committer.write(lambda commit: commit.registry.update(fact))
 
     def _new_id(self) -> str:
         while (id := f"s-{int(self._luck() * 2**52):013x}") in self._all:
             pass
         return id
 
-    async def _start_of(self, text: str) -> int:
-        tail = self._host.tail
+    async def _start_of(self, text: str, sources: frozenset[str]) -> dict[int, int]:
+        """Read where a subscription shall begin: positions of the shards that it reads."""
+        store = self._host.store
+        placement = store.placement
+        shards = [s for home in range(placement.shards) for s in placement.read_by(home, sources)]
+        ends = self._host.tails.ends(shards)
         if text == "beginning":
-            return 0
+            return {}
         if text == "latest":
-            return tail.position
-        if text.isascii() and text.isdecimal():
-            return min(int(text[:18]), tail.position)
+            return ends
+        if text.isascii() and text.isdecimal() and len(shards) == 1:
+            return {shard: min(int(text[:18]), end) for shard, end in ends.items()}
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
             moment = None
         if moment is None or moment.tzinfo is None:
             raise InvalidPayload(
-                "config.start is 'beginning', 'latest', a position or a time with its zone"
+                "config.start is 'beginning', 'latest', a time with its zone, or a position where "
+                "the journal has one shard"
             )
         time = round(moment.timestamp() * 1e6)
-        return await self._host.store.journal.position_at(tail.shard, time)
+        return {shard: await store.journal.position_at(shard, time) for shard in shards}
 
 
 def sources_of(service: ServiceDefinition, source: str | None) -> dict[str, str]:

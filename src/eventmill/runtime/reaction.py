@@ -7,7 +7,7 @@ views, the courier of sent commands, pushes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -61,10 +61,25 @@ class Reaction(Protocol):
         """What the last `react` returned is durable; without this call it never became true."""
         ...
 
+    def taken(self, ends: Mapping[int, int]) -> None:
+        """These shards, which end at these positions, have been taken up: what is remembered of
+        them may have changed elsewhere meanwhile."""
+        ...
+
+
+Queue = tuple[int, str]
+"""A shard and a key: what is parked of them is in one queue."""
+
 
 def key_of(entry: Entry) -> str:
     """Order is kept per source and subject."""
     return f"{entry.source}/{entry.subject}"
+
+
+def queue_of(entry: Entry) -> Queue:
+    """Return the queue that an entry is parked in. Sent commands for one entity come from several
+    shards, which have no order between them."""
+    return entry.shard, f"{entry.source}/{entry.subject}"
 
 
 async def react(

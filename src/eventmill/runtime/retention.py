@@ -10,7 +10,7 @@ to the topic has read it; at most `TRIM_POSITIONS` positions are looked at in on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 
@@ -19,7 +19,6 @@ from eventmill.model.topic import Topic
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.subscription import Subscription
-from eventmill.runtime.tail import Tail
 
 log = structlog.get_logger()
 
@@ -36,17 +35,17 @@ class Retention:
         self,
         topics: Mapping[str, Topic],
         store: Store,
-        tail: Tail,
         clock: Clock,
+        held: Collection[int],
         subscriptions: Mapping[str, Subscription],
     ) -> None:
         self.topics = [topic for topic in topics.values() if topic.retention is not None]
         self._store = store
-        self._tail = tail
         self._clock = clock
+        self._held = held
         self._subscriptions = subscriptions
-        self._trimmed = {topic.id: 0 for topic in self.topics}
-        """Up to this position everything that may go is gone."""
+        self._trimmed: dict[tuple[str, int], int] = {}
+        """By topic and shard: up to this position everything that may go is gone."""
 
     def __repr__(self) -> str:
         return f"<Retention {self._trimmed}>"
@@ -63,15 +62,19 @@ class Retention:
             await self._clock.sleep(TRIM_SECONDS if is_done else TRIM_MORE_SECONDS)
 
     async def _trim(self, topic: Topic) -> bool:
-        """Look at the next stretch; return whether it was the last one for now."""
+        """Look at the next stretches; return whether they were the last ones for now."""
+        shards = [s for home in self._held for s in self._store.placement.read_by(home, [topic.id])]
+        return all([await self._trim_shard(topic, shard) for shard in shards])
+
+    async def _trim_shard(self, topic: Topic, shard: int) -> bool:
         assert topic.retention is not None
         age = round(topic.retention.total_seconds() * 1e6)
-        old = await self._store.journal.position_at(self._tail.shard, self._clock.now() - age)
+        old = await self._store.journal.position_at(shard, self._clock.now() - age)
         readers = [s for s in self._subscriptions.values() if topic.id in s.reaction.sources]
-        last = min([old, *(reader.position for reader in readers)])
-        after = self._trimmed[topic.id]
+        last = min([old, *(reader.positions.get(shard, 0) for reader in readers)])
+        after = self._trimmed.get((topic.id, shard), 0)
         until = min(last, after + TRIM_POSITIONS)
         if until > after:
-            await self._store.trim([topic.id], self._tail.shard, after, until)
-            self._trimmed[topic.id] = until
+            await self._store.trim([topic.id], shard, after, until)
+            self._trimmed[topic.id, shard] = until
         return until >= last

@@ -21,7 +21,7 @@ from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.blocked import Blocked
 from eventmill.runtime.committer import Committer
-from eventmill.runtime.reaction import Reacted, letters_of, react
+from eventmill.runtime.reaction import Queue, Reacted, letters_of, react
 
 if TYPE_CHECKING:
     from eventmill.runtime.subscription import Subscription
@@ -77,46 +77,48 @@ class Retries:
         async with self._subscription.letters:
             places = self.blocked.take(now, KEYS_AT_ONCE)
             async with asyncio.TaskGroup() as group:
-                for due, key in places:
-                    group.create_task(self._retry(key, due))
+                for due, queue in places:
+                    group.create_task(self._retry(queue, due))
 
-    async def _retry(self, key: str, due: int) -> None:
+    async def _retry(self, queue: Queue, due: int) -> None:
         if self._subscription.reaction.exclusive:
             async with self._subscription.busy:
-                await self._retry_queue(key, due)
+                await self._retry_queue(queue, due)
         else:
-            await self._retry_queue(key, due)
+            await self._retry_queue(queue, due)
 
-    async def _retry_queue(self, key: str, due: int) -> None:
+    async def _retry_queue(self, queue: Queue, due: int) -> None:
         try:
-            await self._attempt(key, due)
+            await self._attempt(queue, due)
         except (Unavailable, Conflict) as error:
             log.warning(
                 "retry not committed",
                 subscription=self._subscription.name,
-                key=key,
+                key=queue[1],
                 error=str(error),
             )
-            self.blocked.put(key, self._clock.now() + FAILED_AGAIN_MICROSECONDS)
+            self.blocked.put(queue, self._clock.now() + FAILED_AGAIN_MICROSECONDS)
 
-    async def _attempt(self, key: str, due: int) -> None:
+    async def _attempt(self, queue: Queue, due: int) -> None:
         name, reaction = self._subscription.name, self._subscription.reaction
         # A head that failed before is tried alone: the others matter when it has succeeded.
         limit = reaction.batch if due == 0 else 1
-        queue = await self._store.parking.queue(name, 0, key, limit=limit)
-        if not queue:
-            if key in self._subscription.arriving:
-                self.blocked.put(key, self._clock.now() + ARRIVING_MICROSECONDS)
+        letters = await self._store.parking.queue(name, *queue, limit=limit)
+        if not letters:
+            if queue in self._subscription.arriving:
+                self.blocked.put(queue, self._clock.now() + ARRIVING_MICROSECONDS)
             else:
-                self.blocked.remove(key)
+                self.blocked.remove(queue)
             return
-        attempt = queue[0].attempts + 1
-        while (reacted := await react(name, reaction, [q.entry for q in queue], attempt)) is None:
-            queue = queue[:1]
-        await self._settle(key, queue, reacted)
+        attempt = letters[0].attempts + 1
+        while (
+            reacted := await react(name, reaction, [letter.entry for letter in letters], attempt)
+        ) is None:
+            letters = letters[:1]
+        await self._settle(queue, letters, reacted)
 
-    async def _settle(self, key: str, queue: list[Letter], reacted: Reacted) -> None:
-        subscription, head = self._subscription, queue[0]
+    async def _settle(self, queue: Queue, tried: list[Letter], reacted: Reacted) -> None:
+        subscription, head = self._subscription, tried[0]
         attempts = head.attempts if _is_failed(head, reacted) else 0
         subscription.failures += len(reacted.failed)
         letters = await letters_of(
@@ -130,9 +132,9 @@ class Retries:
         again = (*reacted.failed, *reacted.refused)
         kept = {entry.position for entry in (*(entry for entry, _ in again), *reacted.behind)}
         settled = [
-            LetterKey(subscription.name, q.entry.shard, q.entry.position)
-            for q in queue
-            if q.entry.position not in kept
+            LetterKey(subscription.name, letter.entry.shard, letter.entry.position)
+            for letter in tried
+            if letter.entry.position not in kept
         ]
 
         def fill(commit: Commit) -> None:
@@ -146,7 +148,7 @@ class Retries:
         if reacted.failed:
             self.blocked.note(letters)
         else:
-            self.blocked.put(key, 0)
+            self.blocked.put(queue, 0)
 
 
 def _is_failed(head: Letter, reacted: Reacted) -> bool:

@@ -61,9 +61,7 @@ class Entities:
         self._committer = committer
         self._clock = clock
         self._guards = guards
-        self.cells = Cells(
-            definitions, store.journal, entities_max=cache_entities, bytes_max=cache_bytes
-        )
+        self.cells = Cells(definitions, store, entities_max=cache_entities, bytes_max=cache_bytes)
         self._claims: Claims[tuple[str, str, str], bytes] = Claims()
         committer.on_failure.append(self.cells.forget)
 

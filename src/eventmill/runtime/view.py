@@ -35,6 +35,7 @@ from eventmill.runtime.view_state import (
     Running,
     Starting,
     State,
+    Stopped,
     answering,
     being_built,
 )
@@ -137,16 +138,21 @@ class View:
     async def _build(self, next: Running) -> None:
         # Under load there is always something to go. It is enough that everything is in that was
         # there at the last look, and that nobody who asked the old version goes back in time.
-        end = next.position + next.lag
-        while next.position < end or self._is_behind(next):
-            end = next.position + next.lag
+        ends = next.subscription.ends
+        while not next.subscription.has_passed(ends) or self._is_behind(next):
+            ends = next.subscription.ends
             await self._node.clock.sleep(PROGRESS_SECONDS)
         while not await self._swapped(next):
             await self._node.clock.sleep(RETRY_SECONDS)
 
     def _is_behind(self, next: Running) -> bool:
-        version = answering(self.state)
-        return version is not None and next.position < version.position
+        match answering(self.state):
+            case Running(subscription=old):
+                return not next.subscription.has_passed(old.positions)
+            case Stopped(position=position):
+                return next.position < position
+            case None:
+                return False
 
     async def _swapped(self, next: Running) -> bool:
         try:

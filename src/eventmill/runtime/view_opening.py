@@ -32,9 +32,7 @@ from eventmill.runtime.view_state import Running, Stopped
 class Subscribe(Protocol):
     """Starts a subscription: `Runtime.subscribe`."""
 
-    def __call__(
-        self, name: str, reaction: Reaction, start: int = 0
-    ) -> Awaitable[Subscription]: ...
+    def __call__(self, name: str, reaction: Reaction) -> Awaitable[Subscription]: ...
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,11 @@ class Opener:
         """
         queries = await self._placed(number)
         names, store = names_on(self._compiled, number), self._node.store.views
+        is_alone = self._node.store.placement.shards == 1  # else other nodes write rows, too
         tables = {
-            name: TableRows(table, names[name], store, self._compiled.id, is_new=is_new)
+            name: TableRows(
+                table, names[name], store, self._compiled.id, is_new=is_new and is_alone
+            )
             for name, table in self._compiled.tables.items()
         }
         projector = Projector(self._definition, tables, lambda: self._changed(number))
@@ -99,7 +100,7 @@ class Opener:
             return f"version {number} does not answer meanwhile: {error.message}", None
         offsets = await self._node.store.offsets()
         found = [at for (owner, _), at in offsets.items() if owner == self.name(number)]
-        return "", Stopped(number, queries, max(found, default=0))
+        return "", Stopped(number, queries, sum(found))
 
     async def _placed(self, number: int) -> dict[str, PlacedQuery]:
         await self._node.store.views.prepare(tables_on(self._compiled, number))

@@ -236,11 +236,7 @@ class Host:
             due = [at for at in subscription.blocked.values() if at is not None]
             if subscription.lag or (due if retries else min(due, default=horizon) < horizon):
                 return False
-        return not await self.store.due_timers(self.clock.now(), self._shards, limit=1)
-
-    @property
-    def _shards(self) -> range:
-        return range(self.store.placement.shards)
+        return not await self.store.due_timers(self.clock.now(), self.runtime.held, limit=1)
 
     def _running(self) -> list[Subscription]:
         return [s for s in self.runtime.subscriptions.values() if not s.paused]
@@ -251,7 +247,7 @@ class Host:
             self.clock.move_to(max(wake, self.clock.now()))
 
     async def _appointments(self) -> list[int]:
-        timers = await self.store.due_timers(2**62, self._shards, limit=1)
+        timers = await self.store.due_timers(2**62, self.runtime.held, limit=1)
         return [timer.due for timer in timers] + [
             at
             for subscription in self._running()

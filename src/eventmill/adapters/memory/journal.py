@@ -59,6 +59,9 @@ class Journal:
     async def end(self, shard: int) -> int:
         return self.last[shard]
 
+    async def ends(self) -> dict[int, int]:
+        return dict(self.last)
+
     async def position_at(self, shard: int, time: int) -> int:
         for position, entry in self.entries[shard].items():
             if entry.time >= time:

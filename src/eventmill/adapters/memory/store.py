@@ -38,6 +38,7 @@ class Store:
         self.epochs: Counter[int] = beside.epochs if beside else Counter()
         """Of each home shard, raised by every claim."""
         self._shards = len(beside.epochs) if beside else shards
+        self._placement = Placement(self._shards)
         self.epochs.update(dict.fromkeys(range(self._shards), 0))
         self._held: dict[int, int] = {0: 0} if self._shards == 1 else {}
         self._taken = False
@@ -48,7 +49,9 @@ class Store:
 
     @property
     def placement(self) -> Placement:
-        return Placement(self._shards, dict(self._topics))
+        if len(self._placement.topics) != len(self._topics):
+            self._placement = Placement(self._shards, dict(self._topics))
+        return self._placement
 
     async def place(self, topics: Collection[str]) -> Placement:
         if self._shards > 1:
@@ -126,8 +129,7 @@ class Store:
         return len(old)
 
     def _check_owner(self, commit: Commit) -> None:
-        removed = [self._timers[n].command.shard for n in commit.timers if n in self._timers]
-        for shard in {*homes_of(commit, self.placement), *removed}:
+        for shard in homes_of(commit, self.placement):
             if self._held.get(shard) != self.epochs[shard]:
                 raise NotOwner(f"shard {shard} is held by another node")
 

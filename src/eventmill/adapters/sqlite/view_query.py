@@ -70,8 +70,17 @@ class Asking:
         self._lock = threading.Lock()
         self._ended = False
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a thread is busy with it."""
+        return self._db is not None
+
     def end(self) -> None:
-        """Interrupt it; it does not begin any more."""
+        """Interrupt it; it does not begin any more.
+
+        SQLite forgets an interruption that comes before the statement's first step: as long as it
+        `is_running`, call again.
+        """
         with self._lock:
             self._ended = True
             if self._db is not None:

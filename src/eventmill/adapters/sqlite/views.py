@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,9 @@ from eventmill.model.table import PhysicalTable
 _encode = msgspec.json.Encoder().encode
 
 QUERY_THREADS = 2
+
+INTERRUPT_SECONDS = 0.005
+"""Pause before a query that did not hear of its end is told again."""
 
 
 class ViewTables:
@@ -51,6 +55,10 @@ class ViewTables:
         """Disconnect."""
         for asking in self._asked:
             asking.end()
+        while running := [asking for asking in self._asked if asking.is_running]:
+            for asking in running:
+                asking.end()
+            time.sleep(INTERRUPT_SECONDS)
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
@@ -83,7 +91,7 @@ class ViewTables:
         loop = asyncio.get_running_loop()
         # Its time begins now: what waits too long for a thread is not begun any more. No callback
         # of SQLite looks at a clock: each would wait for the interpreter's lock.
-        timer = loop.call_later(seconds, asking.end)
+        timer = loop.call_later(seconds, _end, asking)
         try:
             return await loop.run_in_executor(self._executor, self._run, asking)
         except DeadlineExceeded as error:
@@ -92,7 +100,7 @@ class ViewTables:
                 "index serves"
             ) from error
         except asyncio.CancelledError:
-            asking.end()  # its caller has gone away: nothing runs for nobody
+            _end(asking)  # its caller has gone away: nothing runs for nobody
             raise
         finally:
             timer.cancel()
@@ -106,6 +114,12 @@ class ViewTables:
             restrict(db)
             self._local.db = db
         return asking.run(db)
+
+
+def _end(asking: Asking) -> None:
+    asking.end()
+    if asking.is_running:
+        asyncio.get_running_loop().call_later(INTERRUPT_SECONDS, _end, asking)
 
 
 def write_rows(db: apsw.Connection, rows: Rows) -> None:
