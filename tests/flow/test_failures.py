@@ -457,3 +457,27 @@ async def test_a_thousand_messages_with_poison_are_counted_exactly(
             of_key = [n for k, n in handled if k == key]
             assert of_key == sorted(of_key)
         assert all(len(moody.attempts[m]) == 2 for m in poison)
+
+
+async def test_a_head_that_failed_is_tried_alone_until_it_succeeds(store: FaultyStore) -> None:
+    sizes: list[int] = []
+    broken = True
+
+    @consumer("booker", source=ledger, retry=Retry(initial=1.0, jitter=0.0))
+    def booker(events: list[Booked]) -> None:
+        sizes.append(len(events))
+        if broken and any(event.amount == 1 for event in events):
+            raise ValueError("away")
+
+    async with Host(Service("bank", components=[booker], topics=[ledger]), store=store) as host:
+        await host.publish(ledger, Booked(account="a", amount=1))
+        await host.settle()
+        await host.publish(ledger, *(Booked(account="a", amount=n) for n in range(2, 7)))
+        await host.advance(timedelta(seconds=4))
+        broken = False
+        await host.settle(retries=True)
+        *outage, rest = sizes
+        assert set(outage) == {1}
+        assert len(outage) > 3
+        assert rest == 5
+        assert await host.letters() == []
