@@ -494,3 +494,27 @@ async def test_refused_letters_can_be_discarded(store: FaultyStore) -> None:
         assert await host.operations.discard("$courier", letter=letter_id(first)) == 1
         assert await host.operations.discard("$courier", refused=True) == 2
         assert await host.letters() == []
+
+
+async def test_a_head_that_failed_is_tried_alone_until_it_succeeds(store: FaultyStore) -> None:
+    sizes: list[int] = []
+    broken = True
+
+    @consumer("booker", source=ledger, retry=Retry(initial=1.0, jitter=0.0))
+    def booker(events: list[Booked]) -> None:
+        sizes.append(len(events))
+        if broken and any(event.amount == 1 for event in events):
+            raise ValueError("away")
+
+    async with Host(Service("bank", components=[booker], topics=[ledger]), store=store) as host:
+        await host.publish(ledger, Booked(account="a", amount=1))
+        await host.settle()
+        await host.publish(ledger, *(Booked(account="a", amount=n) for n in range(2, 7)))
+        await host.advance(timedelta(seconds=4))
+        broken = False
+        await host.settle(retries=True)
+        *outage, rest = sizes
+        assert set(outage) == {1}
+        assert len(outage) > 3
+        assert rest == 5
+        assert await host.letters() == []
