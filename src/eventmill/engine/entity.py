@@ -148,7 +148,7 @@ def decide(
     fold raises, the state is torn and the caller throws the entity out of memory.
     """
     entries = _entries_of(live, handler, effect, now, metadata, origin)
-    later = outgoing.expand(effect.outgoing, now, metadata)
+    later = outgoing.expand(effect.outgoing, now, metadata, live.definition.topics)
     if effect.events:
         folds, state = live.definition.folds, live.state
         for event in effect.events:

@@ -6,7 +6,7 @@ atomic with whatever caused them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -38,11 +38,16 @@ class Expansion(msgspec.Struct):
 _NOTHING = Expansion()
 
 
-def expand(effects: Iterable[Outgoing], now: int, metadata: dict[str, Any] | None) -> Expansion:
-    """Turn outgoing effects into entries and timers.
+def expand(
+    effects: Iterable[Outgoing],
+    now: int,
+    metadata: dict[str, Any] | None,
+    topics: Collection[str] | None = None,
+) -> Expansion:
+    """Turn outgoing effects into entries and timers; `topics` are those of the service.
 
     Raises `InvalidPayload` if a topic does not carry an event's type, `TooLarge` for a payload
-    beyond its limit.
+    beyond its limit, `HandlerFailed` for a topic that is not the service's.
     """
     if not effects:
         return _NOTHING
@@ -50,6 +55,7 @@ def expand(effects: Iterable[Outgoing], now: int, metadata: dict[str, Any] | Non
     for effect in effects:
         match effect:
             case Publication(topic, events, own):
+                check_topic(topic, topics)
                 extra = {**(metadata or {}), **own} if own else metadata
                 for event in events:
                     expansion.entries.append(message_entry(topic, event, now, extra))
@@ -62,6 +68,16 @@ def expand(effects: Iterable[Outgoing], now: int, metadata: dict[str, Any] | Non
             case Cancelling(name):
                 expansion.timers[timer_name(name)] = None
     return expansion
+
+
+def check_topic(topic: Topic, known: Collection[str] | None) -> None:
+    """Raise `HandlerFailed` for a topic that nobody could follow; None knows all."""
+    if known is not None and topic.id not in known:
+        raise HandlerFailed(
+            f"topic {topic.id!r} is not part of the service, so nobody could read what is "
+            f"published to it: add it to topics= of the Service; it has "
+            f"{', '.join(known) or 'none'}"
+        )
 
 
 def message_entry(topic: Topic, event: Any, now: int, metadata: dict[str, Any] | None) -> Entry:

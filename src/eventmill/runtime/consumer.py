@@ -212,7 +212,9 @@ class ConsumerReaction:
 
     def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
         # Expanded here, so that an event that its topic does not carry fails this entry alone.
-        expansion = outgoing.expand(effect.outgoing, self._clock.now(), caused_by(cause))
+        expansion = outgoing.expand(
+            effect.outgoing, self._clock.now(), caused_by(cause), self.definition.topics
+        )
 
         def fill(commit: Commit) -> None:
             commit.entries += expansion.entries

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
+from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.views.definition import compile_view
 from eventmill.errors import NotFound, Unavailable, UnknownHandler
@@ -234,7 +235,11 @@ class Runtime:
         return reply
 
     async def publish(self, topic: Topic, events: tuple[Any, ...], key: str | None = None) -> None:
-        """Append events to a topic."""
+        """Append events to a topic.
+
+        Raises `HandlerFailed` for a topic that is not the service's.
+        """
+        outgoing.check_topic(topic, self.service.topics)
         await self.publisher.events(topic, events, dedupe=key)
 
     async def query(self, handler: Handler[P, R], arguments: tuple[Any, ...]) -> R:

@@ -21,6 +21,7 @@ from eventmill.sdk.context import Context
 from eventmill.sdk.handlers import ON, Query, SqlQuery
 from eventmill.sdk.reaction import (
     check_annotated,
+    check_types,
     hints_of,
     issubclass_of,
     members_of,
@@ -113,7 +114,9 @@ def _handler_of(cls: type, function: Any, tables: dict[str, ViewTable]) -> ViewH
         table = _table_by_row(hints_of(function, cls).get(parameters[2]), tables, place)
     if table not in tables:
         raise ConfigurationError(f"{place}: unknown table {table!r}; there is {', '.join(tables)}")
-    return ViewHandler(source_of(sources[0], place), route_of(function, cls), table)
+    source, route = source_of(sources[0], place), route_of(function, cls)
+    check_types(route, source, place)
+    return ViewHandler(source, route, table)
 
 
 def _table_by_row(annotation: Any, tables: dict[str, ViewTable], place: str) -> str:
