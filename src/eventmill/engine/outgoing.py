@@ -70,7 +70,7 @@ def expand(
     return expansion
 
 
-def check_topic(topic: Topic, known: Collection[str] | None) -> None:
+def check_topic(topic: Topic[Any], known: Collection[str] | None) -> None:
     """Raise `HandlerFailed` for a topic that nobody could follow; None knows all."""
     if known is not None and topic.id not in known:
         raise HandlerFailed(
@@ -80,7 +80,9 @@ def check_topic(topic: Topic, known: Collection[str] | None) -> None:
         )
 
 
-def message_entry(topic: Topic, event: Any, now: int, metadata: dict[str, Any] | None) -> Entry:
+def message_entry(
+    topic: Topic[Any], event: Any, now: int, metadata: dict[str, Any] | None
+) -> Entry:
     """Make the entry of an event that is published to a topic."""
     kind, key, payload = topic.encode(event)
     check_subject(f"a key of topic {topic.id!r}", key, least=0)

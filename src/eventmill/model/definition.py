@@ -175,6 +175,6 @@ class ServiceDefinition:
 
     name: str
     entities: dict[str, EntityDefinition]
-    topics: dict[str, Topic]
+    topics: dict[str, Topic[Any]]
     consumers: dict[str, ConsumerDefinition]
     views: dict[str, ViewDefinition]

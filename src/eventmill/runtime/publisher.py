@@ -46,7 +46,7 @@ class Publisher:
 
     async def events(
         self,
-        topic: Topic,
+        topic: Topic[Any],
         events: tuple[Any, ...],
         *,
         metadata: dict[str, Any] | None = None,

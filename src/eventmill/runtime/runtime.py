@@ -234,7 +234,9 @@ class Runtime:
         reply: R = handler.decode_reply(await self.entities.execute(envelope))
         return reply
 
-    async def publish(self, topic: Topic, events: tuple[Any, ...], key: str | None = None) -> None:
+    async def publish(
+        self, topic: Topic[Any], events: tuple[Any, ...], key: str | None = None
+    ) -> None:
         """Append events to a topic.
 
         Raises `HandlerFailed` for a topic that is not the service's.
@@ -274,7 +276,7 @@ class Runtime:
             raise UnknownHandler(f"view {view!r} has no query {query!r}; there is {known}")
         return found.handler
 
-    def topic(self, id: str) -> Topic:
+    def topic(self, id: str) -> Topic[Any]:
         """Return a topic of the service.
 
         Raises `NotFound`.

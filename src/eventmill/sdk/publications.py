@@ -18,7 +18,9 @@ from eventmill.sdk.effects import publish
 _METHODS = ("LOAD_METHOD", "LOAD_ATTR")
 
 
-def published_topics(function: Callable[..., Any], *, effects: bool = False) -> Iterator[Topic]:
+def published_topics(
+    function: Callable[..., Any], *, effects: bool = False
+) -> Iterator[Topic[Any]]:
     """Yield the topics; `effects`: a method named `publish` is an effect's, nothing else's."""
     known = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
     loads = [code for code in dis.get_instructions(function) if code.opname.startswith("LOAD_")]
@@ -27,5 +29,7 @@ def published_topics(function: Callable[..., Any], *, effects: bool = False) -> 
         if not isinstance(topic, Topic):
             continue
         is_method = callee.opname in _METHODS
-        if (effects and is_method and callee.argval == "publish") or (not is_method and known.get(callee.argval) is publish):
+        if (effects and is_method and callee.argval == "publish") or (
+            not is_method and known.get(callee.argval) is publish
+        ):
             yield topic

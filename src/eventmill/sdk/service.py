@@ -26,7 +26,7 @@ class Service:
     """
 
     def __init__(
-        self, name: str, *, components: Sequence[Any] = (), topics: Sequence[Topic] = ()
+        self, name: str, *, components: Sequence[Any] = (), topics: Sequence[Topic[Any]] = ()
     ) -> None:
         for option, given in (("components", components), ("topics", topics)):
             if not isinstance(given, Sequence):
@@ -124,7 +124,7 @@ class _Reader:
                 topics = published_topics(handler.function, effects=True)
                 self.check_published(handler.place, topics)
 
-    def check_published(self, place: str, topics: Iterable[Topic]) -> None:
+    def check_published(self, place: str, topics: Iterable[Topic[Any]]) -> None:
         self.problems += [
             f"{place}: it publishes to {topic.id!r}, which is not part of service "
             f"{self.service.name!r}; add it to topics="
