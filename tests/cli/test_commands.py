@@ -19,7 +19,7 @@ def test_entities(node: RunningNode) -> None:
     assert node.json("entities", "call", "account", "e1", "current") == 8
 
     kinds = {row["id"]: row for row in node.json("entities", "list")}
-    assert kinds["account"]["commands"] == ["deposit", "withdraw", "remind"]
+    assert kinds["account"]["commands"] == ["deposit", "withdraw", "remind", "rename"]
     assert kinds["statistics"]["kind"] == "key-value entity"
     assert "event-sourced entity" in node.run("entities", "list").out
     assert {"id": "e1", "sequence": 3} in node.json("entities", "list", "account")
@@ -93,6 +93,13 @@ def test_topics(node: RunningNode) -> None:
     shown = node.run("topics", "tail", "moves", "--from", before, "-n", "1").out
     assert shown.count("\n") == 1
     assert "t1  Moved" in shown
+
+
+def test_a_text_that_looks_like_json_needs_its_quotes(node: RunningNode) -> None:
+    call = ("entities", "call", "account", "named", "rename")
+    refused = node.run(*call, "to=5")
+    assert "needs its quotes: a='\"5\"'" in refused.err
+    assert node.json(*call, 'to="5"') == "5"
 
 
 def test_events_are_published_from_files_and_pipes(node: RunningNode, tmp_path: Path) -> None:

@@ -101,7 +101,12 @@ class Live:
         try:
             event = kind.decode(entry.payload, entry.version)
         except InvalidPayload as error:  # the caller's request is fine
-            raise InternalError(f"{self!r}: {error.message}", code="journal.payload") from error
+            advice = (
+                "; if the class was changed: raise its version with @event_type and lift the older "
+                "ones with @upcast"
+            )
+            text = f"{self!r}: {error.message}{advice if entry.version <= kind.version else ''}"
+            raise InternalError(text, code="journal.payload") from error
         self.definition.folds[kind.cls](self.state, event)
 
     def mark(self, origin: str) -> None:
