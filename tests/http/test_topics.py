@@ -342,3 +342,13 @@ async def _place(node: Node, *places: str) -> None:
 def _place_of(event: dict[str, str]) -> str:
     place: str = json.loads(event["data"])["data"]["place"]
     return place
+
+
+async def test_who_sends_plain_json_hears_what_to_send(tmp_path: Path) -> None:
+    async with serving(tmp_path) as node, session(node) as http:
+        answer = await http.post("/topics/moves", json={"place": "x"})
+        assert answer.status == 400
+        detail = (await answer.json())["detail"]
+        assert "send the headers ce-specversion, ce-id, ce-source and ce-type" in detail
+        structured = await http.post("/topics/moves", data=b"{}", headers=STRUCTURED)
+        assert "send the headers" not in (await structured.json())["detail"]

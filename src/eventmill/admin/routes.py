@@ -45,11 +45,13 @@ class Choice(msgspec.Struct, forbid_unknown_fields=True):
     refused: bool = False
 
 
-class Message(msgspec.Struct, forbid_unknown_fields=True):
-    """An event to be published."""
+class Messages(msgspec.Struct, forbid_unknown_fields=True):
+    """Events to be published: one as `data`, or several as `events`."""
 
-    data: msgspec.Raw
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    events: list[msgspec.Raw] = []
     type: str | None = None
+    key: str | None = None
 
 
 def routes(runtime: Runtime, facts: Facts) -> list[Route]:
@@ -133,9 +135,13 @@ def _topics(looks: Inspection, acts: Operations) -> list[Route]:
         }
 
     async def publish(request: Request) -> Any:
-        message = await _decoded(request, Message)
-        await acts.publish(request.path_params["topic"], bytes(message.data), message.type)
-        return {"published": 1}
+        given = await _decoded(request, Messages)
+        single = [] if given.data is msgspec.UNSET else [given.data]
+        if bool(single) == bool(given.events):
+            raise InvalidPayload("give one event as `data`, or several as `events`")
+        payloads = [bytes(event) for event in single + given.events]
+        await acts.publish(request.path_params["topic"], payloads, given.type, given.key)
+        return {"published": len(payloads)}
 
     return [
         _get("/topics", topics),

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from eventmill.engine import outgoing
+from eventmill.engine.outgoing import Author
 from eventmill.errors import HandlerFailed, InternalError, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Snapshot
@@ -128,7 +129,12 @@ class Live:
         try:
             event = kind.decode(entry.payload, entry.version)
         except InvalidPayload as error:  # the caller's request is fine
-            raise InternalError(f"{self!r}: {error.message}", code="journal.payload") from error
+            advice = (
+                "; if the class was changed: raise its version with @event_type and lift the older "
+                "ones with @upcast"
+            )
+            text = f"{self!r}: {error.message}{advice if entry.version <= kind.version else ''}"
+            raise InternalError(text, code="journal.payload") from error
         self.definition.folds[kind.cls](self.state, event)
 
     def mark(self, origin: str) -> None:
@@ -178,9 +184,8 @@ def decide(
         entries, events = _entries_of(live, handler, effect, now, metadata, origin)
         later = None
         if effect.outgoing:
-            later = outgoing.expand(
-                effect.outgoing, now, metadata, handler.place, live.placement, live.shard
-            )
+            author = Author(handler.place, live.definition.topics, live.placement, live.shard)
+            later = outgoing.expand(effect.outgoing, now, metadata, author)
     except InvalidPayload as error:  # the handler's fault, not its caller's
         raise HandlerFailed(f"{handler.place}: {error.message}", code="guard.event") from error
     if events:

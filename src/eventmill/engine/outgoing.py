@@ -6,9 +6,9 @@ atomic with whatever caused them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -38,49 +38,68 @@ class Expansion(msgspec.Struct):
     """Of all payloads."""
 
 
-def expand(
-    effects: Sequence[Outgoing],
-    now: int,
-    metadata: dict[str, Any] | None,
-    place: str,
-    placement: Placement = EMBEDDED,
-    home: int = 0,
-) -> Expansion:
-    """Turn the outgoing effects of the handler at `place` into entries and timers.
+class Author(NamedTuple):
+    """Whose effects they are."""
 
-    Parameters: `home` is the shard of what the handler reacts to. Sent commands and timers belong
-    to it, whomever they are for; messages to the shard of their key.
+    place: str
+    """Where the handler is written, for messages."""
+    topics: Collection[str] | None = None
+    """Those of its service; None knows all."""
+    placement: Placement = EMBEDDED
+    home: int = 0
+    """The shard of what the handler reacts to: sent commands and timers belong to it, whomever they
+    are for; messages to the shard of their key."""
+
+
+def expand(
+    effects: Sequence[Outgoing], now: int, metadata: dict[str, Any] | None, author: Author
+) -> Expansion:
+    """Turn the outgoing effects of a handler into entries and timers.
 
     Raises `InvalidPayload` if a topic does not carry an event's type or a value does not fit its
-    field, `TooLarge` for a payload beyond its limit, or for too many of them.
+    field, `TooLarge` for a payload beyond its limit, or for too many of them, `HandlerFailed` for a
+    topic that is not the service's.
     """
     count = sum(len(e.events) if isinstance(e, Publication) else 1 for e in effects)
     if count > limits.OUTGOING_PER_EFFECT_MAX:
         raise TooLarge(
-            f"{place} publishes, sends and schedules {count} things at once, "
+            f"{author.place} publishes, sends and schedules {count} things at once, "
             f"{limits.OUTGOING_PER_EFFECT_MAX} are possible: do it in several steps"
         )
     expansion = Expansion()
     for effect in effects:
         match effect:
             case Publication(topic, events, own):
+                check_topic(topic, author.topics)
                 extra = {**(metadata or {}), **own} if own else metadata
                 for event in events:
-                    expansion.entries.append(message_entry(topic, event, now, extra, placement))
+                    expansion.entries.append(
+                        message_entry(topic, event, now, extra, author.placement)
+                    )
             case Sending():
-                expansion.entries.append(command_entry(effect, now, metadata, home))
+                expansion.entries.append(command_entry(effect, now, metadata, author.home))
             case Scheduling(name, after, at, sending):
                 due = _due(after, at.timestamp() if at else 0.0, now)
-                command = command_entry(sending, now, metadata, home)
+                command = command_entry(sending, now, metadata, author.home)
                 expansion.timers[name] = Timer(timer_name(name), due, command)
             case Cancelling(name):
                 expansion.timers[timer_name(name)] = None
-    expansion.bytes = _weighed(expansion, place)
+    expansion.bytes = _weighed(expansion, author.place)
     return expansion
 
 
+def check_topic(topic: Topic[Any], known: Collection[str] | None) -> None:
+    """Raise `HandlerFailed` for a topic that nobody could follow; None knows all."""
+    if known is not None and topic.id not in known:
+        raise HandlerFailed(
+            f"topic {topic.id!r} is not part of the service, so nobody could read what is "
+            f"published to it: add it to topics= of the Service; it has "
+            f"{', '.join(known) or 'none'}"
+        )
+
+
 def message_entry(
-    topic: Topic,
+    topic: Topic[Any],
     event: Any,
     now: int,
     metadata: dict[str, Any] | None,

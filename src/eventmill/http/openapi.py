@@ -154,7 +154,7 @@ def _view(view: ViewDefinition, schemas: Schemas) -> Iterator[tuple[str, Schema]
         yield f"/views/{view.id}/{name}", {"get": operation}
 
 
-def _topic(topic: Topic, schemas: Schemas) -> Schema:
+def _topic(topic: Topic[Any], schemas: Schemas) -> Schema:
     event = {"anyOf": [schemas.cloud_event_of(kind) for kind in topic.event_types()]}
     batch = {"type": "array", "items": event, "maxItems": limits.BATCH_EVENTS_MAX}
     data = {"anyOf": [schemas.of(cls) for cls in topic.types]}

@@ -114,7 +114,17 @@ def _decoded(headers: list[tuple[bytes, bytes]], body: bytes) -> list[cloudevent
             case cloudevents.UnsupportedEventFormat():
                 raise UnsupportedMediaType(error.message, details=given) from error
             case _:
-                raise InvalidPayload(error.message, details=given) from error
+                raise InvalidPayload(error.message + _advice(headers), details=given) from error
+
+
+def _advice(headers: list[tuple[bytes, bytes]]) -> str:
+    """What to send, for who sent plain JSON."""
+    if any(n.startswith(b"ce-") or v.startswith(b"application/cloudevents") for n, v in headers):
+        return ""
+    return (
+        "; a topic takes CloudEvents: send the headers ce-specversion, ce-id, ce-source and "
+        "ce-type with the event's JSON, or let `eventmill topics publish` do it"
+    )
 
 
 def _message(

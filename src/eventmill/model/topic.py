@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from operator import attrgetter
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from eventmill.errors import ConfigurationError, InvalidPayload
 from eventmill.model.events import EventType, event_type_of
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
 
-class Topic:
-    """A named stream of events.
+
+Key = str | Callable[[Any], str]
+
+
+class Topic(Generic[E]):
+    """A named stream of events: `Topic("orders", OrderPlaced)` is a `Topic[OrderPlaced]`.
 
     Parameters: `id` is the storage key and never changes; `types` are the event classes it
     carries; `key` names the field (or is a function of the event) by which order is kept and that
@@ -21,12 +30,38 @@ class Topic:
     kept longer.
     """
 
+    # Several types make a union: without the overloads mypy takes their common base, `Event`.
+    @overload
     def __init__(
-        self,
+        self: Topic[A], id: str, a: type[A], /, *, key: Key = "", retention: timedelta | None = None
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Topic[A | B], id: str, a: type[A], b: type[B], /, *, key: Key = ""
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Topic[A | B | C], id: str, a: type[A], b: type[B], c: type[C], /, *, key: Key = ""
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Topic[A | B | C | D],
         id: str,
-        *types: type,
-        key: str | Callable[[Any], str] = "",
+        a: type[A],
+        b: type[B],
+        c: type[C],
+        d: type[D],
+        /,
+        *,
+        key: Key = "",
         retention: timedelta | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Topic[Any], id: str, *types: type, key: Key = "", retention: timedelta | None = None
+    ) -> None: ...
+    def __init__(
+        self, id: str, *types: type, key: Key = "", retention: timedelta | None = None
     ) -> None:
         if not types:
             raise ConfigurationError(f"topic {id!r}: name at least one event type")

@@ -12,6 +12,7 @@ from typing import Any
 
 from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
+from eventmill.engine.outgoing import Author
 from eventmill.errors import HandlerFailed, InvalidPayload
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ConsumerDefinition, Source
@@ -214,10 +215,14 @@ class ConsumerReaction:
 
     def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
         # Expanded here, so that an event that its topic does not carry fails this entry alone.
-        now, place = self._clock.now(), self.definition.place
-        placement = self._store.placement
-        home = placement.home(cause.shard)
-        expansion = outgoing.expand(effect.outgoing, now, caused_by(cause), place, placement, home)
+        now, placement = self._clock.now(), self._store.placement
+        author = Author(
+            self.definition.place,
+            self.definition.topics,
+            placement,
+            placement.home(cause.shard),
+        )
+        expansion = outgoing.expand(effect.outgoing, now, caused_by(cause), author)
 
         def fill(commit: Commit) -> None:
             commit.entries += expansion.entries

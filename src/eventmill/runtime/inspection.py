@@ -116,8 +116,8 @@ class Inspection:
     ) -> State:
         """Fold an entity, as it is or as it was after a sequence or at a time.
 
-        Raises `UnknownComponent`, `NotFound` for an entity without events up to there, `Conflict`
-        for the past of a key-value entity, which has no history.
+        Raises `UnknownComponent`, `NotFound` for an entity without events up to there or for a
+        sequence that it has not reached, `Conflict` for the past of a key-value entity, which has no history.
         """
         definition = self._definition(component)
         journal = self._runtime.store.journal

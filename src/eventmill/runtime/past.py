@@ -31,7 +31,8 @@ async def restore(
 
     With both, up to whichever comes first; without events up to there it is in its initial state.
 
-    Raises `Conflict` for a key-value entity, which keeps no history.
+    Raises `Conflict` for a key-value entity, which keeps no history, and `NotFound` for a sequence
+    that it has not reached.
     """
     if definition.is_key_value:
         raise Conflict(f"{definition.id!r} is a key-value entity: it keeps no history")
@@ -43,6 +44,14 @@ async def restore(
         return not is_later and (sequence is None or entry.sequence <= sequence)
 
     await fold(journal, live, page, is_wanted)
+    if sequence is not None and time is None and live.identity.sequence < sequence:
+        count = live.identity.sequence
+        raise NotFound(
+            f"{definition.id}/{id} has no event {sequence}; its last is {count}"
+            if count
+            else f"{definition.id}/{id} has no events",
+            code="entity.no_sequence",
+        )
     return live
 
 
@@ -73,9 +82,7 @@ async def query(
 ) -> bytes:
     """Run a query on an entity as it was.
 
-    Raises what `restore` and `answer` raise, and `NotFound` for a sequence that does not exist.
+    Raises what `restore` and `answer` raise.
     """
     live = await restore(journal, definition, id, sequence=sequence, time=time)
-    if sequence is not None and time is None and live.identity.sequence < sequence:
-        raise NotFound(f"{definition.id}/{id} has no event {sequence}", code="entity.no_sequence")
     return answer(live, handler, arguments)

@@ -11,6 +11,7 @@ to the topic has read it; at most `TRIM_POSITIONS` positions are looked at in on
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import structlog
 
@@ -33,7 +34,7 @@ class Retention:
 
     def __init__(
         self,
-        topics: Mapping[str, Topic],
+        topics: Mapping[str, Topic[Any]],
         store: Store,
         clock: Clock,
         held: Collection[int],
@@ -61,12 +62,12 @@ class Retention:
                 log.warning("topics not trimmed", error=str(error))
             await self._clock.sleep(TRIM_SECONDS if is_done else TRIM_MORE_SECONDS)
 
-    async def _trim(self, topic: Topic) -> bool:
+    async def _trim(self, topic: Topic[Any]) -> bool:
         """Look at the next stretches; return whether they were the last ones for now."""
         shards = [s for home in self._held for s in self._store.placement.read_by(home, [topic.id])]
         return all([await self._trim_shard(topic, shard) for shard in shards])
 
-    async def _trim_shard(self, topic: Topic, shard: int) -> bool:
+    async def _trim_shard(self, topic: Topic[Any], shard: int) -> bool:
         assert topic.retention is not None
         age = round(topic.retention.total_seconds() * 1e6)
         old = await self._store.journal.position_at(shard, self._clock.now() - age)

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
+from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.views.definition import compile_view
 from eventmill.errors import NotFound, Unavailable, UnknownHandler
@@ -282,8 +283,14 @@ class Runtime:
         reply: R = handler.decode_reply(await self.entities.execute(envelope))
         return reply
 
-    async def publish(self, topic: Topic, events: tuple[Any, ...], key: str | None = None) -> None:
-        """Append events to a topic."""
+    async def publish(
+        self, topic: Topic[Any], events: tuple[Any, ...], key: str | None = None
+    ) -> None:
+        """Append events to a topic.
+
+        Raises `HandlerFailed` for a topic that is not the service's.
+        """
+        outgoing.check_topic(topic, self.service.topics)
         await self.publisher.events(topic, events, dedupe=key)
 
     async def query(self, handler: Handler[P, R], arguments: tuple[Any, ...]) -> R:
@@ -321,7 +328,7 @@ class Runtime:
             raise UnknownHandler(f"view {view!r} has no query {query!r}; there is {known}")
         return found.handler
 
-    def topic(self, id: str) -> Topic:
+    def topic(self, id: str) -> Topic[Any]:
         """Return a topic of the service.
 
         Raises `NotFound`.

@@ -149,7 +149,7 @@ class _Calls:
         self.made.append(Called(handler, "", named, None))
         return self._answered(handler, **named)
 
-    async def publish(self, topic: Topic, events: tuple[Any, ...], key: str | None) -> None:
+    async def publish(self, topic: Topic[Any], events: tuple[Any, ...], key: str | None) -> None:
         raise Rejected("ctx.publish happens at once: test it with a Host, or return publish(…)")
 
     def _answered(self, handler: Handler[Any, Any], *args: Any, **named: Any) -> Any:

@@ -25,7 +25,7 @@ from eventmill.model.events import EntityDeleted
 from eventmill.model.handler import Handler
 from eventmill.runtime.guards import Guards
 from eventmill.runtime.turn import failure_of
-from eventmill.sdk.service import define_entity
+from eventmill.sdk.reading import define_entity
 from eventmill.testing.clock import MIDNIGHT
 from eventmill.testing.incoming import entry_of
 from eventmill.testing.outgoing import Published, Scheduled, Sent, cancelled, published

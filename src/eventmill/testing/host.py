@@ -32,6 +32,7 @@ from eventmill.sdk.service import Service
 from eventmill.testing.clock import VirtualClock
 from eventmill.testing.probe import TopicProbe
 
+E = TypeVar("E")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -164,11 +165,11 @@ class Host:
         await self.settle()
         return await self.runtime.query(handler, handler.arguments(args, kwargs))
 
-    async def publish(self, topic: Topic, *events: Any) -> None:
+    async def publish(self, topic: Topic[E], *events: E) -> None:
         """Append events to a topic, as an outside publisher."""
         await self.runtime.publish(topic, events)
 
-    def probe(self, topic: Topic) -> TopicProbe:
+    def probe(self, topic: Topic[Any]) -> TopicProbe:
         """Watch a topic from now on."""
         return TopicProbe(topic, lambda: self.runtime, self.settle)
 

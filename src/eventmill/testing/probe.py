@@ -25,7 +25,10 @@ class TopicProbe:
     """
 
     def __init__(
-        self, topic: Topic, runtime: Callable[[], Runtime], settle: Callable[[], Awaitable[None]]
+        self,
+        topic: Topic[Any],
+        runtime: Callable[[], Runtime],
+        settle: Callable[[], Awaitable[None]],
     ) -> None:
         self.topic = topic
         self._runtime = runtime
