@@ -220,14 +220,7 @@ def _entries_of(
 ) -> tuple[list[Entry], list[Any]]:
     """Return the entries, and the events as they will be read back."""
     definition, sequence = live.definition, live.identity.sequence
-    if effect.metadata:
-        metadata = {**(metadata or {}), **effect.metadata}
-    extra = codec.encode(metadata) if metadata else None
-    if extra is not None and len(extra) > limits.METADATA_BYTES_MAX:
-        raise TooLarge(
-            f"metadata of {definition.id}.{handler.name} has {len(extra)} bytes, "
-            f"{limits.METADATA_BYTES_MAX} are possible"
-        )
+    extra = _extra_of(handler, effect, metadata) if metadata or effect.metadata else None
     if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
         raise TooLarge(
             f"{handler.place} persists {len(effect.events)} events at once, "
@@ -285,6 +278,18 @@ def _entries_of(
             )
         )
     return entries, events
+
+
+def _extra_of(
+    handler: Handler[Any, Any], effect: Effect[Any], metadata: dict[str, Any] | None
+) -> bytes:
+    extra = codec.encode({**(metadata or {}), **(effect.metadata or {})})
+    if len(extra) > limits.METADATA_BYTES_MAX:
+        raise TooLarge(
+            f"metadata of {handler.component}.{handler.name} has {len(extra)} bytes, "
+            f"{limits.METADATA_BYTES_MAX} are possible"
+        )
+    return extra
 
 
 def _state_entry(

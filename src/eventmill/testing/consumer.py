@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from eventmill.adapters.memory.store import Store
 from eventmill.errors import Rejected
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ConsumerDefinition
@@ -100,7 +101,7 @@ class ConsumerKit:
                 entry_of(self._source, event, subject, self._position, now=now, metadata=metadata)
             )
         calls = _Calls(self._answers)
-        reaction = _Recording(self.definition, calls, self.clock, guarded=True)
+        reaction = _Recording(self.definition, calls, Store(), self.clock, guarded=True)
         reacted = await reaction.react(entries, attempt)
         for _, error in reacted.failed:
             raise error
