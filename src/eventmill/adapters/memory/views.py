@@ -19,10 +19,13 @@ from eventmill.adapters.sqlite.views import STEPS_BETWEEN_CHECKS, write_rows
 from eventmill.errors import DeadlineExceeded, RequestError, StoreUnavailable
 from eventmill.model.commit import Rows
 from eventmill.model.table import PhysicalTable
+from eventmill.ports.store import Dialect
 
 
 class ViewTables:
     """One connection for everything; queries cannot write through it."""
+
+    dialect: Dialect = "sqlite"
 
     def __init__(self) -> None:
         self._db = apsw.Connection(":memory:")

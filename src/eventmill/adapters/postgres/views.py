@@ -21,6 +21,7 @@ from eventmill.errors import DeadlineExceeded, Overloaded, RequestError, StoreUn
 from eventmill.model import limits
 from eventmill.model.commit import Rows
 from eventmill.model.table import PhysicalTable
+from eventmill.ports.store import Dialect
 
 CONNECTIONS = 4
 Columns = tuple[tuple[str, str], ...]
@@ -29,7 +30,7 @@ Columns = tuple[tuple[str, str], ...]
 class ViewTables:
     """Reading and preparing view tables."""
 
-    dialect = "postgres"
+    dialect: Dialect = "postgres"
 
     def __init__(self, write: Callable[[Sequence[str]], Awaitable[None]]) -> None:
         self._write = write

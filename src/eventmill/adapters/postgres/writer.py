@@ -125,7 +125,7 @@ class Writer:
         arguments = [values[name] for name in names]
         try:
             if not (plan.before or plan.after):
-                return (await connection.fetchrow(text, *arguments))[0]  # type: ignore[index,no-any-return]
+                return (await connection.fetchrow(text, *arguments))[0]  # type: ignore[no-any-return]
             async with connection.transaction():
                 for name in plan.before:
                     await _run(connection, SQL[name], values)
@@ -134,7 +134,7 @@ class Writer:
                     await _run(connection, SQL[name], values)
         except asyncpg.DivisionByZeroError as error:
             raise Refused from error
-        return row[0]  # type: ignore[index,no-any-return]
+        return row[0]  # type: ignore[no-any-return]
 
     async def _resolve(self, error: StoreUnavailable) -> Sequence[int] | None:
         """Read whether the commit under way is there."""

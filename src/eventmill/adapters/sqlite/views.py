@@ -23,6 +23,7 @@ from eventmill.errors import DeadlineExceeded, Overloaded, RequestError, StoreUn
 from eventmill.model import limits
 from eventmill.model.commit import Rows
 from eventmill.model.table import PhysicalTable
+from eventmill.ports.store import Dialect
 
 _encode = msgspec.json.Encoder().encode
 
@@ -32,6 +33,8 @@ STEPS_BETWEEN_CHECKS = 50_000
 
 class ViewTables:
     """Reading and preparing view tables."""
+
+    dialect: Dialect = "sqlite"
 
     def __init__(self, write: Callable[[list[str]], Awaitable[None]]) -> None:
         self._write = write
