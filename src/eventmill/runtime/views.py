@@ -240,7 +240,10 @@ class Views:
             name: TableRows(table, names[name], self._store.views, compiled.id, is_new=is_new)
             for name, table in compiled.tables.items()
         }
-        queries = {name: query.on(names) for name, query in compiled.queries.items()}
+        queries = {
+            name: query.on(names, self._store.views.dialect)
+            for name, query in compiled.queries.items()
+        }
         for query in queries.values():
             await self._probe(query)
         projector = Projector(view.definition, tables, view.note)
