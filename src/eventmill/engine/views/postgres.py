@@ -36,7 +36,7 @@ ITEM: Final = "item_kind"
 
 _DIGEST_BYTES = 8
 _NUMBERS = frozenset({Kind.INTEGER, Kind.BOOLEAN, Kind.DURATION})
-_CONDITIONS = (exp.Predicate, exp.And, exp.Or, exp.Not)
+_CONDITIONS = (exp.Predicate, exp.And, exp.Or, exp.Not, exp.Escape)
 
 
 def identifier(name: str) -> str:
@@ -123,9 +123,11 @@ def _json_value(kind: Kind | None, sql: str) -> str:
 
 
 def _items_of(parameter: exp.Expr) -> exp.Expr:
-    kind = _type_of(Kind(parameter.meta[ITEM]))
+    kind = Kind(parameter.meta[ITEM])
+    value = "CAST(_i.value AS boolean)::integer" if kind is Kind.BOOLEAN else "_i.value"
     source = f"json_array_elements_text(CAST(:{parameter.name} AS json))"
-    return exp.Var(this=f"(SELECT CAST(_i.value AS {kind}) FROM {source} AS _i (value))")  # noqa: S608
+    items = f"SELECT CAST({value} AS {_type_of(kind)}) FROM {source} AS _i (value)"  # noqa: S608
+    return exp.Var(this=f"({items})")
 
 
 def _type_of(kind: Kind | None) -> str:
@@ -209,7 +211,7 @@ class ViewPostgres(Postgres):
             exp.Pow: lambda g, n: g.func("POWER", g.real(n.this), g.real(n.expression)),
             exp.Greatest: lambda g, n: g.extreme("GREATEST", n),
             exp.Least: lambda g, n: g.extreme("LEAST", n),
-            exp.Lower: lambda g, n: f'LOWER({g.text(n.this)} COLLATE "C")',
+            exp.Lower: lambda g, n: g.lower(n.this),
             exp.Upper: lambda g, n: f'UPPER({g.text(n.this)} COLLATE "C")',
             exp.Length: lambda g, n: f"CAST(LENGTH({g.text(n.this)}) AS BIGINT)",
             exp.Unicode: lambda g, n: f"NULLIF(ASCII({g.text(n.this)}), 0)",
@@ -227,6 +229,12 @@ class ViewPostgres(Postgres):
             exp.JSONExtract: lambda g, n: f"CAST({g.part(n, '#>')} AS TEXT)",
             exp.JSONExtractScalar: lambda g, n: f'({g.part(n, "#>>")} COLLATE "C")',
             exp.JSONObject: lambda g, n: g.json_text("json_build_object", n),
+            exp.JSONArrayAgg: lambda g, n: g.collected(n),
+            exp.JSONObjectAgg: lambda g, n: g.collected_pairs(n),
+            exp.GroupConcat: lambda g, n: g.joined(n),
+            exp.StrPosition: lambda g, n: g.func(
+                "STRPOS", g.text(n.this), g.text(n.args["substr"])
+            ),
         }
 
         def sql(self, expression: Any, key: str | None = None, comment: bool = True) -> str:
@@ -262,7 +270,8 @@ class ViewPostgres(Postgres):
         def is_sql(self, expression: exp.Is) -> str:
             if isinstance(expression.expression, exp.Boolean):
                 truth = "TRUE" if expression.expression.this else "FALSE"
-                return f"({self.sql(expression.this)} <> 0) IS {truth}"
+                operator = "IS NOT" if expression.args.get("negate") else "IS"
+                return f"({self.sql(expression.this)} <> 0) {operator} {truth}"
             return super().is_sql(expression)
 
         def placeholder_sql(self, expression: exp.Placeholder) -> str:
@@ -280,15 +289,19 @@ class ViewPostgres(Postgres):
 
         def like_sql(self, expression: exp.Like) -> str:
             escaped = isinstance(expression.parent, exp.Escape)
-            text = self.binary(expression, "LIKE")
+            text = super().like_sql(expression)
             return text if escaped else f"{text} ESCAPE ''"
 
         def ilike_sql(self, expression: exp.ILike) -> str:
-            sides = (
-                f'LOWER({self.text(s)} COLLATE "C")'
-                for s in (expression.this, expression.expression)
-            )
-            return " LIKE ".join(sides) + " ESCAPE ''"
+            escaped = isinstance(expression.parent, exp.Escape)
+            operator = "NOT LIKE" if expression.args.get("negate") else "LIKE"
+            left, right = self.lower(expression.this), self.lower(expression.expression)
+            text = f"{left} {operator} {right}"
+            return text if escaped else f"{text} ESCAPE ''"
+
+        def lower(self, node: exp.Expr) -> str:
+            """Lower case of ASCII letters alone, as in SQLite."""
+            return f'LOWER({self.text(node)} COLLATE "C")'
 
         def anonymous_sql(self, expression: exp.Anonymous) -> str:
             name, arguments = str(expression.this).lower(), expression.expressions
@@ -329,17 +342,17 @@ class ViewPostgres(Postgres):
                 f"FROM {items} WITH ORDINALITY AS _e (v, n)) AS {alias}"
             )
 
-        def jsonarrayagg_sql(self, expression: exp.JSONArrayAgg) -> str:
+        def collected(self, expression: exp.JSONArrayAgg) -> str:
             return f"CAST(coalesce({self._aggregate('json_agg', expression)}, '[]') AS text)"
 
-        def jsonobjectagg_sql(self, expression: exp.JSONObjectAgg) -> str:
+        def collected_pairs(self, expression: exp.JSONObjectAgg) -> str:
             pair = expression.expressions
             if len(pair) == 1:
                 pair = [pair[0].this, pair[0].expression]
             key, value = self.text(pair[0]), self.json(pair[-1])
             return f"CAST(coalesce(json_object_agg({key}, {value}), '{{}}') AS text)"
 
-        def groupconcat_sql(self, expression: exp.GroupConcat) -> str:
+        def joined(self, expression: exp.GroupConcat) -> str:
             this, order, distinct = _parts_of(expression.this)
             separator = expression.args.get("separator")
             parts = f"{self.text(this)}, {self.sql(separator) if separator else repr(',')}"
