@@ -17,7 +17,7 @@ from eventmill.adapters.postgres.connection import (
     open_pool,
 )
 from eventmill.adapters.postgres.writer import fetch
-from eventmill.errors import Conflict
+from eventmill.errors import Conflict, StoreUnavailable
 from eventmill.ports.cluster import Claim, Member
 
 CONNECTIONS = 2
@@ -66,6 +66,7 @@ class Leases:
         return bool(await self._run("release", shard=shard, node=node, epoch=epoch))
 
     async def _run(self, name: str, **values: Any) -> list[asyncpg.Record]:
-        assert self._pool is not None, "the leases are not open"
+        if self._pool is None:
+            raise StoreUnavailable("the leases are closed")
         with errors():
             return await fetch(self._pool, name, **values)

@@ -8,6 +8,7 @@ import asyncpg
 
 from eventmill.adapters.postgres.connection import Pool, close_pool, errors, open_pool
 from eventmill.adapters.postgres.writer import fetch
+from eventmill.errors import StoreUnavailable
 
 CONNECTIONS = 4
 
@@ -33,6 +34,7 @@ class Reader:
 
         Raises `StoreUnavailable`.
         """
-        assert self._pool is not None, "the store is not open"
+        if self._pool is None:
+            raise StoreUnavailable("the store is closed")
         with errors():
             return await fetch(self._pool, name, **values)

@@ -51,7 +51,8 @@ class ViewTables:
 
     @property
     def _reader(self) -> Pool:
-        assert self._pool is not None, "the store is not open"
+        if self._pool is None:
+            raise StoreUnavailable("the store is closed")
         return self._pool
 
     async def prepare(self, tables: Sequence[PhysicalTable]) -> None:

@@ -22,7 +22,7 @@ from sqlglot import exp
 
 from eventmill.engine.views.kinds import Kind, Stored
 from eventmill.engine.views.names import LOGICAL, Bound
-from eventmill.engine.views.postgres import KIND
+from eventmill.engine.views.postgres_dialect import KIND
 from eventmill.engine.views.schema import KEY
 from eventmill.errors import RequestError
 from eventmill.model import limits
