@@ -163,7 +163,8 @@ SELECT DISTINCT shard FROM timer WHERE name = ANY (:names::text[])
 -- name: topics
 SELECT name, number FROM topic
 
--- name: lock_topics
+-- name: lock
+-- Of whoever changes the schema, the topics or the tables of views.
 SELECT FROM migration WHERE version = 0 FOR UPDATE
 
 -- name: put_topics

@@ -97,7 +97,7 @@ class Store:
 
     async def place(self, topics: Collection[str]) -> Placement:
         async with self._turn, self._writing() as connection, connection.transaction():
-            await fetch(connection, "lock_topics")
+            await fetch(connection, "lock")
             numbers = await _topics(connection)
             new = sorted(set(topics) - set(numbers))
             first = max(numbers.values(), default=0) + 1
@@ -162,7 +162,7 @@ class Store:
             connection.terminate()
 
     async def _read_placement(self, connection: Connection) -> None:
-        await fetch(connection, "lock_topics")
+        await fetch(connection, "lock")
         rows = await fetch(connection, "shards")
         if rows:
             shards = int(rows[0][0])
@@ -194,8 +194,9 @@ class Store:
             raise
 
     async def _write(self, statements: Sequence[str]) -> None:
-        """Run schema statements of views, outside any commit."""
+        """Run schema statements of views, outside any commit, one node at a time."""
         async with self._turn, self._writing() as connection, connection.transaction():
+            await fetch(connection, "lock")
             for statement in statements:
                 await connection.execute(statement)
 

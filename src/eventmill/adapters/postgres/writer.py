@@ -32,6 +32,9 @@ RESOLVE_SECONDS = 5.0
 
 RETRY_SECONDS = 0.05
 
+_PLANNING = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+"""A commit touches rows by their keys alone: plan it once, and by index even in empty tables."""
+
 
 class Refused(Exception):
     """A condition of the plan did not hold: nothing was written."""
@@ -56,7 +59,7 @@ class Writer:
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         self.drop()
-        connection = await connect(self._dsn, plan_cache_mode="force_generic_plan")
+        connection = await connect(self._dsn, **_PLANNING)
         try:
             with errors():
                 await check_durable(connection)
