@@ -10,7 +10,7 @@ import pytest
 
 from eventmill.adapters.sqlite.store import Store
 from eventmill.adapters.sqlite.views import QUERY_THREADS
-from eventmill.errors import DeadlineExceeded, Overloaded
+from eventmill.errors import DeadlineExceeded, Overloaded, RequestError
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Rows
 from eventmill.model.table import Affinity, PhysicalTable
@@ -36,6 +36,14 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await store.open()
     yield store
     await store.close()
+
+
+async def test_a_pattern_that_could_not_be_interrupted_is_refused(store: Store) -> None:
+    await store.views.prepare([PhysicalTable("texts", (("text", Affinity.TEXT),))])
+    await store.commit(Commit(rows=[Rows("texts", [("1", "a")], [])]))
+    sql = "SELECT json_array(count(*)) FROM texts WHERE text LIKE :pattern"
+    with pytest.raises(RequestError):
+        await store.views.query(sql, {"pattern": "%" + "a" * 1_000}, seconds=10)
 
 
 async def endless(store: Store) -> list[asyncio.Task[bytes]]:

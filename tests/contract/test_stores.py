@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from eventmill.adapters.memory.store import Store as MemoryStore
+from eventmill.adapters.postgres.store import Store as PostgresStore
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.ports.store import Store
-from eventmill.testing.contract import StoreContract
+from eventmill.testing.contract import SharedContract, StoreContract
+from eventmill.testing.postgres import Server
 
 
 class TestMemory(StoreContract):
@@ -29,3 +33,41 @@ class TestSqliteOnItsThread(StoreContract):
 
     def make_store(self, directory: Path) -> Store:
         return SqliteStore(directory, inline_seconds=0)
+
+
+class TestPostgres(StoreContract):
+    alone = False
+    numbers_names = False
+    shards = 1
+
+    @pytest.fixture(autouse=True)
+    async def _database(self, postgres: Server) -> None:
+        self.dsn = await postgres.fresh(self.shards)
+
+    def make_store(self, directory: Path) -> Store:
+        return PostgresStore(self.dsn)
+
+
+class TestPostgresWith16Shards(TestPostgres):
+    shards = 16
+
+
+class TestSharedMemory(SharedContract):
+    def make_store(self, directory: Path) -> Store:
+        return MemoryStore(16)
+
+    def beside(self, store: Store) -> Store:
+        assert isinstance(store, MemoryStore)
+        return MemoryStore(beside=store)
+
+
+class TestSharedPostgres(SharedContract):
+    @pytest.fixture(autouse=True)
+    async def _database(self, postgres: Server) -> None:
+        self.dsn = await postgres.fresh(16)
+
+    def make_store(self, directory: Path) -> Store:
+        return PostgresStore(self.dsn)
+
+    def beside(self, store: Store) -> Store:
+        return PostgresStore(self.dsn)

@@ -1,21 +1,26 @@
-"""The journal and everything committed with it: SQLite against the memory store, step by step."""
+"""The journal and everything committed with it: each store against the memory store, step by step."""
 
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from eventmill.adapters.memory.store import Store as MemoryStore
+from eventmill.adapters.postgres.store import Store as PostgresStore
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.errors import Conflict
+from eventmill.model import limits
 from eventmill.model.commit import Commit, LetterKey, LetterStatus, Offset, Outcome, Snapshot, Timer
 from eventmill.model.entry import COMMANDS, Entry
 from eventmill.ports.store import Store
 from eventmill.testing.contract import command, letter
-from eventmill.testing.contract.harness import plain
+from eventmill.testing.contract.harness import open_alone, plain
+from eventmill.testing.postgres import Server
 from tests.machines.rig import MACHINES, LoopMachine
 
 SUBJECTS = st.sampled_from(["a", "b", "ä/☃", ""])
@@ -29,14 +34,22 @@ NOW = st.booleans()
 class JournalMachine(LoopMachine):
     """Both stores get the same commits; whatever can be read must be the same."""
 
+    apart = 1
+    """Time between two outcomes."""
+
     def __init__(self) -> None:
         super().__init__()
         self.model: Store = MemoryStore()
-        self.subject: Store = SqliteStore(self.directory)
+        self.subject = self.open_subject()
         self.time = 1_000
         self.pending = Commit()
         self.run(self.model.open())
-        self.run(self.subject.open())
+
+    def open_subject(self) -> Store:
+        """Open the store that is held against the model."""
+        store = SqliteStore(self.directory)
+        self.run(store.open())
+        return store
 
     async def close(self) -> None:
         await self.subject.close()
@@ -82,7 +95,7 @@ class JournalMachine(LoopMachine):
 
     @rule(source=SOURCES, subject=SUBJECTS, key=NAMES)
     def outcome(self, source: str, subject: str, key: str) -> None:
-        self.time += 1  # all outcomes live equally long
+        self.time += self.apart  # all outcomes live equally long
         outcome = Outcome(source, subject, key.encode(), self.time, b"1")
         self.pending.outcomes.append(outcome)
 
@@ -146,8 +159,7 @@ class JournalMachine(LoopMachine):
     @rule()
     def reopen(self) -> None:
         self.run(self.subject.close())
-        self.subject = SqliteStore(self.directory)
-        self.run(self.subject.open())
+        self.subject = self.open_subject()
 
     # --- what must be the same ---
 
@@ -222,5 +234,26 @@ async def rest_of(store: Store) -> Any:
     }
 
 
+class PostgresMachine(JournalMachine):
+    """The same on PostgreSQL, where a key that has not expired refuses the commit."""
+
+    server: ClassVar[Server]
+    apart = limits.IDEMPOTENCY_SECONDS * 1_000_000
+    dsn = ""
+
+    def open_subject(self) -> Store:
+        self.dsn = self.dsn or self.run(self.server.fresh(1))
+        store = PostgresStore(self.dsn)
+        self.run(open_alone(store))
+        return store
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _server(postgres: Server) -> None:
+    PostgresMachine.server = postgres
+
+
 TestJournal = JournalMachine.TestCase
 TestJournal.settings = MACHINES
+TestPostgres = PostgresMachine.TestCase
+TestPostgres.settings = settings(MACHINES, max_examples=10)

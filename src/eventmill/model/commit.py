@@ -126,7 +126,8 @@ class Commit(msgspec.Struct):
     """Timers to put or replace, by name; None removes the name. The last request wins, also when
     two commands of one commit schedule and cancel the same name."""
     fired: list[tuple[str, int]] = []
-    """(name, due) of timers to remove unless they were replaced since."""
+    """(name, due) of timers to remove; one that is not there any more, or was replaced since, refuses
+    the commit, unless it sets or cancels that timer itself."""
     offsets: list[Offset] = []
     letters: list[Letter] = []
     """Letters to put or replace."""

@@ -25,13 +25,15 @@ Driver errors never leave an adapter.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterStatus, Outcome, Snapshot, Timer
 from eventmill.model.entry import Entry
 from eventmill.model.placement import Placement
 from eventmill.model.table import PhysicalTable
+
+Dialect = Literal["sqlite", "postgres"]
 
 
 class Scan(NamedTuple):
@@ -143,6 +145,9 @@ class Parking(Protocol):
 
 class ViewTables(Protocol):
     """Tables of views. Their rows change only in `Store.commit`."""
+
+    dialect: Dialect
+    """What its queries are rendered in."""
 
     async def prepare(self, tables: Sequence[PhysicalTable]) -> None:
         """Create the tables that are missing; make their indexes those that are asked for."""

@@ -105,7 +105,10 @@ class Opener:
     async def _placed(self, number: int) -> dict[str, PlacedQuery]:
         await self._node.store.views.prepare(tables_on(self._compiled, number))
         names = names_on(self._compiled, number)
-        queries = {name: query.on(names) for name, query in self._compiled.queries.items()}
+        queries = {
+            name: query.on(names, self._node.store.views.dialect)
+            for name, query in self._compiled.queries.items()
+        }
         for query in queries.values():
             await self._probe(query)
         return queries

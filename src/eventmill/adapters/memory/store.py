@@ -80,6 +80,7 @@ class Store:
         self._check_offsets(commit)
         self._check_sequences(commit)
         self._check_outcomes(commit)
+        self._check_fired(commit)
         self.views.write(commit.rows)
         # From here on nothing can fail.
         self._move_offsets(commit)
@@ -144,6 +145,13 @@ class Store:
                     f"somebody else used a key of {outcome.source} first", code="conflict.key"
                 )
 
+    def _check_fired(self, commit: Commit) -> None:
+        for name, due in commit.fired:
+            timer = self._timers.get(name)
+            is_there = timer is not None and timer.due == due
+            if not is_there and name not in commit.timers:
+                raise Conflict(f"timer {name!r} was replaced or cancelled since it was due")
+
     def _check_offsets(self, commit: Commit) -> None:
         at = dict(self._offsets)
         for offset in commit.offsets:
@@ -195,9 +203,8 @@ class Store:
             journal.outcomes_by_key[outcome.source, outcome.subject, outcome.key] = outcome
 
     def _change_timers(self, commit: Commit) -> None:
-        for name, due in commit.fired:
-            if name in self._timers and self._timers[name].due == due:
-                del self._timers[name]
+        for name, _ in commit.fired:
+            self._timers.pop(name, None)
         for name, timer in commit.timers.items():
             if timer is None:
                 self._timers.pop(name, None)

@@ -20,6 +20,7 @@ from eventmill.adapters.sqlite.views import write_rows
 from eventmill.errors import DeadlineExceeded
 from eventmill.model.commit import Rows
 from eventmill.model.table import PhysicalTable
+from eventmill.ports.store import Dialect
 
 STEPS_BETWEEN_LOOKS = 10_000
 """Instructions of SQLite after which a query looks at the clock."""
@@ -31,6 +32,8 @@ _numbers = itertools.count()
 
 class ViewTables:
     """Two connections to one database: queries cannot write through theirs."""
+
+    dialect: Dialect = "sqlite"
 
     def __init__(self) -> None:
         name = f"file:/eventmill-{next(_numbers)}?vfs=memdb"

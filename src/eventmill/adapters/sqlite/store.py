@@ -267,8 +267,10 @@ class Store:
                     for o in commit.outcomes
                 ],
             )
-        if commit.fired:
-            db.executemany(SQL["fire_timer"], commit.fired)
+        for name, due in commit.fired:
+            db.execute(SQL["fire_timer"], (name, due))
+            if not db.changes() and name not in commit.timers:
+                raise Conflict(f"timer {name!r} was replaced or cancelled since it was due")
         for name, timer in commit.timers.items():
             if timer is None:
                 db.execute(SQL["delete_timer"], (name,))

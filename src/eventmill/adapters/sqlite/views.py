@@ -24,6 +24,7 @@ from eventmill.errors import DeadlineExceeded, Overloaded
 from eventmill.model import limits
 from eventmill.model.commit import Rows
 from eventmill.model.table import PhysicalTable
+from eventmill.ports.store import Dialect
 
 _encode = msgspec.json.Encoder().encode
 
@@ -35,6 +36,8 @@ INTERRUPT_SECONDS = 0.005
 
 class ViewTables:
     """Reading and preparing view tables."""
+
+    dialect: Dialect = "sqlite"
 
     def __init__(self, write: Callable[[list[str]], Awaitable[None]]) -> None:
         self._write = write

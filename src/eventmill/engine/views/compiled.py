@@ -7,14 +7,14 @@ result is cut short silently: beyond the limit there is an error that says what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from sqlglot import exp
 
-from eventmill.engine.views import paging, rendering
+from eventmill.engine.views import paging, postgres, rendering
 from eventmill.engine.views.kinds import FieldType, Stored
 from eventmill.engine.views.names import Bound
 from eventmill.engine.views.parameters import Binder
@@ -26,6 +26,9 @@ from eventmill.model.page import Page
 T = TypeVar("T")
 
 _NULL = b"null"
+
+_RENDERINGS = {"sqlite": rendering, "postgres": postgres}
+"""By the dialect of a store."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,13 @@ class CompiledQuery:
         """Whether it answers a `Page`."""
         return self.result.cardinality is Cardinality.PAGE
 
-    def on(self, physical: Mapping[str, str]) -> PlacedQuery:
+    def on(self, physical: Mapping[str, str], dialect: str = "sqlite") -> PlacedQuery:
         """Place it on one version of the tables. Do so once per version: it makes SQL text.
 
-        Parameters: `physical` gives the physical name of each logical table.
+        Parameters: `physical` gives the physical name of each logical table, `dialect` is that of
+        the store.
         """
-        return PlacedQuery(self, physical)
+        return PlacedQuery(self, physical, dialect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +82,19 @@ class Statement:
 class PlacedQuery:
     """A compiled query on one version of its view's tables."""
 
-    def __init__(self, query: CompiledQuery, physical: Mapping[str, str]) -> None:
+    def __init__(self, query: CompiledQuery, physical: Mapping[str, str], dialect: str) -> None:
         self.query = query
         self._place = f"view {query.view!r}, query {query.name!r}"
         self._cardinality = query.result.cardinality
         self._keys = query.sort_keys
         self._binder = Binder(self._place, query.parameters)
         self._decode = codec.decoder(_answer_of(query.result.item)).decode
-        tree = rendering.placed(query.bound.tree, physical, query.parameters)
+        said = _RENDERINGS[dialect]
+        tree = said.placed(query.bound.tree, physical, query.parameters)
         if query.is_paged:
-            self._sql, self._next_sql = _page_texts(query, tree)
+            self._sql, self._next_sql = _page_texts(query, tree, said.answer_sql)
         else:
-            self._sql = rendering.answer_sql(rendering.limited(tree), query.outputs)
+            self._sql = said.answer_sql(rendering.limited(tree), query.outputs)
             self._next_sql = self._sql
 
     def __repr__(self) -> str:
@@ -226,11 +231,13 @@ def _answer_of(item: Any) -> Any:
     return _Answer[item]
 
 
-def _page_texts(query: CompiledQuery, tree: exp.Query) -> tuple[str, str]:
+def _page_texts(
+    query: CompiledQuery, tree: exp.Query, answer_sql: Callable[..., str]
+) -> tuple[str, str]:
     keys, columns = query.sort_keys, paging.sort_columns(query.sort_keys)
     first = paging.first_page(tree, keys)
     begun = paging.next_page(first, keys)
     return (
-        rendering.answer_sql(rendering.with_limit(first), query.outputs, columns),
-        rendering.answer_sql(rendering.with_limit(begun), query.outputs, columns),
+        answer_sql(rendering.with_limit(first), query.outputs, columns),
+        answer_sql(rendering.with_limit(begun), query.outputs, columns),
     )

@@ -15,16 +15,19 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from sqlglot import exp
 
-from eventmill.engine.views.kinds import Stored
+from eventmill.engine.views.kinds import Kind, Stored
 from eventmill.engine.views.names import LOGICAL, Bound
+from eventmill.engine.views.postgres_dialect import KIND
 from eventmill.engine.views.schema import KEY
 from eventmill.errors import RequestError
 from eventmill.model import limits
+
+E = TypeVar("E", bound=exp.Expr)
 
 TOKEN: Final = "page_token"
 SIZE: Final = "page_size"
@@ -42,10 +45,15 @@ class SortKey:
     descending: bool = False
     nulls_first: bool = True
     nullable: bool = False
+    kind: Kind = Kind.TEXT
 
     def node(self) -> exp.Column:
         """Return a new reference to the column."""
-        return exp.column(self.column, table=self.table, quoted=True)
+        return _of_kind(exp.column(self.column, table=self.table, quoted=True), self.kind)
+
+    def value(self, index: int) -> exp.Placeholder:
+        """Return a new reference to the token's value for it."""
+        return _of_kind(exp.Placeholder(this=_sort_name(index)), self.kind)
 
 
 def sort_keys(bound: Bound) -> tuple[SortKey, ...]:
@@ -100,7 +108,7 @@ def next_page(query: exp.Query, keys: tuple[SortKey, ...]) -> exp.Query:
     if not leading.nullable:
         # Says no more than the rest does, but this is the part that an index can begin at.
         bound = exp.LTE if leading.descending else exp.GTE
-        select = select.where(bound(this=leading.node(), expression=_value(0)))
+        select = select.where(bound(this=leading.node(), expression=leading.value(0)))
     return select
 
 
@@ -180,17 +188,17 @@ def _sort_key(term: exp.Expr, bound: Bound) -> SortKey | None:
         return None
     descending = bool(term.args.get("desc"))
     nulls_first = bool(term.args.get("nulls_first"))
-    return SortKey(node.table, column.name, descending, nulls_first, column.nullable)
+    return SortKey(node.table, column.name, descending, nulls_first, column.nullable, column.kind)
 
 
 def _after(key: SortKey, index: int) -> exp.Expr:
     """Rows behind the token's in this column alone."""
     comparison = exp.LT if key.descending else exp.GT
-    behind: exp.Expr = comparison(this=key.node(), expression=_value(index))
+    behind: exp.Expr = comparison(this=key.node(), expression=key.value(index))
     if not key.nullable:
         return behind
     column_null = exp.Is(this=key.node(), expression=exp.Null())
-    value_null = exp.Is(this=_value(index), expression=exp.Null())
+    value_null = exp.Is(this=key.value(index), expression=exp.Null())
     if key.nulls_first:
         nulls = exp.and_(value_null, exp.Not(this=column_null))
     else:
@@ -200,11 +208,12 @@ def _after(key: SortKey, index: int) -> exp.Expr:
 
 def _same(key: SortKey, index: int) -> exp.Expr:
     equal = exp.NullSafeEQ if key.nullable else exp.EQ
-    return equal(this=key.node(), expression=_value(index))
+    return equal(this=key.node(), expression=key.value(index))
 
 
-def _value(index: int) -> exp.Expr:
-    return exp.Placeholder(this=_sort_name(index))
+def _of_kind(node: E, kind: Kind) -> E:
+    node.meta[KIND] = kind.value
+    return node
 
 
 def _sort_name(index: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from eventmill.engine.views import postgres
 from eventmill.engine.views.checks import check_bound, check_lists
 from eventmill.engine.views.compiled import CompiledQuery
 from eventmill.engine.views.inference import Inference
@@ -62,6 +63,7 @@ def compile_query(
         if paged and (bound.tree.args.get("limit") or bound.tree.args.get("offset")):
             problems.add("page_size limits a Page: leave out LIMIT and OFFSET")
         mark_json_arguments(bound.tree, inference)
+        postgres.mark_kinds(bound.tree, inference, fields)
     problems.raise_if_any()
     assert bound is not None
     assert result is not None

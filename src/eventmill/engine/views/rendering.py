@@ -12,7 +12,7 @@ Another store gets a rendering of its own beside this one; everything before is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sqlglot import exp, parse_one
@@ -56,9 +56,18 @@ def placed(
         if _JSON_KIND in column.meta:
             text = json_value(Kind(column.meta[_JSON_KIND]), sql_of(column))
             column.replace(parse_one(text, read=DIALECT))
-    for node in list(copy.find_all(exp.In, exp.Any, exp.Anonymous)):
-        _take_list(node, parameters)
+    take_lists(copy, parameters, _items_of)
     return copy
+
+
+def take_lists(
+    tree: exp.Query,
+    parameters: Mapping[str, FieldType],
+    items_of: Callable[[exp.Expr], exp.Expr],
+) -> None:
+    """Turn IN (:list), = ANY(:list) and <> ALL(:list) into IN with a store's query of its items."""
+    for node in list(tree.find_all(exp.In, exp.Any, exp.Anonymous)):
+        _take_list(node, parameters, items_of)
 
 
 def limited(query: exp.Query) -> exp.Query:
@@ -136,21 +145,24 @@ def _is_json_argument(node: exp.Expr) -> bool:
     return isinstance(parent, exp.JSONArrayAgg)
 
 
-def _take_list(node: exp.Expr, parameters: Mapping[str, FieldType]) -> None:
-    """Turn IN (:list), = ANY(:list) and <> ALL(:list) into a subquery on json_each."""
+def _take_list(
+    node: exp.Expr,
+    parameters: Mapping[str, FieldType],
+    items_of: Callable[[exp.Expr], exp.Expr],
+) -> None:
     if isinstance(node, exp.In):
         options = [*node.expressions, node.args.get("field")]
         for option in options:
             if isinstance(option, exp.Placeholder) and _is_list(option, parameters):
                 node.set("expressions", None)
                 node.set("field", None)
-                node.set("query", _items_of(option))
+                node.set("query", items_of(option))
         return
     comparison = list_comparison(node) if is_list_operator(node) else None
     argument = list_argument(node) if comparison is not None else None
     if comparison is None or argument is None:
         return
-    membership: exp.Expr = exp.In(this=comparison.this, query=_items_of(argument))
+    membership: exp.Expr = exp.In(this=comparison.this, query=items_of(argument))
     if isinstance(comparison, exp.NEQ):
         membership = exp.Not(this=membership)
     comparison.replace(exp.Paren(this=membership))

@@ -19,6 +19,12 @@ SHARD = 0
 class Harness:
     """Opens the store under test; nothing is shared between tests."""
 
+    alone = True
+    """Whether one node at a time may open it; a shared store is opened by many."""
+
+    numbers_names = True
+    """Whether it stores names of sources and types once, and so bounds their number."""
+
     def make_store(self, directory: Path) -> Store:
         """Make a store, not yet open, whose data lives in `directory`."""
         raise NotImplementedError("override make_store(directory) and return your store")
@@ -26,15 +32,22 @@ class Harness:
     async def reopen(self, store: Store, directory: Path) -> Store:
         """Open the data of a closed store again; another object proves that it was stored."""
         again = self.make_store(directory)
-        await again.open()
+        await open_alone(again)
         return again
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
         store = self.make_store(tmp_path)
-        await store.open()
+        await open_alone(store)
         yield store
         await store.close()
+
+
+async def open_alone(store: Store) -> None:
+    """Open a store and hold all its shards, as the first and only node."""
+    await store.open()
+    for shard in range(store.placement.shards):
+        store.hold(shard, 0)
 
 
 def entry(subject: str = "c1", sequence: int = 1, source: str = "cart", **fields: Any) -> Entry:
@@ -63,10 +76,12 @@ def letter(
     key: str = "cart/c1",
     status: LetterStatus = LetterStatus.WAITING,
     subscription: str = "billing",
+    *,
+    shard: int = SHARD,
     **fields: Any,
 ) -> Letter:
     """Make a parked letter of an entry at a position."""
-    original = entry(key.partition("/")[2], position, position=position)
+    original = entry(key.partition("/")[2], position, position=position, shard=shard)
     return Letter(subscription, key, original, status, **fields)
 
 

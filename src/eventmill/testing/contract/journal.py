@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,8 @@ def snapshot(sequence: int, subject: str = "c1", state: bytes = b"{}") -> Snapsh
     return Snapshot("cart", subject, sequence, 5, "1|schema", state, {"0": 7})
 
 
-def outcome(key: bytes, subject: str = "c1", **fields: object) -> Outcome:
-    values = {"expires": 100, "reply": b"1", **fields}
-    return Outcome("cart", subject, key, **values)  # type: ignore[arg-type]
+def outcome(key: bytes, subject: str = "c1", source: str = "cart", **fields: Any) -> Outcome:
+    return Outcome(source, subject, key, **{"expires": 100, "reply": b"1", **fields})
 
 
 class JournalContract(Harness):
@@ -119,9 +119,12 @@ class JournalContract(Harness):
 
     async def test_read_looks_no_further_than_its_bytes_are_enough(self, store: Store) -> None:
         await put(store, *(message(payload=LARGE) for _ in range(PORTION + 2)))
-        for sources, count in ((None, PORTION), (frozenset({"unknown"}), 0)):
-            scan = await store.journal.read(SHARD, 0, limit=99, sources=sources)
-            assert (len(scan.entries), scan.position) == (count, PORTION)
+        scan = await store.journal.read(SHARD, 0, limit=99)
+        assert (len(scan.entries), scan.position) == (PORTION, PORTION)
+        # What nobody asks for may be passed over where it is.
+        scan = await store.journal.read(SHARD, 0, limit=99, sources=frozenset({"unknown"}))
+        assert scan.entries == []
+        assert scan.position >= PORTION
         scan = await store.journal.read(SHARD, PORTION, limit=99)
         assert (len(scan.entries), scan.position) == (2, PORTION + 2)
 
@@ -189,11 +192,12 @@ class JournalContract(Harness):
         assert sorted(found, key=lambda o: o.key) == [kept[2], kept[1]]
         assert await store.journal.outcomes("cart", "c1", []) == []
 
-    async def test_an_outcome_is_replaced_under_its_key(self, store: Store) -> None:
+    async def test_an_expired_outcome_is_replaced_under_its_key(self, store: Store) -> None:
         await put(store, outcomes=[outcome(b"1", reply=b"old")])
-        await put(store, outcomes=[outcome(b"1", reply=b"new", expires=300)])
+        later = 100 + limits.IDEMPOTENCY_SECONDS * 1_000_000
+        await put(store, outcomes=[outcome(b"1", reply=b"new", expires=later)])
         (found,) = await store.journal.outcomes("cart", "c1", [b"1"])
-        assert (found.reply, found.expires) == (b"new", 300)
+        assert (found.reply, found.expires) == (b"new", later)
 
     async def test_sweep_removes_expired_outcomes_up_to_the_limit(self, store: Store) -> None:
         old = [outcome(b"%d" % n, expires=10) for n in range(5)]
@@ -221,6 +225,8 @@ class JournalContract(Harness):
     async def test_names_of_sources_and_types_are_bounded(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        if not self.numbers_names:
+            pytest.skip("names are stored with the entries")
         monkeypatch.setattr(limits, "NAMES_MAX", 4)
         await put(store, message(type="Placed"), message(type="Placed"))
         assert store.journal.has_room_for(["Placed", "Paid", "Sent"])

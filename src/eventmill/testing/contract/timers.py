@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from eventmill.errors import Conflict
 from eventmill.model.commit import Timer
 from eventmill.ports.store import Store
 from eventmill.testing.contract.harness import SHARD, Harness, command, plain, put
@@ -54,15 +57,18 @@ class TimerContract(Harness):
 
     async def test_a_fired_timer_goes(self, store: Store) -> None:
         await put_timers(store, timer("a", 10), timer("b", 10))
-        await put(store, fired=[("a", 10), ("unknown", 3)])
+        await put(store, fired=[("a", 10)])
         assert await names(store) == [("b", 10)]
 
-    async def test_a_timer_that_was_replaced_since_is_not_removed_by_firing(
+    async def test_a_timer_that_was_replaced_or_cancelled_since_does_not_fire(
         self, store: Store
     ) -> None:
         await put_timers(store, timer("a", 20))
-        await put(store, fired=[("a", 10)])
+        for fired in (("a", 10), ("cancelled", 10)):
+            with pytest.raises(Conflict):
+                await put(store, command(), fired=[fired])
         assert await names(store) == [("a", 20)]
+        assert await store.journal.end(SHARD) == 0
 
     async def test_a_timer_set_in_the_commit_that_fires_its_predecessor_stays(
         self, store: Store

@@ -1,0 +1,1 @@
+"""The shared store: PostgreSQL through asyncpg, for many nodes on one journal."""

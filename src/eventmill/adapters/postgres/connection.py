@@ -1,0 +1,132 @@
+"""Connections to the server, what is demanded of it, and where its errors become ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import asyncpg
+import structlog
+
+from eventmill.errors import ConfigurationError, Conflict, StoreFull, StoreUnavailable
+
+log = structlog.get_logger("eventmill.store")
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+SCHEMA = "eventmill"
+"""Everything is in this schema of the database, so that it can be shared with other programs."""
+
+CONNECT_SECONDS = 5.0
+COMMAND_SECONDS = 10.0
+"""A server that does not answer for so long is given up."""
+
+SETTINGS = {
+    "application_name": "eventmill",
+    "search_path": SCHEMA,
+    "statement_timeout": "9s",
+    "lock_timeout": "4s",
+    "idle_in_transaction_session_timeout": "10s",
+    "jit": "off",
+}
+
+LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+"""The connection is gone: whether a commit under way is there must be read."""
+
+_UNUSABLE = (
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.ClientConfigurationError,
+)
+
+
+async def connect(dsn: str, **settings: str) -> Connection:
+    """Open a connection.
+
+    Raises `ConfigurationError` if the server refuses for good, `StoreUnavailable` otherwise.
+    """
+    with errors():
+        return await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_SECONDS,
+            command_timeout=COMMAND_SECONDS,
+            server_settings={**SETTINGS, **settings},
+        )
+
+
+async def open_pool(dsn: str, size: int, **settings: str) -> Pool:
+    """Open connections for reading."""
+    with errors():
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=0,
+            max_size=size,
+            timeout=CONNECT_SECONDS,
+            command_timeout=COMMAND_SECONDS,
+            max_inactive_connection_lifetime=300.0,
+            server_settings={**SETTINGS, "default_transaction_read_only": "on", **settings},
+        )
+
+
+async def close_pool(pool: Pool) -> None:
+    """Close connections; what still runs on them is broken off after a while."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+async def check_durable(connection: Connection) -> None:
+    """Refuse a server that acknowledges what it may lose.
+
+    Raises `ConfigurationError`.
+    """
+    mode = await connection.fetchval("SHOW synchronous_commit")
+    if mode not in ("on", "remote_apply"):
+        raise ConfigurationError(
+            f"synchronous_commit is {mode!r} for this role: acknowledged commits could be lost; "
+            "set it to 'on' (ALTER ROLE … SET synchronous_commit = 'on')"
+        )
+    if await connection.fetchval("SHOW fsync") != "on":
+        log.warning("the PostgreSQL server runs with fsync off: a power failure destroys its data")
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """Turn the driver's errors into the store's."""
+    try:
+        yield
+    except asyncpg.DiskFullError as error:
+        raise StoreFull(
+            "the PostgreSQL server's disk is full; free some space, work resumes by itself"
+        ) from error
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict(f"somebody else wrote first: {error}") from error
+    except _UNUSABLE as error:
+        raise ConfigurationError(f"PostgreSQL refuses this node: {error}") from error
+    except (*LOST, asyncpg.PostgresError) as error:
+        raise StoreUnavailable(f"PostgreSQL cannot be used now: {said(error)}") from error
+
+
+def said(error: BaseException) -> str:
+    """Return an error's text; some have none."""
+    return str(error) or type(error).__name__
+
+
+Arguments: TypeAlias = dict[str, Any]

@@ -1,0 +1,306 @@
+"""What a commit sends to the server: the parts of its one statement, with their arrays. Pure.
+
+All parts run on what was there before the statement and do not see each other's changes; so what
+must not meet in one statement is told apart here: entries that the same commit compacts away are
+not even inserted, and purges run before, in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from eventmill.adapters.postgres.statements import SQL
+from eventmill.adapters.postgres.text import all_stored
+from eventmill.errors import Conflict, NotOwner
+from eventmill.model import limits
+from eventmill.model.commit import Commit, Letter, Offset, Outcome, Snapshot, Timer
+from eventmill.model.entry import Entry
+
+encode = msgspec.msgpack.Encoder().encode
+
+Subject = tuple[str, str]
+"""(source, subject)."""
+
+LIFETIME = limits.IDEMPOTENCY_SECONDS * 1_000_000
+
+
+class Plan:
+    """The statements of one commit."""
+
+    def __init__(self) -> None:
+        self.before: list[str] = []
+        """Statements that run first, in the same transaction."""
+        self.parts: list[tuple[str, str]] = []
+        """Names and texts of what runs in one statement."""
+        self.conditions: list[str] = []
+        self.values: dict[str, Any] = {}
+        self.after: list[str] = []
+        self.shards: list[int] = []
+        """Those whose heads move or are checked, in order."""
+        self.epochs: dict[int, int | None] = {}
+        self.counts: dict[int, int] = {}
+        self.offsets: list[Offset] = []
+
+    def add(self, name: str, **values: Any) -> None:
+        """Add a named statement."""
+        self.parts.append((name, SQL[name]))
+        self.values.update(values)
+
+    def demand(self, rows: int, *parts: str) -> None:
+        """Refuse everything unless the parts have changed so many rows together."""
+        name = f"{parts[0]}_rows"
+        found = " + ".join(f"(SELECT count(*) FROM {part})" for part in parts)  # noqa: S608
+        self.conditions.append(f"{found} = :{name}::bigint")
+        self.values[name] = rows
+
+
+def plan_of(commit: Commit, homes: Iterable[int], held: Mapping[int, int], shards: int) -> Plan:
+    """Return what makes a commit true.
+
+    Parameters: `homes` are the home shards that only their owner may write, `held` the epochs that
+    this node was given, `shards` the number of home shards.
+
+    Raises `NotOwner` or `Conflict` where that is known already.
+    """
+    plan = Plan()
+    _heads(plan, commit.entries, homes, held, shards)
+    last = {(source, subject): sequence for source, subject, sequence in commit.compacted}
+    if commit.entries:
+        _entries(plan, commit.entries, last)
+    if last:
+        _compact(plan, last, commit.entries)
+    if commit.offsets:
+        _offsets(plan, _chained(commit.offsets))
+    if commit.outcomes:
+        _outcomes(plan, list({(o.source, o.subject, o.key): o for o in commit.outcomes}.values()))
+    if commit.snapshots:
+        _snapshots(plan, list({(s.source, s.subject): s for s in commit.snapshots}.values()))
+    _timers(plan, commit)
+    _letters(plan, commit)
+    _facts(plan, commit.registry)
+    if commit.purged:
+        plan.before += ["purge_entries", "purge_snapshots", "purge_outcomes"]
+        plan.values["purged_sources"] = [source for source, _ in commit.purged]
+        plan.values["purged_subjects"] = all_stored([subject for _, subject in commit.purged])
+    if commit.forgotten:
+        plan.after += ["forget_offsets", "forget_letters"]
+        plan.values["forgotten"] = commit.forgotten
+    return plan
+
+
+def stamp(entries: list[Entry], plan: Plan, ends: Sequence[int] | None) -> None:
+    """Give the entries of a commit their positions, from the last ones of the plan's shards."""
+    if not entries:
+        return
+    assert ends is not None
+    last = {shard: end - plan.counts[shard] for shard, end in zip(plan.shards, ends, strict=True)}
+    for entry in entries:
+        last[entry.shard] = entry.position = last[entry.shard] + 1
+
+
+def _heads(
+    plan: Plan, entries: list[Entry], homes: Iterable[int], held: Mapping[int, int], shards: int
+) -> None:
+    epochs: dict[int, int | None] = {}
+    for shard in homes:
+        if shard not in held:
+            raise NotOwner(f"shard {shard} is not held by this node")
+        epochs[shard] = held[shard]
+    counts = dict.fromkeys(epochs, 0)
+    for entry in entries:
+        counts[entry.shard] = counts.get(entry.shard, 0) + 1
+    plan.shards, plan.counts = sorted(counts), counts
+    plan.epochs = {shard: epochs.get(shard) for shard in plan.shards}
+    if not counts:
+        plan.add("me_alone")
+        plan.parts[-1] = ("me", plan.parts[-1][1])
+    else:
+        plan.add(
+            "head",
+            shards=plan.shards,
+            counts=[counts[shard] for shard in plan.shards],
+            epochs=list(plan.epochs.values()),
+        )
+        plan.demand(len(counts), "head")
+        plan.add("me")
+    plan.demand(1, "me")
+
+
+def _entries(plan: Plan, entries: list[Entry], last: Mapping[Subject, int]) -> None:
+    """Positions count through all entries; those that are compacted away leave holes."""
+    counts: dict[int, int] = {}
+    kept, nths = [], []
+    for entry in entries:
+        nth = counts[entry.shard] = counts.get(entry.shard, 0) + 1
+        if not 0 < entry.sequence < last.get((entry.source, entry.subject), 0):
+            kept.append(entry)
+            nths.append(nth)
+    plan.add(
+        "entries",
+        entry_shards=[e.shard for e in kept],
+        nths=nths,
+        sources=[e.source for e in kept],
+        subjects=all_stored([e.subject for e in kept]),
+        sequences=[e.sequence for e in kept],
+        types=[e.type for e in kept],
+        versions=[e.version for e in kept],
+        times=[e.time for e in kept],
+        payloads=[e.payload for e in kept],
+        metadata=[e.metadata for e in kept],
+        origins=[e.origin for e in kept],
+    )
+
+
+def _compact(plan: Plan, last: Mapping[Subject, int], entries: list[Entry]) -> None:
+    for entry in entries:
+        if entry.sequence > last.get((entry.source, entry.subject), entry.sequence):
+            raise Conflict(f"somebody else wrote {entry.source}/{entry.subject} beyond")
+    plan.add(
+        "compacted",
+        compacted_sources=[source for source, _ in last],
+        compacted_subjects=all_stored([subject for _, subject in last]),
+        compacted_sequences=list(last.values()),
+    )
+    # The unique index cannot see a stale writer whose sequence was compacted away.
+    plan.add("beyond")
+    plan.demand(0, "beyond")
+
+
+def _offsets(plan: Plan, offsets: list[Offset]) -> None:
+    plan.offsets = offsets
+    plan.add(
+        "moved",
+        subscriptions=[o.subscription for o in offsets],
+        offset_shards=[o.shard for o in offsets],
+        expected=[o.expected for o in offsets],
+        positions=[o.position for o in offsets],
+    )
+    if any(o.expected == 0 for o in offsets):
+        plan.add("begun")
+        plan.demand(len(offsets), "moved", "begun")
+    else:
+        plan.demand(len(offsets), "moved")
+
+
+def _chained(offsets: list[Offset]) -> list[Offset]:
+    """One offset for those of one commit that continue each other."""
+    if len(offsets) == 1:
+        return offsets
+    merged: dict[tuple[str, int], Offset] = {}
+    for offset in offsets:
+        key = (offset.subscription, offset.shard)
+        first = merged.get(key)
+        if first is not None and first.position != offset.expected:
+            raise moved_by_others(offset, first.position)
+        expected = first.expected if first else offset.expected
+        merged[key] = Offset(*key, expected, offset.position)
+    return list(merged.values())
+
+
+def moved_by_others(offset: Offset, found: int) -> Conflict:
+    """Return the refusal of an offset that is not where it was expected."""
+    return Conflict(
+        f"subscription {offset.subscription!r} is at {found}, not at {offset.expected}",
+        code="conflict.offset",
+    )
+
+
+def _outcomes(plan: Plan, outcomes: list[Outcome]) -> None:
+    plan.add(
+        "outcomes",
+        outcome_sources=[o.source for o in outcomes],
+        outcome_subjects=all_stored([o.subject for o in outcomes]),
+        keys=[o.key for o in outcomes],
+        expires=[o.expires for o in outcomes],
+        replies=[o.reply for o in outcomes],
+        rejections=[o.rejection for o in outcomes],
+        lifetime=LIFETIME,
+    )
+    plan.demand(len(outcomes), "outcomes")
+
+
+def _snapshots(plan: Plan, snapshots: list[Snapshot]) -> None:
+    plan.add(
+        "snapshots",
+        snapshot_sources=[s.source for s in snapshots],
+        snapshot_subjects=all_stored([s.subject for s in snapshots]),
+        snapshot_sequences=[s.sequence for s in snapshots],
+        snapshot_times=[s.time for s in snapshots],
+        schemas=[s.schema for s in snapshots],
+        states=[s.state for s in snapshots],
+        marks=[encode(s.marks) if s.marks else None for s in snapshots],
+    )
+
+
+def _timers(plan: Plan, commit: Commit) -> None:
+    # One that this commit sets again, or cancels, is replaced or gone whatever fires.
+    fired = [(name, due) for name, due in commit.fired if name not in commit.timers]
+    put: list[Timer] = [timer for timer in commit.timers.values() if timer]
+    cancelled = [name for name, timer in commit.timers.items() if timer is None]
+    if fired:
+        plan.add(
+            "fired",
+            fired_names=all_stored([name for name, _ in fired]),
+            fired_dues=[due for _, due in fired],
+        )
+        # Another node may have cancelled or replaced one since it was found due.
+        plan.demand(len(fired), "fired")
+    if cancelled:
+        plan.add("cancelled", cancelled_names=all_stored(cancelled))
+    if put:
+        plan.add(
+            "timers",
+            timer_names=all_stored([t.name for t in put]),
+            timer_shards=[t.command.shard for t in put],
+            dues=[t.due for t in put],
+            commands=[encode(t.command) for t in put],
+        )
+
+
+def _letters(plan: Plan, commit: Commit) -> None:
+    settled = {(key.subscription, key.shard, key.position) for key in commit.settled}
+    letters = {_key(letter): letter for letter in commit.letters}
+    put = [letter for key, letter in letters.items() if key not in settled]
+    if put:
+        _put_letters(plan, put)
+    if settled:
+        plan.add(
+            "settled",
+            settled_subscriptions=[key[0] for key in settled],
+            settled_shards=[key[1] for key in settled],
+            settled_positions=[key[2] for key in settled],
+        )
+
+
+def _put_letters(plan: Plan, letters: list[Letter]) -> None:
+    plan.add(
+        "letters",
+        letter_subscriptions=[x.subscription for x in letters],
+        letter_shards=[x.entry.shard for x in letters],
+        letter_positions=[x.entry.position for x in letters],
+        letter_keys=all_stored([x.key for x in letters]),
+        statuses=[str(x.status) for x in letters],
+        attempts=[x.attempts for x in letters],
+        letter_dues=[x.due for x in letters],
+        parked=[x.parked for x in letters],
+        codes=all_stored([x.code for x in letters]),
+        errors=all_stored([x.error for x in letters]),
+        tracebacks=all_stored([x.traceback for x in letters]),
+        letter_entries=[encode(x.entry) for x in letters],
+    )
+
+
+def _key(letter: Letter) -> tuple[str, int, int]:
+    return (letter.subscription, letter.entry.shard, letter.entry.position)
+
+
+def _facts(plan: Plan, registry: dict[str, bytes | None]) -> None:
+    put = {name: value for name, value in registry.items() if value is not None}
+    removed = [name for name, value in registry.items() if value is None]
+    if put:
+        plan.add("facts", fact_names=all_stored(list(put)), facts=list(put.values()))
+    if removed:
+        plan.add("forgotten_facts", forgotten_names=all_stored(removed))
