@@ -13,6 +13,8 @@
     ├── Unavailable                try again later: nothing was acknowledged
     │   ├── Overloaded             a queue is full
     │   ├── DeadlineExceeded       the caller's deadline passed before the commit
+    │   ├── Unreachable            nobody serves that address: nothing was sent
+    │   ├── BrokerUnavailable      the broker cannot store or read messages now
     │   ├── StoreUnavailable       the store cannot write now
     │   └── StoreFull              the store has no space left
     ├── HandlerFailed              a handler raised: the component's author must mend it
@@ -130,6 +132,18 @@ class DeadlineExceeded(Unavailable):
     """The deadline passed before the command was committed."""
 
     code = "unavailable.deadline"
+
+
+class Unreachable(Unavailable):
+    """Nobody serves that address now; nothing was sent."""
+
+    code = "unavailable.unreachable"
+
+
+class BrokerUnavailable(Unavailable):
+    """The broker cannot store or read messages now; what was given to it may be given again."""
+
+    code = "unavailable.broker"
 
 
 class StoreUnavailable(Unavailable):
