@@ -52,6 +52,7 @@ class Arrived(msgspec.Struct, frozen=True, gc=False):
     stored: int
     """When the broker stored it, microseconds since the epoch."""
     headers: Headers
+    """Without the broker's own."""
     payload: bytes
 
 
@@ -172,8 +173,7 @@ def _own(arrived: Arrived) -> Entry | None:
 
 def _foreign(arrived: Arrived) -> Entry:
     """Return the entry of an event that a plain client published."""
-    pairs = [pair for pair in arrived.headers if not pair[0].lower().startswith(b"nats-")]
-    events = cloudevents.decode(pairs, arrived.payload)
+    events = cloudevents.decode(arrived.headers, arrived.payload)
     if len(events) != 1:
         raise InvalidCloudEvent("a message holds one event; batches are for HTTP")
     (event,) = events

@@ -132,7 +132,7 @@ class Admission:
                 raise api.unavailable(error) from error
 
     def _subject_of(self, stored: Stored) -> str:
-        pairs = wire.header_pairs(stored.headers)
+        pairs = [p for p in wire.header_pairs(stored.headers) if not wire.is_of_nats(p[0])]
         arrived = messages.Arrived(
             self._topic, 0, stored.sequence, stored.time, pairs, stored.payload
         )
@@ -158,5 +158,5 @@ def _kept(headers: bytes | None) -> bytes:
     return b"".join(
         b"%s: %s\r\n" % (name, value)
         for name, value in wire.header_pairs(headers)
-        if not name.lower().startswith(b"nats-")
+        if not wire.is_of_nats(name)
     )

@@ -27,6 +27,8 @@ from eventmill.ports.clock import Clock
 
 PAUSE_SECONDS_FIRST = 0.02
 PAUSE_SECONDS_MAX = 1.0
+BATCH_HEADER_BYTES = 160
+"""What a batch adds to the headers of a message, at most."""
 
 
 class Message(NamedTuple):
@@ -38,9 +40,14 @@ class Message(NamedTuple):
     payload: bytes
 
     @property
+    def overhead(self) -> int:
+        """Bytes beside the payload that the server counts, with those that a batch adds."""
+        return len(self.headers) + BATCH_HEADER_BYTES
+
+    @property
     def size(self) -> int:
-        """Bytes that the server counts, about."""
-        return len(self.headers) + len(self.payload) + 128
+        """Bytes that the server counts."""
+        return self.overhead + len(self.payload)
 
 
 class Lane:

@@ -179,10 +179,11 @@ class Broker:
             b"Nats-Msg-Id: %s\r\n" % entry.id.encode() + messages.header_lines(entry, source),
             entry.payload,
         )
-        if message.size > self._connection.max_payload:
+        most = min(limits.PAYLOAD_BYTES_MAX, self._connection.max_payload - message.overhead)
+        if len(entry.payload) > most:
             raise TooLarge(
-                f"message {entry.id} of topic {entry.source!r} has {message.size} bytes; the NATS "
-                f"server takes {self._connection.max_payload}: raise its max_payload",
+                f"message {entry.id} of topic {entry.source!r} has {len(entry.payload)} bytes, at "
+                f"most {most} can be stored",
                 details={"entry": entry.id},
             )
         return message
@@ -212,6 +213,7 @@ class Broker:
         def made_of(stored: Stored) -> Entry:
             pairs = wire.header_pairs(stored.headers)
             origin = _origin(pairs)
+            pairs = [pair for pair in pairs if not wire.is_of_nats(pair[0])]
             arrived = messages.Arrived(
                 topic, shard, stored.sequence, stored.time, pairs, stored.payload
             )

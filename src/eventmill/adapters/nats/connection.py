@@ -30,6 +30,7 @@ Sink = Callable[[str, str, bytes, bytes | None], None]
 """Takes a message: subject, reply subject, payload, header block."""
 
 CONNECT_SECONDS: Final = 5.0
+"""Within this time a server must answer when the node starts."""
 PAUSE_SECONDS_FIRST: Final = 0.05
 PAUSE_SECONDS_MAX: Final = 2.0
 PING_SECONDS: Final = 5

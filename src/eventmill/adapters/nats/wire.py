@@ -51,3 +51,8 @@ def header_pairs(headers: bytes | None) -> list[tuple[bytes, bytes]]:
         if colon:
             pairs.append((name.strip(), value.strip()))
     return pairs
+
+
+def is_of_nats(name: bytes) -> bool:
+    """Whether a header is meant for the server, or made by it."""
+    return name[:5].lower() == b"nats-"
