@@ -36,6 +36,8 @@ class NatsServer:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.port = _free_port()
+        self.settings = ""
+        """More of the server's configuration, from the next start on."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -55,10 +57,9 @@ class NatsServer:
     async def start(self) -> None:
         """Run it, on the data that is there; return when it takes connections."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        settings = self.directory / "server.conf"
         text = CONFIGURATION.format(port=self.port, directory=self.directory / "data")
-        settings.write_text(text)
-        self._process = self._launch(settings)
+        (self.directory / "server.conf").write_text(text + self.settings)
+        self._process = self._launch()
         async with asyncio.timeout(START_SECONDS):
             while not await self._answers():
                 assert self._process.poll() is None, f"see {self.directory / 'server.log'}"
@@ -88,9 +89,9 @@ class NatsServer:
         if self._process is not None:
             self.kill()
 
-    def _launch(self, settings: Path) -> subprocess.Popen[bytes]:
+    def _launch(self) -> subprocess.Popen[bytes]:
         with (self.directory / "server.log").open("ab") as log:
-            command = [program(), "--config", str(settings)]
+            command = [program(), "--config", str(self.directory / "server.conf")]
             return subprocess.Popen(command, stdout=log, stderr=log)
 
     def _end(self, how: signal.Signals) -> None:

@@ -101,8 +101,7 @@ class Connection:
         if self._revival is not None:
             self._revival.cancel()
         await self.settle()
-        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-            await self._client.close()
+        await self._client.give_up()
         self._lost()
 
     async def subscribe(self, subject: str, sink: Sink, *, queue: str = "") -> None:
@@ -218,6 +217,7 @@ class Connection:
                 await self._connect()
             except (OSError, TimeoutError, nats.errors.Error) as error:
                 _log.warning("NATS cannot be reached: %s", error)
+                await self._client.give_up()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, PAUSE_SECONDS_MAX)
             else:
@@ -261,6 +261,16 @@ class _Client(Client):
         queue = self._flush_queue
         if queue is not None and queue.empty():
             queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    async def give_up(self) -> None:
+        """Close, whatever state it is in."""
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            await self.close()
+
+    async def _connect_to_server(self, s: Any) -> None:
+        if self._transport:  # of an attempt that failed after it was connected
+            self._transport.close()
+        await super()._connect_to_server(s)
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
