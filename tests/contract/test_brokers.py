@@ -31,7 +31,8 @@ class TestMemory(BrokerContract):
         return MemoryBroker(self.shared)
 
     async def publish(self, topic: str, headers: dict[str, str], payload: bytes) -> None:
-        self.shared.publish(topic, [(k.encode(), v.encode()) for k, v in headers.items()], payload)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self.shared.publish(topic, lines.encode(), payload)
 
     async def instant(self) -> int:
         await self.clock.advance(1)

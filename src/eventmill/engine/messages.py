@@ -4,15 +4,16 @@ Place on the road: what the broker's adapters send and receive, so that plain cl
 take part. Binary mode of the CloudEvents NATS binding, which is the HTTP binding's: attributes are
 `ce-` headers, percent-encoded; `content-type` is the content type; the payload is the data.
 
-Our own messages carry one more header, `METADATA`, with the entry's metadata as it is: with it an
-entry comes back as it was. Whatever arrives becomes an entry: a message that is no valid event, or
-lies in a wrong partition, one of type `MALFORMED` that holds the original bytes.
+Our own messages begin with two more headers, from which an entry comes back as it was:
+`eventmill-entry` (id in the outbox, version, microseconds) and `eventmill-metadata`. Whatever
+arrives becomes an entry: a message that is no valid event, or lies in a wrong partition, one of
+type `MALFORMED` that holds the original bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
@@ -26,11 +27,6 @@ from eventmill.model.entry import Entry
 
 MALFORMED: Final = "$malformed"
 """Type of an entry made of a message that is no valid event. Its payload is a `Malformed`."""
-
-METADATA: Final = b"eventmill-metadata"
-"""Header of our own messages: the entry's metadata, JSON on one line; empty if it has none."""
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Malformed(msgspec.Struct, frozen=True):
@@ -51,52 +47,58 @@ class Arrived(msgspec.Struct, frozen=True, gc=False):
     position: int
     stored: int
     """When the broker stored it, microseconds since the epoch."""
-    headers: Headers
-    """Without the broker's own."""
+    headers: bytes
+    """Lines, each with its end."""
     payload: bytes
 
 
 def header_lines(entry: Entry, source: str) -> bytes:
     """Return an entry's headers as lines; `source` is the topic's CloudEvents source."""
     known = _KNOWN.decode(entry.metadata) if entry.metadata else _NOTHING
-    own = METADATA + b": " + (entry.metadata or b"") + b"\r\n"
+    begin = b"eventmill-entry: %d:%d %d %d\r\neventmill-metadata: %s\r\nce-type: %s\r\n" % (
+        entry.shard,
+        entry.position,
+        entry.version,
+        entry.time,
+        entry.metadata or b"",
+        _encoded(entry.type),
+    )
+    if entry.subject:
+        begin += b"ce-subject: %s\r\n" % _encoded(entry.subject)
     if known.cloudevent is not None:
         pairs, _ = cloudevents.encode_binary(cloudevent.of_entry(entry, source))
-        return b"".join([b"%s: %s\r\n" % pair for pair in pairs]) + own
-    lines = [
-        b"ce-specversion: 1.0\r\nce-id: %d:%d\r\nce-source: %s\r\nce-type: %s\r\nce-time: %s\r\n"
+        rest = [b"%s: %s\r\n" % pair for pair in pairs if pair[0] not in _AT_THE_BEGIN]
+        return begin + b"".join(rest)
+    lines = begin + (
+        b"ce-specversion: 1.0\r\nce-id: %d:%d\r\nce-source: %s\r\nce-time: %s\r\n"
         b"ce-eventversion: %d\r\ncontent-type: application/json\r\n"
         % (
             entry.shard,
             entry.position,
             _encoded(source),
-            _encoded(entry.type),
             cloudevent.time_text(entry.time).encode(),
             entry.version,
         )
-    ]
-    if entry.subject:
-        lines.append(b"ce-subject: %s\r\n" % _encoded(entry.subject))
+    )
     for name, member in cloudevent.INHERITED.items():
         if isinstance(value := getattr(known, member), str):
-            lines.append(b"ce-%s: %s\r\n" % (name.encode(), _encoded(value)))
-    lines.append(own)
-    return b"".join(lines)
+            lines += b"ce-%s: %s\r\n" % (name.encode(), _encoded(value))
+    return lines
 
 
-def entry_of(
-    arrived: Arrived, origin: str | None, belongs: Callable[[str], bool] = lambda key: True
-) -> Entry:
-    """Return a message as entry; `origin` is its message id; `belongs` knows the shard's keys."""
+def entry_of(arrived: Arrived, belongs: Callable[[str], bool] = lambda key: True) -> Entry:
+    """Return a message as entry; `belongs` knows the keys of its shard.
+
+    `origin` is the id in the outbox; a message from outside has none.
+    """
     try:
         entry = _own(arrived) or _foreign(arrived)
         if not belongs(entry.subject):
             raise InvalidCloudEvent(
                 f"key {entry.subject!r} is not of this partition; send to the topic's own subject"
             )
-    except (InvalidCloudEvent, ValueError, KeyError) as error:
+    except (InvalidCloudEvent, ValueError) as error:
         return malformed(arrived, str(error))
-    entry.origin = origin
     return entry
 
 
@@ -105,7 +107,7 @@ def malformed(arrived: Arrived, reason: str) -> Entry:
 
     Its key is its own, so that nothing waits behind it.
     """
-    headers = [(_legible(name), _legible(value)) for name, value in arrived.headers]
+    headers = [(_legible(name), _legible(value)) for name, value in header_pairs(arrived.headers)]
     return Entry(
         arrived.topic,
         f"{MALFORMED}/{arrived.shard}:{arrived.position}",
@@ -121,8 +123,18 @@ def malformed(arrived: Arrived, reason: str) -> Entry:
 
 def key_of(arrived: Arrived) -> str:
     """Return the key of a message that is not in a partition yet; that of no valid event is empty."""
-    entry = entry_of(arrived, None)
+    entry = entry_of(arrived)
     return "" if entry.type == MALFORMED else entry.subject
+
+
+def header_pairs(lines: bytes) -> list[tuple[bytes, bytes]]:
+    """Return names and values of header lines, without the broker's own."""
+    pairs = []
+    for line in lines.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if colon and line[:5].lower() != _OF_THE_BROKER:
+            pairs.append((name.strip(), value.strip()))
+    return pairs
 
 
 class _Known(msgspec.Struct, gc=False):
@@ -139,41 +151,45 @@ _KNOWN = msgspec.json.Decoder(_Known)
 _NOTHING = _Known()
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _JSON = msgspec.json.Decoder(msgspec.Raw)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_OF_THE_BROKER: Final = b"nats-"
+_AT_THE_BEGIN: Final = (b"ce-type", b"ce-subject")
+_OWN = re.compile(
+    rb"eventmill-entry: (\d{1,9}:\d{1,19}) (\d{1,9}) (\d{1,18})\r\neventmill-metadata: ([^\r]*)\r\n"
+    rb"ce-type: ([^\r]+)\r\n(?:ce-subject: ([^\r]*)\r\n)?"
+)
 _UNENCODED: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _REMEMBERED = 4_096
 
 
 def _own(arrived: Arrived) -> Entry | None:
     """Return the entry of a message that an `append` stored; None if it is somebody else's."""
-    values = {name.lower(): value for name, value in arrived.headers}
-    metadata = values.get(METADATA)
-    if metadata is None:
+    found = _OWN.search(arrived.headers)
+    if found is None:
         return None
-    _OBJECT.decode(metadata or b"{}")
+    origin, version, time, metadata, kind, subject = found.groups(b"")
+    if metadata:
+        _OBJECT.decode(metadata)
     _JSON.decode(arrived.payload)
-    kind = _decoded(values[b"ce-type"])
-    subject = _decoded(values.get(b"ce-subject", b""))
-    _check(kind, subject)
-    moment = datetime.fromisoformat(values[b"ce-time"].decode("ascii"))
+    key, kind_text = _decoded(subject), _decoded(kind)
+    _check(kind_text, key)
     return Entry(
         arrived.topic,
-        subject,
+        key,
         0,
-        kind,
-        int(values[b"ce-eventversion"]),
-        (moment - _EPOCH) // _MICROSECOND,
+        kind_text,
+        int(version),
+        int(time),
         arrived.payload,
         metadata or None,
-        shard=arrived.shard,
-        position=arrived.position,
+        origin.decode(),
+        arrived.shard,
+        arrived.position,
     )
 
 
 def _foreign(arrived: Arrived) -> Entry:
     """Return the entry of an event that a plain client published."""
-    events = cloudevents.decode(arrived.headers, arrived.payload)
+    events = cloudevents.decode(header_pairs(arrived.headers), arrived.payload)
     if len(events) != 1:
         raise InvalidCloudEvent("a message holds one event; batches are for HTTP")
     (event,) = events

@@ -33,12 +33,12 @@ class Topics:
     def __repr__(self) -> str:
         return f"<memory.Topics {sorted(self.streams)}>"
 
-    def publish(self, topic: str, headers: messages.Headers, payload: bytes) -> None:
-        """Send a message to a topic as a plain client does."""
+    def publish(self, topic: str, headers: bytes, payload: bytes) -> None:
+        """Send a message to a topic as a plain client does; `headers` are lines."""
         stream = self.streams[topic]
         stream.last += 1
         now = self.clock.now()
-        stream.outside.append(messages.Arrived(topic, 0, stream.last, now, list(headers), payload))
+        stream.outside.append(messages.Arrived(topic, 0, stream.last, now, headers, payload))
         self.tell(self.layouts[topic].number * (self.shards or 1))
 
     def tell(self, shard: int) -> None:
@@ -133,7 +133,7 @@ class Broker:
             there = messages.Arrived(
                 topic, shard, stream.last, arrived.stored, arrived.headers, arrived.payload
             )
-            self._put(stream, messages.entry_of(there, None))
+            self._put(stream, messages.entry_of(there))
         return len(taken)
 
     def news(self, shard: int) -> None:

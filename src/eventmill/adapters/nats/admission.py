@@ -132,11 +132,7 @@ class Admission:
                 raise api.unavailable(error) from error
 
     def _subject_of(self, stored: Stored) -> str:
-        pairs = [p for p in wire.header_pairs(stored.headers) if not wire.is_of_nats(p[0])]
-        arrived = messages.Arrived(
-            self._topic, 0, stored.sequence, stored.time, pairs, stored.payload
-        )
-        key = messages.key_of(arrived)
+        key = messages.key_of(stored.arrived(self._topic, 0))
         return self._subjects.message(self._topic, self._partition_of(key), key)
 
 
@@ -157,6 +153,5 @@ def _kept(headers: bytes | None) -> bytes:
     """Return a message's header lines without what was meant for JetStream."""
     return b"".join(
         b"%s: %s\r\n" % (name, value)
-        for name, value in wire.header_pairs(headers)
-        if not wire.is_of_nats(name)
+        for name, value in messages.header_pairs(wire.lines_of(headers))
     )

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from eventmill.adapters.nats import api, reading, streams, wire
+from eventmill.adapters.nats import api, reading, streams
 from eventmill.adapters.nats.admission import Admission
 from eventmill.adapters.nats.appending import Lane, Message
 from eventmill.adapters.nats.connection import Connection
@@ -29,8 +29,6 @@ OLDEST: Final = (2, 15)
 
 READERS_PER_SHARD: Final = 16
 """Subscriptions of a node that read one shard from places of their own; more take turns."""
-
-_MESSAGE_ID: Final = b"nats-msg-id"
 
 
 class Broker:
@@ -210,16 +208,11 @@ class Broker:
     def _new_reader(self, shard: int) -> Reader[Entry]:
         topic, partition = self._place(shard)
 
+        def belongs(key: str) -> bool:
+            return self._partition_of(key) == partition
+
         def made_of(stored: Stored) -> Entry:
-            pairs = wire.header_pairs(stored.headers)
-            origin = _origin(pairs)
-            pairs = [pair for pair in pairs if not wire.is_of_nats(pair[0])]
-            arrived = messages.Arrived(
-                topic, shard, stored.sequence, stored.time, pairs, stored.payload
-            )
-            return messages.entry_of(
-                arrived, origin, lambda key: self._partition_of(key) == partition
-            )
+            return messages.entry_of(stored.arrived(topic, shard), belongs)
 
         stream, filter = self._subjects.stream(topic), self._subjects.partition(topic, partition)
         return Reader(self._connection, stream, filter, made_of, lambda: self._on_news(shard))
@@ -235,10 +228,3 @@ class Broker:
                 reader.lost()
         for admission in self._admissions.values():
             admission.lost()
-
-
-def _origin(pairs: list[tuple[bytes, bytes]]) -> str | None:
-    for name, value in pairs:
-        if name.lower() == _MESSAGE_ID:
-            return value.decode("utf-8", "replace")
-    return None

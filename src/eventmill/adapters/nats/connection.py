@@ -269,7 +269,7 @@ class _Client(Client):
 
     async def _connect_to_server(self, s: Any) -> None:
         if self._transport:  # of an attempt that failed after it was connected
-            self._transport.close()
+            self._transport.close()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(s)
 
     async def _process_msg(

@@ -21,6 +21,7 @@ import msgspec
 
 from eventmill.adapters.nats import api, wire
 from eventmill.adapters.nats.connection import Connection
+from eventmill.engine.messages import Arrived
 from eventmill.errors import BrokerUnavailable, Unavailable
 from eventmill.model import limits
 
@@ -44,6 +45,11 @@ class Stored(NamedTuple):
     """When it was stored, microseconds since the epoch."""
     headers: bytes | None
     payload: bytes
+
+    def arrived(self, topic: str, shard: int) -> Arrived:
+        """Return it in the engine's terms."""
+        lines = wire.lines_of(self.headers)
+        return Arrived(topic, shard, self.sequence, self.time, lines, self.payload)
 
 
 class Reader(Generic[T]):
@@ -73,6 +79,8 @@ class Reader(Generic[T]):
         self._consumer = ""
         self.behind = 0
         """Position behind which the next item that is returned lies."""
+        self._fetching = ""
+        """Where the end of the fetch under way is told; ends of earlier ones may come late."""
         self._due = 0
         """Messages that the fetch under way may still bring."""
         self._number = 0
@@ -113,18 +121,18 @@ class Reader(Generic[T]):
         self._broken = True
         if self._alarm is not None:
             self._alarm.cancel()
-        await self._connection.unsubscribe(self._inbox)
+        await self._connection.unsubscribe(f"{self._inbox}.*")
         self._forget_consumer()
 
     async def _begin(self, after: int) -> None:
         self._forget_consumer()
-        await self._connection.unsubscribe(self._inbox)
+        await self._connection.unsubscribe(f"{self._inbox}.*")
         self._inbox = self._connection.inbox(
             "read"
         )  # what the old consumer still sends is not heard
         self._items.clear()
         self.behind, self._due, self._number = after, 0, 0
-        await self._connection.subscribe(self._inbox, self._taken)
+        await self._connection.subscribe(f"{self._inbox}.*", self._taken)
         self._consumer = f"read-{secrets.token_hex(8)}"
         config = _consumer(self._consumer, self._filter) | {
             "deliver_policy": "by_start_sequence",
@@ -156,6 +164,7 @@ class Reader(Generic[T]):
         if self._due or self._broken or room < limits.BROKER_PREFETCH // 2:
             return
         self._due = room
+        self._fetching = f"{self._inbox}.{self._number}"
         body = {
             "batch": room,
             "expires": round(FETCH_SECONDS * _NANOSECONDS),
@@ -164,7 +173,7 @@ class Reader(Generic[T]):
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
         try:
             self._connection.post(
-                wire.publish(subject, msgspec.json.encode(body), reply=self._inbox)
+                wire.publish(subject, msgspec.json.encode(body), reply=self._fetching)
             )
         except Unavailable:
             self._break()
@@ -177,8 +186,9 @@ class Reader(Generic[T]):
         """Take what the consumer sends: messages, and the ends of fetches."""
         if self._broken:
             return
-        if subject == self._inbox:
-            self._ended(wire.status_of(headers))
+        if subject.startswith(self._inbox):
+            if subject == self._fetching:
+                self._ended(wire.status_of(headers))
             return
         sequence, number, nanoseconds, pending = place_of(reply)
         if number != self._number + 1:

@@ -22,9 +22,8 @@ from eventmill.ports.transport import Handler, Listener
 CLOSE_SECONDS: Final = 5.0
 """Time that handlers have to end when the transport is closed."""
 
-_OUTCOME: Final = b"eventmill-outcome"
-_OVERLOADED: Final = b"overloaded"
-_FAILED: Final = b"failed"
+_OVERLOADED: Final = b"eventmill-outcome: overloaded\r\n"
+_FAILED: Final = b"eventmill-outcome: failed\r\n"
 _QUEUE: Final = "owner"
 
 _log = logging.getLogger("eventmill.nats")
@@ -83,11 +82,9 @@ class Transport:
         subject = self._subjects.call(address)
         reply = await self._connection.request(subject, payload, seconds)
         if reply.headers:
-            match dict(wire.header_pairs(reply.headers)).get(_OUTCOME):
-                case b"overloaded":
-                    raise Overloaded(f"{address!r} handles as many requests as it may")
-                case b"failed":
-                    raise InternalError(f"the handler of {address!r} failed; its log tells why")
+            if wire.lines_of(reply.headers) == _OVERLOADED:
+                raise Overloaded(f"{address!r} handles as many requests as it may")
+            raise InternalError(f"the handler of {address!r} failed; its log tells why")
         return reply.payload
 
     async def broadcast(self, channel: str, payload: bytes) -> None:
@@ -118,9 +115,8 @@ class Transport:
         self._answer(reply, answer, outcome)
 
     def _answer(self, reply: str, answer: bytes, outcome: bytes) -> None:
-        headers = b"%s: %s\r\n" % (_OUTCOME, outcome) if outcome else b""
         with contextlib.suppress(Unavailable):  # whoever asked hears of the lost connection itself
-            self._connection.post(wire.publish(reply, answer, headers=headers))
+            self._connection.post(wire.publish(reply, answer, headers=outcome))
 
 
 def check_size(payload: bytes) -> None:

@@ -41,18 +41,6 @@ def status_of(headers: bytes | None) -> bytes:
     return headers[len(HEADERS) + 1 : headers.index(b"\r\n")]
 
 
-def header_pairs(headers: bytes | None) -> list[tuple[bytes, bytes]]:
-    """Return names and values of a header block."""
-    if not headers:
-        return []
-    pairs = []
-    for line in headers.split(b"\r\n")[1:]:
-        name, colon, value = line.partition(b":")
-        if colon:
-            pairs.append((name.strip(), value.strip()))
-    return pairs
-
-
-def is_of_nats(name: bytes) -> bool:
-    """Whether a header is meant for the server, or made by it."""
-    return name[:5].lower() == b"nats-"
+def lines_of(headers: bytes | None) -> bytes:
+    """Return the lines of a header block."""
+    return headers[headers.index(b"\r\n") + 2 : -2] if headers else b""

@@ -392,7 +392,9 @@ class BrokerContract:
             ({"ce-id": "1"}, b"{}"),
             ({"ce-id": "1", "ce-source": "/x", "ce-type": "$deleted"}, b"{}"),
             ({"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/x", "ce-type": "A"}, b"{"),
-            ({"eventmill-metadata": "{}", "ce-type": "A"}, b"{}"),
+            ({"eventmill-entry": "0:1 1 1", "eventmill-metadata": "", "ce-type": "A"}, b"{"),
+            ({"eventmill-entry": "0:1 1 1", "eventmill-metadata": "[]", "ce-type": "A"}, b"{}"),
+            ({"eventmill-entry": "0:1 1 1", "eventmill-metadata": "", "ce-type": "$a"}, b"{}"),
             ({"Content-Type": "application/cloudevents-batch+json"}, b"[]"),
         ],
     )
