@@ -249,8 +249,10 @@ async def test_the_transport_comes_back_with_the_server(server: NatsServer) -> N
         with pytest.raises(Unavailable):
             await a.request("x", b"lost", 5)
         await a.broadcast("news", b"lost")
+        await b.serve(f"new {round}", _echo)
         await server.start()
-        assert await persistent(a, b"%d" % round, errors) == b"%d" % round
+        for address in ("x", f"new {round}"):
+            assert await persistent(a, b"%d" % round, errors, address) == b"%d" % round
         async with asyncio.timeout(LONG):
             while heard.empty():
                 await a.broadcast("news", b"here")
@@ -289,13 +291,17 @@ async def test_a_closed_transport_lets_go_while_there_is_no_server(server: NatsS
 
 
 async def persistent(
-    transport: Transport, payload: bytes, errors: set[type[Exception]], seconds: float = LONG
+    transport: Transport,
+    payload: bytes,
+    errors: set[type[Exception]],
+    address: str = "x",
+    seconds: float = LONG,
 ) -> bytes:
     """Ask until there is an answer."""
     until = asyncio.get_running_loop().time() + seconds
     while True:
         try:
-            return await transport.request("x", payload, 5)
+            return await transport.request(address, payload, 5)
         except Unavailable as error:
             errors.add(type(error))
             if asyncio.get_running_loop().time() > until:

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
 
 from eventmill.adapters.nats import wire
 from eventmill.errors import DeadlineExceeded, Unavailable, Unreachable
@@ -36,6 +37,8 @@ PAUSE_SECONDS_MAX: Final = 2.0
 PING_SECONDS: Final = 5
 """A server that answers two of them not is given up."""
 SETTLE_SECONDS: Final = 5
+AT_ONCE_BYTES: Final = 16 << 10
+"""So much is written at once; less waits for the flusher's task, together with what others send."""
 PENDING_BYTES_MAX: Final = 16 << 20
 
 _log = logging.getLogger("eventmill.nats")
@@ -85,6 +88,7 @@ class Connection:
     async def open(self) -> None:
         """Connect. Raises `Unreachable` if no server answers."""
         self._open = True
+        self._client = _Client()
         try:
             await self._connect()
             await self.subscribe(f"{self._inbox}.*", self._answered)
@@ -107,7 +111,7 @@ class Connection:
     async def subscribe(self, subject: str, sink: Sink, *, queue: str = "") -> None:
         """Give messages of a subject to a sink, also after the connection was lost."""
         self._subscriptions[subject] = (queue, sink)
-        if self._client.is_connected:
+        if self._client.is_connected or self._client.is_reconnecting:
             await self._client.sink(subject, queue, sink)
 
     async def unsubscribe(self, subject: str) -> None:
@@ -191,7 +195,7 @@ class Connection:
                 reconnected_cb=self._on_reconnect,
                 closed_cb=self._on_closed,
             )
-        for subject, (queue, sink) in self._subscriptions.items():
+        for subject, (queue, sink) in list(self._subscriptions.items()):
             await client.sink(subject, queue, sink)
 
     async def _on_disconnect(self) -> None:
@@ -242,6 +246,8 @@ class _Client(Client):
         self._sids: dict[str, int] = {}
 
     async def sink(self, subject: str, queue: str, sink: Sink) -> None:
+        if subject in self._sids:
+            return
         sid = self._sid + 1  # of the subscription made next: no message may come before its sink
         self._sinks[sid] = sink
         self._sids[subject] = sid
@@ -258,6 +264,11 @@ class _Client(Client):
     def post(self, commands: Sequence[bytes]) -> None:
         self._pending.extend(commands)
         self._pending_data_size += sum(map(len, commands))
+        if self._pending_data_size >= AT_ONCE_BYTES and isinstance(self._transport, TcpTransport):
+            self._transport.writelines(self._pending)  # type: ignore[no-untyped-call]
+            self._pending = []
+            self._pending_data_size = 0
+            return
         queue = self._flush_queue
         if queue is not None and queue.empty():
             queue.put_nowait(asyncio.get_running_loop().create_future())
