@@ -14,10 +14,21 @@ from eventmill.adapters.memory.broker import Broker as MemoryBroker
 from eventmill.adapters.memory.broker import Topics
 from eventmill.adapters.nats.broker import Broker as NatsBroker
 from eventmill.adapters.nats.subjects import Subjects
+from eventmill.engine.messages import MALFORMED
 from eventmill.errors import BrokerUnavailable
-from eventmill.ports.broker import Broker
+from eventmill.model import cloudevents, limits
+from eventmill.ports.broker import Broker, TopicLayout
 from eventmill.testing import VirtualClock
-from eventmill.testing.contract.broker import BrokerContract, partition_of
+from eventmill.testing.contract.broker import (
+    SHARDS,
+    BrokerContract,
+    News,
+    event_headers,
+    outgoing,
+    partition_of,
+    shard_of,
+    taken,
+)
 from eventmill.testing.nats_server import NatsServer
 
 
@@ -57,6 +68,58 @@ class TestNats(BrokerContract):
 
     async def instant(self) -> int:
         return time.time_ns() // 1000 + 1
+
+    async def test_a_plain_client_reads_cloudevents(self, opened: tuple[Broker, News]) -> None:
+        await opened[0].append([outgoing(7, "customer 7"), outgoing(8, "other")])
+        consumer = await self.plain.jetstream().pull_subscribe(
+            Subjects("eventmill").message("orders", partition_of("customer 7"), "customer 7"),
+            stream=Subjects("eventmill").stream("orders"),
+        )
+        (read,) = await consumer.fetch(1)
+        pairs = [(name.encode(), value.encode()) for name, value in (read.headers or {}).items()]
+        (event,) = cloudevents.decode(pairs, read.data)
+        assert (event.id, event.source, event.type) == ("3:7", "/shop/topics/orders", "OrderPlaced")
+        assert (event.subject, event.data) == ("customer 7", b'{"n":7}')
+
+    async def test_a_message_that_a_plain_client_put_into_a_wrong_partition_is_told(
+        self, opened: tuple[Broker, News]
+    ) -> None:
+        wrong = (partition_of("k") + 1) % SHARDS
+        subject = Subjects("eventmill").message("orders", wrong, "k")
+        headers = event_headers(subject="k")
+        await self.plain.jetstream().publish(subject, b"{}", headers=headers)
+        (read,) = await taken(*opened, SHARDS + wrong, 1)
+        assert read.type == MALFORMED
+
+    async def test_a_message_id_of_a_plain_client_is_honoured(
+        self, opened: tuple[Broker, News]
+    ) -> None:
+        headers = event_headers(subject="k") | {"Nats-Msg-Id": "mine"}
+        for _ in range(2):
+            await self.publish("orders", headers, b"{}")
+        assert await opened[0].admit("orders") == 1
+        await taken(*opened, shard_of("k"), 1)
+
+    async def test_a_topic_that_is_full_takes_nothing_and_loses_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "BROKER_APPEND_SECONDS", 0.3)
+        async with self.node(topics={"orders": TopicLayout(1, bytes=4_096)}) as (broker, news, _):
+            stored = 0
+
+            async def fill() -> None:
+                nonlocal stored
+                while True:
+                    await broker.append([outgoing(stored + 1)])
+                    stored += 1
+
+            with pytest.raises(BrokerUnavailable, match="maximum bytes"):
+                await fill()
+            assert stored > 3
+            read = await taken(broker, news, shard_of("k"), stored)
+            await broker.trim(shard_of("k"), read[-1].position)
+            (receipt,) = await broker.append([outgoing(stored + 1)])
+            assert not receipt.duplicate
 
 
 async def test_without_a_server_opening_says_what_to_do() -> None:

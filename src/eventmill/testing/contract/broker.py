@@ -242,6 +242,13 @@ class BrokerContract:
         assert found == [f"3:{n}" for n in range(1, 11)]
         assert await broker.read(shard_of("k"), position, limit=4) == ([], position)
 
+    async def test_a_long_shard_is_read_to_its_end(self, opened: tuple[Broker, News]) -> None:
+        broker, news = opened
+        entries = [outgoing(n) for n in range(1, 6 * limits.BROKER_PREFETCH)]
+        await broker.append(entries)
+        read = await taken(broker, news, shard_of("k"), len(entries), limit=300)
+        assert [entry.origin for entry in read] == [entry.id for entry in entries]
+
     async def test_readers_at_different_places_do_not_disturb_each_other(
         self, opened: tuple[Broker, News]
     ) -> None:
@@ -439,12 +446,19 @@ def event_headers(**attributes: str) -> dict[str, str]:
     return {f"ce-{name}": value.replace(" ", "%20") for name, value in values.items()}
 
 
-async def taken(broker: Broker, news: News, shard: int, count: int, after: int = 0) -> list[Entry]:
+async def taken(
+    broker: Broker,
+    news: News,
+    shard: int,
+    count: int,
+    after: int = 0,
+    limit: int = limits.SCAN_ROWS,
+) -> list[Entry]:
     """Read a shard until so many entries are there; fail if there are more."""
     found: list[Entry] = []
     position = after
     while True:
-        scan = await broker.read(shard, position, limit=limits.SCAN_ROWS)
+        scan = await broker.read(shard, position, limit=limit)
         found += scan.entries
         position = scan.position
         if len(found) >= count:
