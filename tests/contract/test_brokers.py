@@ -100,6 +100,22 @@ class TestNats(BrokerContract):
         assert await opened[0].admit("orders") == 1
         await taken(*opened, shard_of("k"), 1)
 
+    async def test_the_largest_message_that_a_server_takes_stops_nobody(
+        self, opened: tuple[Broker, News]
+    ) -> None:
+        headers = event_headers(subject="k")
+        overhead = sum(len(name) + len(value) + 4 for name, value in headers.items()) + 12
+        largest = bytes(self.plain.max_payload - overhead)
+        await self.publish("orders", headers, largest)
+        await self.publish("orders", headers, b"{}")
+        while await opened[0].admit("orders"):
+            pass
+        (large,) = await taken(*opened, shard_of(""), 1)
+        assert large.type == MALFORMED
+        assert b"eventmill-too-large" in large.payload
+        (read,) = await taken(*opened, shard_of("k"), 1)
+        assert read.payload == b"{}"
+
     async def test_a_topic_that_is_full_takes_nothing_and_loses_nothing(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from eventmill.adapters.nats import api, wire
+from eventmill.adapters.nats.appending import BATCH_HEADER_BYTES
 from eventmill.adapters.nats.connection import Connection
 from eventmill.adapters.nats.reading import Reader, Stored
 from eventmill.adapters.nats.subjects import Subjects
@@ -56,7 +57,7 @@ class Admission:
         """
         mark, version = await self._mark()
         found = await self._reader.read(mark.moved, limits.BROKER_ADMITTED_MAX)
-        taken = _within_a_batch([stored for _, stored in found])
+        taken = _within_a_batch([self._fitting(stored) for _, stored in found])
         if not taken:
             return 0
         if not await self._store(taken, version):
@@ -130,6 +131,17 @@ class Admission:
                 await api.call(self._connection, f"STREAM.PURGE.{self._stream}", body)
             except api.JetStreamError as error:
                 raise api.unavailable(error) from error
+
+    def _fitting(self, stored: Stored) -> Stored:
+        """Cut a message that with a batch's headers is more than the server takes.
+
+        It is far too large for an event; cut and without its headers, it is read as malformed.
+        """
+        size = len(stored.payload) + len(stored.headers or b"") + BATCH_HEADER_BYTES
+        if size <= self._connection.max_payload:
+            return stored
+        told = b"NATS/1.0\r\neventmill-too-large: %d bytes\r\n\r\n" % size
+        return stored._replace(headers=told, payload=stored.payload[: limits.PAYLOAD_BYTES_MAX])
 
     def _subject_of(self, stored: Stored) -> str:
         key = messages.key_of(stored.arrived(self._topic, 0))

@@ -31,6 +31,8 @@ SILENCE_SECONDS: Final = 2 * FETCH_SECONDS
 """Without a word for this long, the consumer is taken for gone."""
 UNUSED_SECONDS: Final = 120.0
 """The server removes a consumer that nobody fetched from for so long."""
+SUBJECTS: Final = 8 << 10
+"""Bytes of a message's subjects, which the server counts as well."""
 
 _NANOSECONDS = 1_000_000_000
 T = TypeVar("T")
@@ -119,8 +121,6 @@ class Reader(Generic[T]):
     async def close(self) -> None:
         """Let go of the consumer."""
         self._broken = True
-        if self._alarm is not None:
-            self._alarm.cancel()
         await self._connection.unsubscribe(f"{self._inbox}.*")
         self._forget_consumer()
 
@@ -168,7 +168,8 @@ class Reader(Generic[T]):
         body = {
             "batch": room,
             "expires": round(FETCH_SECONDS * _NANOSECONDS),
-            "max_bytes": limits.BROKER_PREFETCH_BYTES,
+            # The largest message must fit, or it would never come.
+            "max_bytes": max(limits.BROKER_PREFETCH_BYTES, self._connection.max_payload + SUBJECTS),
         }
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
         try:
@@ -178,8 +179,6 @@ class Reader(Generic[T]):
         except Unavailable:
             self._break()
             return
-        if self._alarm is not None:
-            self._alarm.cancel()
         self._alarm = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self._break)
 
     def _taken(self, subject: str, reply: str, payload: bytes, headers: bytes | None) -> None:
@@ -201,14 +200,20 @@ class Reader(Generic[T]):
         if len(self._items) == 1:
             self._news()
         if not self._due:
-            self._fetch()
+            self._rest()
 
     def _ended(self, status: bytes) -> None:
         self._due = 0
         if status[:3] in _USUAL_ENDS and not status.startswith(_GONE):
-            self._fetch()
+            self._rest()
         else:
             self._break()
+
+    def _rest(self) -> None:
+        """A fetch has ended: begin the next one, if there is room."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._fetch()
 
     def _break(self) -> None:
         self._broken = True
@@ -219,6 +224,8 @@ class Reader(Generic[T]):
         self._tell()
 
     def _forget_consumer(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
         if self._consumer:
             subject = f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}"
             self._consumer = ""
