@@ -39,6 +39,13 @@ QUEUED = 2
 RECORDER = "flight-recorder"
 DIFFERENCES_SHOWN = 20
 
+REASONS = {
+    "flight.air_time": "with an impossible time in the air",
+    "flight.registration": "whose aircraft was unknown",
+    "request.payload": "that were no flight at all: a field was missing or of another type",
+}
+"""Codes of dead letters, in words."""
+
 Batch = list[data.CloudEvent]
 
 
@@ -74,14 +81,26 @@ async def run(folder: Path, first: int, console: Console) -> figures.Comparison:
         result = await send_all(node, first, console)
         shown = await figures.ask(node)
     figures.show(shown, console)
-    console.print(
-        f"{result.accepted:,} events published in {result.published_seconds:.1f} s "
-        f"({result.accepted / result.published_seconds:,.0f}/s), through all consumers and views "
-        f"after {result.seconds:.1f} s: [bold]{result.accepted / result.seconds:,.0f} events/s[/]."
-    )
-    reasons = ", ".join(f"{count} × {code}" for code, count in result.errors.most_common())
-    console.print(f"{result.discarded} malformed events were discarded: {reasons or 'none'}.")
+    tell(result, console)
     return judge(result, shown, first, console)
+
+
+def tell(result: Run, console: Console) -> None:
+    """Say how fast it went, and what was wrong with the data."""
+    rate, through = result.accepted / result.published_seconds, result.accepted / result.seconds
+    console.print(
+        f"{result.accepted:,} events were published in {result.published_seconds:.1f} s, "
+        f"{rate:,.0f} a second."
+    )
+    console.print(
+        f"After {result.seconds:.1f} s they were through all consumers and views: "
+        f"[bold]{through:,.0f} a second[/]."
+    )
+    console.print(
+        f"{result.discarded} malformed events were discarded{':' if result.errors else '.'}"
+    )
+    for code, count in result.errors.most_common():
+        console.print(f"  {count:3} {REASONS.get(code, code)}")
 
 
 def judge(result: Run, shown: figures.Shown, first: int, console: Console) -> figures.Comparison:
@@ -96,7 +115,7 @@ def judge(result: Run, shown: figures.Shown, first: int, console: Console) -> fi
     for difference in comparison.differences[:DIFFERENCES_SHOWN]:
         console.print(f"[red]{difference}")
     agree = comparison.figures - len(comparison.differences)
-    console.print(f"[bold]{agree:,} of {comparison.figures:,} figures agree with the data.")
+    console.print(f"\n[bold]{agree:,} of {comparison.figures:,} figures agree with the data.")
     return comparison
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import isclose
-from typing import Any
+from typing import Any, Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -94,24 +95,29 @@ def compare(shown: Shown, expected: Expected, comparison: Comparison) -> None:
 
 def show(shown: Shown, console: Console) -> None:
     """Print the views as tables."""
-    console.print(_carriers(shown), _hours(shown), _fleet(shown), _alerts(shown))
+    for table in (_carriers(shown), _hours(shown), _fleet(shown), _alerts(shown)):
+        console.print(f"\n[bold]{table.title}[/]\n")
+        table.title = None  # above it in one line, also where the table is narrow
+        console.print(table)
     times = sum(row["overlaps"] for row in shown.two_places)
+    impossible = "their records name the wrong aircraft" if times else "nobody was mistaken"
     console.print(
-        f"{len(shown.two_places)} aircraft were in two places at once, {times} times in all: "
-        "their records name the wrong aircraft.\n"
+        f"\n{len(shown.two_places)} aircraft were in two places at once, {times} times in all: "
+        f"{impossible}.\n"
     )
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, box=SIMPLE_HEAD, show_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        justify: Literal["left", "right"] = "left" if number == 0 else "right"
+        table.add_column(column, justify=justify, no_wrap=True)
     return table
 
 
 def _carriers(shown: Shown) -> Table:
-    columns = ("airline", "flights", "cancelled", "late off, min", "late in, min")
-    table = _table("Delay by carrier", *columns)
+    columns = ("airline", "flights", "cancelled", "late off", "late in")
+    table = _table("Delay by carrier, minutes", *columns)
     for row in shown.carriers:
         table.add_row(
             row["name"],
@@ -142,7 +148,7 @@ def _fleet(shown: Shown) -> Table:
 
 def _alerts(shown: Shown) -> Table:
     title = f"Longest of {shown.alerts:,} delay alerts"
-    table = _table(title, "flight", "to", "late off, min")
+    table = _table(title, "flight", "to", "minutes late")
     for row in shown.longest:
         table.add_row(row["flight"], row["destination"], f"{row['departure_delay']:,}")
     return table

@@ -32,6 +32,7 @@ from eventmill.model.definition import Retry
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 
+E = TypeVar("E")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -155,7 +156,7 @@ class Client:
         rows: R = handler.decode_reply(await self._request("GET", path, accept))
         return rows
 
-    async def publish(self, topic: Topic, *events: Any) -> Published:
+    async def publish(self, topic: Topic[E], *events: E) -> Published:
         """Append events to a topic, all or none; they are durable when it returns.
 
         Raises `InvalidPayload` if the topic does not carry an event's type, `TooLarge` for more
@@ -170,7 +171,7 @@ class Client:
         answer = await self._request("POST", f"/topics/{_part(topic.id)}", headers, body)
         return msgspec.json.decode(answer, type=Published)
 
-    def _cloud_event(self, topic: Topic, event: Any, id: str) -> cloudevents.CloudEvent:
+    def _cloud_event(self, topic: Topic[Any], event: Any, id: str) -> cloudevents.CloudEvent:
         kind, subject, payload = topic.encode(event)
         return cloudevents.CloudEvent(
             id=id,

@@ -6,13 +6,15 @@
     │   ├── InvalidPayload         it does not decode or validate
     │   ├── UnknownComponent       nothing of that name runs here
     │   ├── UnknownHandler         the component has no such command or query
-    │   └── TooLarge               a limit of `model.limits` is exceeded
+    │   ├── TooLarge               a limit of `model.limits` is exceeded
+    │   └── BodyTimeout            its body took too long to arrive
     ├── NotFound                   the thing asked for does not exist
     ├── Deleted                    the entity was deleted
     ├── Conflict                   it clashes with what is already there
     ├── Unavailable                try again later: nothing was acknowledged
     │   ├── Overloaded             a queue is full
     │   ├── DeadlineExceeded       the caller's deadline passed before the commit
+    │   ├── NotOwner               another node holds the shard by now
     │   ├── Unreachable            nobody serves that address: nothing was sent
     │   ├── BrokerUnavailable      the broker cannot store or read messages now
     │   ├── StoreUnavailable       the store cannot write now
@@ -86,6 +88,12 @@ class TooLarge(RequestError):
     code = "request.too_large"
 
 
+class BodyTimeout(RequestError):
+    """The body did not arrive in time; send it faster."""
+
+    code = "request.body_timeout"
+
+
 class NotFound(EventmillError):
     """It does not exist."""
 
@@ -132,6 +140,12 @@ class DeadlineExceeded(Unavailable):
     """The deadline passed before the command was committed."""
 
     code = "unavailable.deadline"
+
+
+class NotOwner(Unavailable):
+    """Another node holds the shard by now; ask that one."""
+
+    code = "unavailable.not_owner"
 
 
 class Unreachable(Unavailable):

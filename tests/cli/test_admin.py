@@ -104,3 +104,10 @@ def test_following_waits_for_what_is_new(node: RunningNode) -> None:
     found = json.loads(waiting.getresponse().read())
     waiting.close()
     assert [m["data"] for m in found["messages"]] == [{"text": "news"}]
+
+
+def test_what_no_cli_would_send_is_refused(node: RunningNode) -> None:
+    assert ask(node, "GET", "/dead-letters?limit=" + "9" * 5_000)[0] == 400
+    for body in (b"[" * 100_000, b'{"subscription":"\xff"}'):
+        status, problem, _ = ask(node, "POST", "/dead-letters/redrive", body, JSON)
+        assert (status, problem["code"]) == (400, "request.payload")

@@ -76,7 +76,7 @@ def test_data_that_this_code_can_still_read(stored: Path) -> None:
     kinds = {(row["source"], row["type"]): row for row in checked["stored"]["types"]}
     assert kinds["account", "Deposited"]["count"] == 2
     assert kinds["statistics", "$state"]["problem"] == ""
-    assert checked["stored"]["undeliverable"] == []
+    assert checked["stored"]["undeliverable"] == checked["stored"]["leftovers"] == []
     assert "everything can be read" in eventmill("check", "wallet", "--data", stored).out
 
 
@@ -111,6 +111,17 @@ def test_data_that_changed_code_cannot_read(stored: Path, tmp_path: Path) -> Non
         refused = eventmill("check", "changed:service", "--data", stored, cwd=tmp_path)
         assert refused.code == 1, refused
         assert message in refused.out, refused
+
+
+def test_what_a_consumer_that_is_gone_has_left(stored: Path, tmp_path: Path) -> None:
+    text = (PROJECT / "wallet.py").read_text()
+    assert '@consumer("auditor"' in text
+    (tmp_path / "renamed.py").write_text(text.replace('@consumer("auditor"', '@consumer("critic"'))
+    checked = eventmill("check", "renamed", "--data", stored, "--output", "json", cwd=tmp_path)
+    assert checked.code == 0, checked
+    (leftover,) = checked.json()["stored"]["leftovers"]
+    assert "consumer 'auditor' is not part of the service" in leftover
+    assert leftover in eventmill("check", "renamed", "--data", stored, cwd=tmp_path).out
 
 
 @pytest.fixture(scope="module")

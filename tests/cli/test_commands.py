@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+from eventmill.model import limits
 from tests.cli.commands import RunningNode, eventmill
 
 
@@ -17,7 +19,7 @@ def test_entities(node: RunningNode) -> None:
     assert node.json("entities", "call", "account", "e1", "current") == 8
 
     kinds = {row["id"]: row for row in node.json("entities", "list")}
-    assert kinds["account"]["commands"] == ["deposit", "withdraw", "remind"]
+    assert kinds["account"]["commands"] == ["deposit", "withdraw", "remind", "rename"]
     assert kinds["statistics"]["kind"] == "key-value entity"
     assert "event-sourced entity" in node.run("entities", "list").out
     assert {"id": "e1", "sequence": 3} in node.json("entities", "list", "account")
@@ -25,6 +27,8 @@ def test_entities(node: RunningNode) -> None:
 
     now = node.json("entities", "get", "account", "e1")
     assert (now["sequence"], now["state"], now["deleted"]) == (3, {"balance": 8}, False)
+    beyond = node.run("entities", "get", "account", "e1", "--sequence", "4")
+    assert beyond.err == "Error: account/e1 has no event 4; its last is 3 [entity.no_sequence]\n"
     first = node.json("entities", "get", "account", "e1", "--sequence", "1")
     assert first["state"] == {"balance": 5}
     assert node.json("entities", "get", "account", "e1", "--time", now["time"]) == now
@@ -74,7 +78,7 @@ def test_topics(node: RunningNode) -> None:
     event = {"account": "t1", "amount": 3}
     text = json.dumps(event)
     assert node.run("topics", "publish", "moves", text, "--type", "Moved").out == (
-        "Published to moves.\n"
+        "Published 1 event to moves.\n"
     )
     published = ("topics", "publish", "moves", "-", "--type", "Noted", "--output", "json")
     assert node.run(*published, stdin='{"text": "x"}').json() == {"published": 1}
@@ -89,6 +93,52 @@ def test_topics(node: RunningNode) -> None:
     shown = node.run("topics", "tail", "moves", "--from", before, "-n", "1").out
     assert shown.count("\n") == 1
     assert "t1  Moved" in shown
+
+
+def test_a_text_that_looks_like_json_needs_its_quotes(node: RunningNode) -> None:
+    call = ("entities", "call", "account", "named", "rename")
+    refused = node.run(*call, "to=5")
+    assert "needs its quotes: a='\"5\"'" in refused.err
+    assert node.json(*call, 'to="5"') == "5"
+
+
+def test_events_are_published_from_files_and_pipes(node: RunningNode, tmp_path: Path) -> None:
+    def published(*what: str, stdin: str = "") -> list[str]:
+        line = ("topics", "publish", "moves", *what, "--type", "Noted", "--key", "k")
+        answer = node.run(*line, "--output", "json", stdin=stdin).json()
+        count = str(answer["published"])
+        out = node.run("topics", "tail", "moves", "-n", count, "--output", "json").out
+        messages = [json.loads(line) for line in out.splitlines()]
+        assert {message["subject"] for message in messages} == {"k"}
+        return [message["data"]["text"] for message in messages]
+
+    lines = '{"text": "a"}\n\n{"text": "b"}\n'
+    (tmp_path / "lines").write_text(lines)
+    (tmp_path / "array").write_text('[\n  {"text": "a"},\n  {"text": "b"}\n]')
+    (tmp_path / "object").write_text('{\n  "text": "a"\n}\n')
+    assert published(f"@{tmp_path}/lines") == ["a", "b"]
+    assert published("-", stdin=lines) == ["a", "b"]
+    assert published(f"@{tmp_path}/array") == ["a", "b"]
+    assert published(f"@{tmp_path}/object") == ["a"]
+    assert published('{"text": "a"}', '{"text": "b"}') == ["a", "b"]
+    many = "".join(json.dumps({"text": str(n)}) + "\n" for n in range(limits.BATCH_EVENTS_MAX + 1))
+    command = ("topics", "publish", "moves", "-", "--type", "Noted", "--output", "json")
+    assert node.run(*command, stdin=many).json() == {"published": limits.BATCH_EVENTS_MAX + 1}
+    torn = node.run(*command, stdin=many + '{"txt": 1}')
+    assert f"(the {limits.BATCH_EVENTS_MAX:,} events before are published)" in torn.err
+
+
+def test_what_is_no_event_is_told_with_its_place(node: RunningNode, tmp_path: Path) -> None:
+    def refused(what: str, stdin: str = "") -> str:
+        outcome = node.run("topics", "publish", "moves", what, stdin=stdin)
+        assert outcome.code in (1, 2)
+        return outcome.err
+
+    assert "quote it for the shell" in refused("{text:")
+    assert "standard input, line 3: no JSON" in refused("-", stdin='{"text": "a"}\n\n{"text"}\n')
+    assert "standard input: an event is a JSON object" in refused("-", stdin="1")
+    assert "standard input: an event is a JSON object" in refused("-")
+    assert f"{tmp_path}/none: No such file" in refused(f"@{tmp_path}/none")
 
 
 def test_consumers(node: RunningNode) -> None:
@@ -106,6 +156,21 @@ def test_consumers(node: RunningNode) -> None:
     assert node.json("consumers", "resume", "mover")["paused"] is False
     node.settled()
     assert node.run("consumers", "lag", "--fail-above", "0").code == 0
+
+
+def test_a_view_is_paused_by_its_name(node: RunningNode) -> None:
+    (row,) = [row for row in node.json("consumers", "list") if row["view"] == "balances"]
+    assert row["name"] == f"balances@{row['version']}"
+    shown = node.run("consumers", "list").out
+    assert f"view v{row['version']}" in shown
+    assert "@" not in shown
+
+    assert "balances is paused" in node.run("consumers", "pause", "balances").out
+    assert node.json("consumers", "lag", "balances")[0]["paused"] is True
+    assert "paused" in node.run("views", "list").out
+    assert node.json("consumers", "resume", "balances")["paused"] is False
+    refused = node.run("consumers", "reset", "balances", "--to", "beginning", "--yes")
+    assert "rebuild the view instead, with `eventmill views rebuild balances`" in refused.err
 
 
 def test_a_consumer_is_reset(node: RunningNode) -> None:
@@ -171,5 +236,35 @@ def test_a_node_is_found_by_its_address(node: RunningNode) -> None:
     assert found == node.json("entities", "list")
     assert eventmill("entities", "list", "--url", "http://127.0.0.1:1").code == 3
     assert eventmill("entities", "list", "--url", "127.0.0.1").code == 1
+    for command in ("timers", "subscriptions", "dead-letters"):
+        wrong = eventmill(command, "list", "--url", node.url)
+        assert wrong.code == 1
+        assert f"{node.url} is not the operating surface of a node" in wrong.err
+    unknown = eventmill("entities", "list", "other", "--url", node.admin_url)
+    assert "no entity component 'other'" in unknown.err
     env = {"EVENTMILL_ADMIN_URL": node.admin_url, "EVENTMILL_OUTPUT": "json"}
     assert eventmill("entities", "list", env=env).json() == found
+
+
+def test_tables_fit_a_terminal(node: RunningNode, broken: Path) -> None:
+    for amount in (13, 14):
+        node.json("entities", "call", "account", "wide", "deposit", f"amount={amount}")
+    node.json("entities", "call", "account", "wide", "remind")
+    node.until(("dead-letters", "list"), lambda rows: len(rows) > 0)
+    for arguments in (
+        ["entities", "list"],
+        ["entities", "events", "account", "wide"],
+        ["topics", "list"],
+        ["consumers", "list"],
+        ["views", "list"],
+        ["dead-letters", "list", "--status", "all"],
+        ["timers", "list"],
+    ):
+        shown = eventmill(*arguments, "--data", node.data, env={"COLUMNS": "80"}).out
+        assert max(map(len, shown.splitlines())) <= 80, shown
+        for word in ("auditor:0:", "moves/wide", "remind-wide", "waiting"):
+            whole = node.run(*arguments).out
+            assert shown.count(word) == whole.count(word), shown  # words are not torn
+    broken.unlink()
+    node.json("dead-letters", "redrive", "auditor", "--all")
+    node.until(("dead-letters", "list", "--status", "all"), lambda rows: rows == [])

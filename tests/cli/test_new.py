@@ -33,7 +33,7 @@ def test_a_new_project_passes_its_tests_and_runs(tmp_path: Path) -> None:
     assert "4 passed" in tests.stdout
 
     checked = eventmill("check", "my_shop.service", cwd=project)
-    assert "Pure: all 3 connections are events." in checked.out
+    assert "Pure: 3 connections, nothing but events." in checked.out
     with RunningNode(tmp_path / "d", "--guards", target="my_shop.service", cwd=project) as node:
         assert node.post("/components/item/tea/receive", {"quantity": 5}) == 5
         node.settled()

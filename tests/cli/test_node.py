@@ -127,11 +127,11 @@ def test_targets_that_cannot_run_say_why(tmp_path: Path) -> None:
     )
     expected = {
         "missing:service": "no module 'missing' here",
-        "torn:service": "No module named 'nothing_of_that_name' (",
+        "torn:service": "No module named 'nothing_of_that_name'\n  torn.py:1",
         "empty:service": "empty:service is no Service; it defines no Service",
         "twice.py": "use twice:service",
         "twice:other": "it has twice:service",
-        "twice:service": "service 'twice' has 2 problems:\n  - topic 't': the id 't' is already",
+        "twice:service": "service 'twice' has 2 problems:\n  - topic 't': it is listed twice",
     }
     for target, message in expected.items():
         refused = eventmill("run", target, "--data", tmp_path / "d", "--port", "0", cwd=tmp_path)

@@ -149,3 +149,18 @@ def test_the_doctor(stored: Path, tmp_path: Path) -> None:
     file.write_bytes(b"this is no database at all " * 1_000)
     assert "FAIL  data file" in eventmill("doctor", "--data", tmp_path / "data").out
     assert eventmill("doctor", "--data", tmp_path / "new").code == 0
+
+
+def test_the_doctor_knows_the_nodes_own_port(tmp_path: Path) -> None:
+    def port(data: Path, number: str) -> tuple[str, str]:
+        findings = eventmill("doctor", "--data", data, "--port", number, "--output", "json").json()
+        (found,) = [finding for finding in findings if finding["name"] == "port"]
+        return found["status"], found["text"]
+
+    with RunningNode(tmp_path / "data") as node:
+        own = node.url.rpartition(":")[2]
+        assert port(node.data, own) == ("ok", f"{own} is that of the node that runs on {node.data}")
+        status, text = port(tmp_path / "other", own)
+        assert status == "warn"
+        assert "taken by something else" in text
+        assert node.stop() == 0

@@ -17,6 +17,7 @@ from eventmill import (
     component,
     consumer,
     on,
+    publish,
     query,
     send,
 )
@@ -31,7 +32,10 @@ class Grown(Event):
 
 
 class Go(Event):
-    pass
+    times: int = 1
+
+
+go, echo = Topic("go", Go), Topic("echo", Go)
 
 
 @component("blob")
@@ -56,7 +60,15 @@ class Blob(EventSourcedEntity):
         self.size += len(event.text)
 
 
+@component("loud")
+class Loud(EventSourcedEntity):
+    @command
+    def shout(self, times: int) -> Effect[None]:
+        return publish(go, *([Go()] * times)).send(Blob.label, self.entity_id, 1)
+
+
 service = Service("blobs", components=[Blob])
+loud = Service("loud", components=[Loud, Blob], topics=[go])
 
 
 async def test_a_payload_beyond_its_bound(store: FaultyStore) -> None:
@@ -76,6 +88,35 @@ async def test_more_events_than_one_commit_holds(store: FaultyStore) -> None:
         with pytest.raises(TooLarge, match=r"Blob\.grow .* persists 1001 events"):
             await host.call(Blob.grow, "a", 1, times=most + 1)
         assert await host.call(Blob.content, "a") == most
+
+
+async def test_more_messages_and_commands_than_one_effect_may_cause(store: FaultyStore) -> None:
+    most = limits.OUTGOING_PER_EFFECT_MAX
+    async with Host(loud, store=store) as host:
+        probe = host.probe(go)
+        await host.call(Loud.shout, "a", most - 1)
+        assert len(await probe.expect_n(most - 1)) == most - 1
+        with pytest.raises(TooLarge, match=rf"Loud\.shout .* {most + 1} things at once"):
+            await host.call(Loud.shout, "a", most)
+        await probe.expect_none()
+
+
+async def test_a_consumer_that_causes_too_much_has_a_dead_letter(store: FaultyStore) -> None:
+    most = limits.OUTGOING_PER_EFFECT_MAX
+
+    @consumer("echoer", source=go)
+    def echoer(event: Go) -> Effect[None]:
+        return publish(echo, *([Go()] * event.times))
+
+    async with Host(Service("loud", components=[echoer], topics=[go, echo]), store=store) as host:
+        probe = host.probe(echo)
+        await host.publish(go, Go(times=most + 1), Go(times=most))
+        letter, _ = await host.letters("echoer")
+        assert letter.status is LetterStatus.DEAD
+        assert "echoer" in letter.error
+        assert f"{most + 1} things at once" in letter.error
+        await host.operations.discard("echoer")
+        assert len(await probe.expect_n(most)) == most
 
 
 async def test_metadata_beyond_its_bound(store: FaultyStore) -> None:
@@ -134,8 +175,6 @@ async def test_a_cache_smaller_than_what_is_in_flight_serves_all_the_same(
 
 
 async def test_an_id_that_no_store_can_write_fails_alone(store: FaultyStore) -> None:
-    go = Topic("go", Go)
-
     @consumer("sender", source=go)
     def sender(event: Go) -> Effect[None]:
         return send(Blob.grow, "\ud83d", 1)

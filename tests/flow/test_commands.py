@@ -343,27 +343,3 @@ class Careless(EventSourcedEntity):
     @on(Shared)
     def shared(self, event: Shared) -> None:
         self.lines = event.lines
-
-
-class Tallied(Event):
-    number: int
-
-
-async def test_an_event_with_a_value_of_another_type_is_refused(store: FaultyStore) -> None:
-    @component("careless")
-    class Careless(EventSourcedEntity):
-        seen: int = 0
-
-        @command
-        def note(self) -> Effect[None]:
-            return self.persist(Tallied(number="x"))  # type: ignore[arg-type]
-
-        @on(Tallied)
-        def tallied(self, event: Tallied) -> None:
-            self.seen += 1
-
-    async with Host(Service("careless", components=[Careless]), store=store) as host:
-        with pytest.raises(HandlerFailed, match=r"Careless\.note.*Tallied") as caught:
-            await host.call(Careless.note, "a")
-        assert caught.value.code == "guard.event"
-        assert await store.inner.journal.history("careless", "a", limit=10) == []

@@ -301,7 +301,7 @@ def test_all_problems_are_told_at_once() -> None:
     text = "\n".join(problems)
     assert "has no events of type Booked" in text
     assert "'wrong' is already taken" in text
-    assert "'account' is already taken" in text
+    assert "Account: it is listed twice" in text
 
 
 def assert_problem(components: Sequence[Any], text: str) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from eventmill import (
+    Context,
     Effect,
     Event,
     EventSourcedEntity,
@@ -21,10 +22,11 @@ from eventmill import (
     publish,
     send,
 )
+from eventmill.errors import HandlerFailed
 from eventmill.model import limits
 from eventmill.model.commit import Commit, LetterStatus
 from eventmill.model.entry import Entry
-from eventmill.runtime.subscription import Reacted, Reaction
+from eventmill.runtime.reaction import Reacted, Reaction
 from eventmill.sdk.consumer import Consumer
 from eventmill.testing import FaultyStore, Host
 from tests.flow.bank import Booked, ledger
@@ -197,3 +199,33 @@ async def test_the_courier_does_not_repeat_what_is_on_its_way(
             await host.advance(timedelta(seconds=5))
         cries = await store.journal.read(0, 0, limit=100, sources=frozenset({"echoes"}))
         assert Counter(entry.subject for entry in cries.entries) == {"a": 1, "b": 1}
+
+
+async def test_a_topic_that_is_not_the_services_fails_the_handler(store: FaultyStore) -> None:
+    topics = {"lost": Topic("lost", Echo)}
+
+    @component("whisperer")
+    class Whisperer(EventSourcedEntity):
+        @command
+        def whisper(self) -> Effect[None]:
+            return publish(topics["lost"], Echo(account="a"))
+
+    @consumer("reacting", source=ledger, retry=ONCE)
+    def reacting(event: Booked) -> Effect[None]:
+        return publish(topics["lost"], Echo(account="a"))
+
+    @consumer("calling", source=ledger, retry=ONCE)
+    async def calling(event: Booked, ctx: Context) -> None:
+        await ctx.publish(topics["lost"], Echo(account="a"))
+
+    service = Service("bank", components=[Whisperer, reacting, calling], topics=[ledger])
+    message = "topic 'lost' is not part of the service"
+    async with Host(service, store=store) as host:
+        with pytest.raises(HandlerFailed, match=message):
+            await host.call(Whisperer.whisper, "w")
+        await book(host, "a")
+        await host.settle()
+        for letter in await host.letters():
+            assert message in letter.error
+            assert "add it to topics= of the Service; it has ledger" in letter.error
+        assert len(await host.letters()) == 2

@@ -143,6 +143,13 @@ async def test_an_event_of_a_newer_version_is_a_clear_error(store: FaultyStore) 
             await host.call(Product.content, "p")
 
 
+async def test_an_event_whose_class_was_changed_alone_is_a_clear_error(store: FaultyStore) -> None:
+    await write_old(store, "product", [("price.set", 3, b'{"pounds":1}')])
+    async with Host(Service("shop", components=[Product]), store=store) as host:
+        with pytest.raises(InternalError, match="lift the older ones with @upcast"):
+            await host.call(Product.content, "p")
+
+
 def test_an_upcast_needs_a_raised_version() -> None:
     with pytest.raises(ConfigurationError, match="current version is 1"):
         upcast(Heard, from_version=1)(lambda data: data)

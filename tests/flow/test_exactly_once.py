@@ -277,7 +277,7 @@ async def test_a_refused_command_is_told_although_it_is_delivered_again(
 
 
 async def test_a_caller_that_gives_up_takes_nothing_from_the_others(store: FaultyStore) -> None:
-    async with Host(Service("bank", components=[Account]), store=store) as host:
+    async with Host(Service("bank", components=[Account], topics=[ledger]), store=store) as host:
         await host.call(Account.deposit, "a", 0)
         gate, under_way, commit = asyncio.Event(), asyncio.Event(), store.inner.commit
 

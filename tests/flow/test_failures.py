@@ -14,6 +14,7 @@ from eventmill import Context, Effect, Event, Retry, Service, Topic, consumer, p
 from eventmill.errors import Conflict, NotFound
 from eventmill.model.commit import LetterStatus
 from eventmill.runtime.operations import letter_id
+from eventmill.runtime.publisher import Message
 from eventmill.testing import FaultyStore, Host
 from tests.flow.bank import Account, Booked, Deposited, Noted, ledger
 
@@ -218,8 +219,9 @@ async def test_an_event_that_does_not_decode_is_dead_at_once(
 ) -> None:
     async with running(moody, store) as host:
         probe = host.probe(done)
-        broken = Booked(account="a", amount="x")  # type: ignore[arg-type]  # structs do not check
-        await host.publish(ledger, broken, Booked(account="b", amount=1))
+        broken = Message("Booked", 1, "a", b'{"account": "a", "amount": "x"}')
+        await host.runtime.publisher.messages(ledger.id, [broken])  # as HTTP does: unchecked
+        await host.publish(ledger, Booked(account="b", amount=1))
         assert pairs(await probe.expect_n(1, Done)) == [("b", 1)]
         (letter,) = await host.letters()
         assert (letter.status, letter.attempts) == (LetterStatus.DEAD, 1)
@@ -387,7 +389,7 @@ async def test_an_operator_waits_for_the_retry_under_way(store: FaultyStore) -> 
         assert await discarding == 1
         await advancing
         assert await host.letters() == []
-        assert await store.parking.heads() == []
+        assert await store.parking.heads([0]) == []
 
 
 async def test_pause_and_resume(store: FaultyStore, moody: Moody) -> None:
@@ -457,3 +459,62 @@ async def test_a_thousand_messages_with_poison_are_counted_exactly(
             of_key = [n for k, n in handled if k == key]
             assert of_key == sorted(of_key)
         assert all(len(moody.attempts[m]) == 2 for m in poison)
+
+
+async def refused_letters(host: Host, count: int) -> None:
+    """Have that many commands refused, each of its own account."""
+    await host.publish(ledger, *(Booked(account=f"a{n}", amount=-9) for n in range(count)))
+    await host.settle()
+    letters = await host.letters("$courier")
+    assert [x.status for x in letters] == [LetterStatus.REFUSED] * count
+
+
+def paying() -> Service:
+    @consumer("payer", source=ledger)
+    def payer(event: Booked) -> Effect[None]:
+        return send(Account.withdraw, event.account, -event.amount)
+
+    return Service("bank", components=[Account, payer], topics=[ledger])
+
+
+async def test_refused_letters_go_after_a_week(store: FaultyStore) -> None:
+    async with Host(paying(), store=store) as host:
+        await refused_letters(host, 2)
+        await host.advance(timedelta(days=6, hours=23))
+        assert len(await host.letters()) == 2
+        await host.advance(timedelta(hours=2))
+        assert await host.letters() == []
+
+
+async def test_refused_letters_can_be_discarded(store: FaultyStore) -> None:
+    async with Host(paying(), store=store) as host:
+        await refused_letters(host, 3)
+        assert await host.operations.discard("$courier") == 0
+        first = (await host.letters())[0]
+        assert await host.operations.discard("$courier", letter=letter_id(first)) == 1
+        assert await host.operations.discard("$courier", refused=True) == 2
+        assert await host.letters() == []
+
+
+async def test_a_head_that_failed_is_tried_alone_until_it_succeeds(store: FaultyStore) -> None:
+    sizes: list[int] = []
+    broken = True
+
+    @consumer("booker", source=ledger, retry=Retry(initial=1.0, jitter=0.0))
+    def booker(events: list[Booked]) -> None:
+        sizes.append(len(events))
+        if broken and any(event.amount == 1 for event in events):
+            raise ValueError("away")
+
+    async with Host(Service("bank", components=[booker], topics=[ledger]), store=store) as host:
+        await host.publish(ledger, Booked(account="a", amount=1))
+        await host.settle()
+        await host.publish(ledger, *(Booked(account="a", amount=n) for n in range(2, 7)))
+        await host.advance(timedelta(seconds=4))
+        broken = False
+        await host.settle(retries=True)
+        *outage, rest = sizes
+        assert set(outage) == {1}
+        assert len(outage) > 3
+        assert rest == 5
+        assert await host.letters() == []

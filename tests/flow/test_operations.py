@@ -24,7 +24,7 @@ from eventmill.errors import Conflict, InvalidPayload, NotFound
 from eventmill.model.commit import LetterStatus
 from eventmill.runtime.inspection import Inspection
 from eventmill.runtime.operations import letter_id
-from eventmill.runtime.subscription import key_of
+from eventmill.runtime.reaction import key_of
 from eventmill.testing import FaultyStore, Host
 
 

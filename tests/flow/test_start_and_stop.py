@@ -49,7 +49,7 @@ async def test_a_start_that_fails_leaves_nothing_behind(store: FaultyStore) -> N
     async with Host(service, store=store) as host:
         await host.call(Account.deposit, "a", 1)
         await host.runtime.unsubscribe("late")
-    async with Host(Service("bank", components=[Account]), store=store) as host:
+    async with Host(Service("bank", components=[Account], topics=[ledger]), store=store) as host:
         await host.call(Account.deposit, "a", 1)
     fresh = Service("bank", components=[Account, later], topics=[ledger])
     store.fail()

@@ -14,6 +14,8 @@ from tests.http.serving import serving
 POST = b"POST /components/barrel/b1/fill HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
 CLOSE = b"connection: close\r\n"
 FILL = POST + CLOSE
+EMPTY = FILL.replace(b"/fill", b"/empty")
+SUBSCRIBE = FILL.replace(b"/components/barrel/b1/fill", b"/subscriptions")
 
 
 async def ask(node: Node, request: bytes) -> tuple[int, bytes]:
@@ -53,8 +55,16 @@ async def is_well(node: Node) -> bool:
         (FILL + b"x-a: " + b"a" * 600_000 + b"\r\n" + body(b"{}"), {0, 431}),
         (b"GET /" + b"a" * 600_000 + b" HTTP/1.1\r\n\r\n", {0, 414, 431}),
         (FILL + b"content-encoding: gzip\r\n" + body(gzip.compress(b" " * 10_000_000)), {415}),
+        (FILL + b"idempotency-key: a\r\nidempotency-key: b\r\n" + body(b'{"litres":1}'), {400}),
+        (FILL + b"request-timeout: 5\r\nrequest-timeout: 0\r\n" + body(b'{"litres":1}'), {400}),
+        (FILL.replace(b"s/b", b"s%2Fb") + body(b'{"litres":1}'), {404}),
+        (FILL.replace(b"l/b", b"l%2fb") + body(b'{"litres":1}'), {404}),
+        (EMPTY + body(b'{"notes":' + b"[" * 100_000), {413}),
+        (b"GET /topics/moves?form=beginning HTTP/1.1\r\n" + CLOSE + b"\r\n", {400}),
+        (b"GET /topics/moves?from=0&from=1 HTTP/1.1\r\n" + CLOSE + b"\r\n", {400}),
+        (SUBSCRIBE + b"content-encoding: gzip\r\n" + body(gzip.compress(b"{}")), {415}),
     ],
-    ids=range(13),
+    ids=range(21),
 )
 async def test_a_node_survives(tmp_path: Path, request_: bytes, statuses: set[int]) -> None:
     async with serving(tmp_path) as node:
@@ -112,3 +122,23 @@ async def test_half_a_request_changes_nothing(tmp_path: Path) -> None:
         for _ in range(20):  # whatever the node made of it, these come behind it
             await ask(node, b"GET /health/live HTTP/1.1\r\n" + CLOSE + b"\r\n")
         assert (await ask(node, FILL + body(b'{"litres":1}')))[1].endswith(b"2")
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        (FILL + b"x-request-id: \xe9\r\n" + body(b"{}"), b"header X-Request-Id: use ASCII"),
+        (
+            FILL.replace(b"/fill", b"/put") + body(b'{"label":{"size":"q"}}'),
+            b"barrel.put: text: Field required; size: Input should be 's' or 'm' - at `$.label`",
+        ),
+    ],
+    ids=["header", "model"],
+)
+async def test_a_problem_names_what_the_caller_sent(
+    tmp_path: Path, request_: bytes, told: bytes
+) -> None:
+    async with serving(tmp_path) as node:
+        status, answer = await ask(node, request_)
+        assert status == 400
+        assert b'"detail":"' + told + b'"' in answer

@@ -165,7 +165,7 @@ async def test_an_event_with_a_known_source_and_id_is_a_duplicate(tmp_path: Path
     async with serving(tmp_path) as node, session(node) as http:
         answer = await http.post("/topics/moves", json=[plain_event("d")], headers=BATCH)
         assert await answer.json() == {"accepted": 0, "duplicates": 1}, "also after a restart"
-        assert node.runtime.tail.position == 5
+        assert node.runtime.tails.total == 5
 
 
 async def test_a_batch_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ async def test_a_batch_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
         problem = await answer.json(content_type="application/problem+json")
         assert (answer.status, problem["code"]) == (400, "request.payload")
         assert problem["details"] == {"attribute": "type", "index": 1}
-        assert node.runtime.tail.position == 0
+        assert node.runtime.tails.total == 0
 
 
 _LONG = "x" * (limits.SUBJECT_CHARACTERS_MAX + 1)
@@ -217,7 +217,7 @@ async def test_events_that_are_refused(
         answer = await http.post("/topics/moves", data=raw, headers=headers)
         assert answer.status == status, await answer.text()
         assert answer.headers["content-type"] == "application/problem+json"
-        assert node.runtime.tail.position == 0
+        assert node.runtime.tails.total == 0
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ async def test_bodies_that_are_no_events(tmp_path: Path, body: bytes) -> None:
     async with serving(tmp_path) as node, session(node) as http:
         answer = await http.post("/topics/moves", data=body, headers=STRUCTURED)
         assert answer.status == 400, await answer.text()
-        assert node.runtime.tail.position == 0
+        assert node.runtime.tails.total == 0
 
 
 async def test_an_unknown_topic_is_404(tmp_path: Path) -> None:
@@ -242,6 +242,27 @@ async def test_an_unknown_topic_is_404(tmp_path: Path) -> None:
         answer = await http.post("/topics/nothing", json=plain_event(), headers=STRUCTURED)
         assert answer.status == 404
         assert (await http.get("/topics/nothing")).status == 404
+
+
+async def test_undeclared_types_are_taken_until_the_store_has_too_many_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "NAMES_MAX", 3)
+    async with serving(tmp_path) as node, session(node) as http:
+
+        async def status(id: str, type: str) -> int:
+            event = plain_event(id, type=type)
+            answer = await http.post("/topics/moves", json=event, headers=STRUCTURED)
+            if answer.status != 202:
+                problem = await answer.json()
+                assert problem["code"] == "event.too_many_types"
+                assert "barrel.moved" in problem["detail"]
+            return answer.status
+
+        assert [await status(f"1-{n}", f"strange.{n}") for n in range(4)] == [202, 202, 400, 400]
+        assert await status("2", "strange.0") == 202
+        assert await status("3", "barrel.moved") == 202
+        assert node.runtime.tails.total == 4
 
 
 async def test_a_follower_that_comes_back_misses_nothing(tmp_path: Path) -> None:
@@ -321,3 +342,13 @@ async def _place(node: Node, *places: str) -> None:
 def _place_of(event: dict[str, str]) -> str:
     place: str = json.loads(event["data"])["data"]["place"]
     return place
+
+
+async def test_who_sends_plain_json_hears_what_to_send(tmp_path: Path) -> None:
+    async with serving(tmp_path) as node, session(node) as http:
+        answer = await http.post("/topics/moves", json={"place": "x"})
+        assert answer.status == 400
+        detail = (await answer.json())["detail"]
+        assert "send the headers ce-specversion, ce-id, ce-source and ce-type" in detail
+        structured = await http.post("/topics/moves", data=b"{}", headers=STRUCTURED)
+        assert "send the headers" not in (await structured.json())["detail"]

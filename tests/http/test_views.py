@@ -22,7 +22,7 @@ async def fill(node: Node, http: aiohttp.ClientSession, **litres: int) -> None:
     async with asyncio.timeout(10):
         view = next(s for name, s in node.runtime.subscriptions.items() if "barrels" in name)
         while view.lag:
-            await node.runtime.tail.wait(view.position)
+            await node.runtime.tails.wait(view.positions)
             await asyncio.sleep(0)
 
 

@@ -214,10 +214,10 @@ async def rest_of(store: Store) -> Any:
         "offsets": await store.offsets(),
         "registry": await store.registry(),
         "timers": plain(await store.timers(limit=99)),
-        "due": sorted(t.name for t in await store.due_timers(2, limit=99)),
+        "due": sorted(t.name for t in await store.due_timers(2, [0], limit=99)),
         "letters": plain(await store.parking.letters(limit=99)),
         "dead": plain(await store.parking.letters(statuses=[LetterStatus.DEAD], limit=2)),
-        "heads": sorted(await store.parking.heads()),
+        "heads": sorted(await store.parking.heads([0])),
         "outcomes": outcomes,
     }
 

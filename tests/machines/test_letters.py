@@ -134,7 +134,7 @@ class LetterMachine(HostMachine):
             found[event.key].append(event.number)
         assert found == self.handled
         for key, queue in self.queues.items():
-            letters = self.run(self.store.parking.queue("worker", f"asked/{key}", limit=999))
+            letters = self.run(self.store.parking.queue("worker", 0, f"asked/{key}", limit=999))
             assert len(letters) == len(queue)
             expected = [LetterStatus.DEAD, *[LetterStatus.WAITING] * (len(queue) - 1)]
             assert [letter.status for letter in letters] == expected[: len(queue)]

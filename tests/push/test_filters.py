@@ -125,5 +125,5 @@ def test_a_stored_subscription_is_read_again_whole() -> None:
         )
     )
     assert made.config.attempts == 3
-    assert pushing.stored(msgspec.json.encode(made)) == made
+    assert pushing.stored(msgspec.json.encode(pushing.Standing(made))).pushing == made
     assert pushing.shown(made)["protocolsettings"]["headers"] == {"authorization": "***"}

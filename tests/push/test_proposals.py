@@ -58,7 +58,7 @@ def test_a_proposal_is_taken_or_refused(members: dict[str, Any]) -> None:
     except (InvalidPayload, TooLarge):
         return
     assert fits(EVENT) in (True, False)
-    assert pushing.stored(msgspec.json.encode(made)) == made
+    assert pushing.stored(msgspec.json.encode(pushing.Standing(made))).pushing == made
 
 
 @given(st.binary(max_size=60))

@@ -5,17 +5,18 @@ Ids stand in the query, not in the path, because an entity's id may hold any cha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from eventmill.admin import shapes
-from eventmill.errors import InvalidPayload, TooLarge
+from eventmill.errors import BodyTimeout, InvalidPayload, TooLarge
 from eventmill.model import limits
 from eventmill.model.commit import LetterStatus
 from eventmill.runtime.inspection import Inspection
@@ -44,11 +45,13 @@ class Choice(msgspec.Struct, forbid_unknown_fields=True):
     refused: bool = False
 
 
-class Message(msgspec.Struct, forbid_unknown_fields=True):
-    """An event to be published."""
+class Messages(msgspec.Struct, forbid_unknown_fields=True):
+    """Events to be published: one as `data`, or several as `events`."""
 
-    data: msgspec.Raw
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    events: list[msgspec.Raw] = []
     type: str | None = None
+    key: str | None = None
 
 
 def routes(runtime: Runtime, facts: Facts) -> list[Route]:
@@ -121,15 +124,24 @@ def _topics(looks: Inspection, acts: Operations) -> list[Route]:
             found = await looks.last_messages(topic, limit=limit)
         else:
             wait = float(_number(request, "wait", 0))
-            after = _number(request, "after")
+            after = request.query_params["after"]
             found = await looks.messages(topic, after=after, limit=limit, wait_seconds=wait)
         shown = [shapes.entry(entry) for entry in found.messages]
-        return {"messages": shown, "position": found.position, "start": found.start}
+        return {
+            "messages": shown,
+            "position": found.position,
+            "start": found.start,
+            "end": found.is_end,
+        }
 
     async def publish(request: Request) -> Any:
-        message = await _decoded(request, Message)
-        await acts.publish(request.path_params["topic"], bytes(message.data), message.type)
-        return {"published": 1}
+        given = await _decoded(request, Messages)
+        single = [] if given.data is msgspec.UNSET else [given.data]
+        if bool(single) == bool(given.events):
+            raise InvalidPayload("give one event as `data`, or several as `events`")
+        payloads = [bytes(event) for event in single + given.events]
+        await acts.publish(request.path_params["topic"], payloads, given.type, given.key)
+        return {"published": len(payloads)}
 
     return [
         _get("/topics", topics),
@@ -255,7 +267,7 @@ def _number(request: Request, name: str, default: int | None = None) -> int:
     value = request.query_params.get(name)
     if value is None and default is not None:
         return default
-    if value is None or not value.isdecimal():
+    if value is None or not (value.isascii() and value.isdecimal() and len(value) < 19):
         raise InvalidPayload(f"query parameter {name!r} must be a whole number")
     return int(value)
 
@@ -282,15 +294,22 @@ def _statuses(request: Request) -> tuple[LetterStatus, ...]:
 async def _decoded(request: Request, kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(await _body(request), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidPayload(f"the body does not fit: {error}") from error
 
 
 async def _body(request: Request) -> bytes:
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limits.BODY_BYTES_MAX:
-            raise TooLarge(f"the body is longer than {limits.BODY_BYTES_MAX} bytes")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(limits.BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.BODY_BYTES_MAX:
+                    raise TooLarge(f"the body is longer than {limits.BODY_BYTES_MAX} bytes")
+                parts.append(part)
+    except TimeoutError as error:
+        seconds = f"{limits.BODY_SECONDS:g} seconds"
+        raise BodyTimeout(f"the body did not come within {seconds}") from error
+    except ClientDisconnect as error:
+        raise InvalidPayload("the connection ended before the body did") from error
     return b"".join(parts)

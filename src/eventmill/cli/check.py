@@ -26,6 +26,8 @@ class Stored(msgspec.Struct):
     data: str
     types: list[stored.Reading]
     undeliverable: list[str]
+    leftovers: list[str]
+    """Of consumers and views that are gone: they break nothing."""
 
     @property
     def problems(self) -> list[str]:
@@ -70,7 +72,8 @@ def _stored(definition: ServiceDefinition, data: Path) -> Stored:
     with bar("Reading the journal") as progress:
         kinds = offline.stored_types(data, progress)
     waiting = list(stored.undeliverable(definition, offline.waiting_commands(data)))
-    return Stored(str(data), stored.judged(definition, kinds), waiting)
+    left = list(stored.leftovers(definition, offline.subscribers(data)))
+    return Stored(str(data), stored.judged(definition, kinds), waiting, left)
 
 
 def _document(name: str, problems: list[str], graph: Graph, found: Stored | None) -> dict[str, Any]:
@@ -114,6 +117,8 @@ def _show_stored(found: Stored) -> None:
     show(rows, ["source", "type", "version", "count", "readable"], "table", empty="Nothing yet.")
     for problem in found.problems:
         click.echo(click.style("✗ ", fg="red") + problem)
+    for leftover in found.leftovers:
+        click.echo(click.style("! ", fg="yellow") + leftover)
     if not found.problems:
         click.echo(click.style("✓ ", fg="green") + "everything can be read by this code")
 

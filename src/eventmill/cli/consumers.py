@@ -22,11 +22,13 @@ def command() -> None:
 def list_(client: Client, output: str) -> None:
     """List everything that follows the journal.
 
-    Consumers, views, pushed subscriptions, and the courier of sent commands.
+    Consumers, views (each version that is kept), pushed subscriptions, and the courier of sent
+    commands.
     """
-    columns = ["name", "kind", "sources", "state", "lag", "position", "blocked", "dead", "handled"]
-    rows = [{**row, "state": _state(row)} for row in client.get("/consumers")]
-    show(rows, columns, output, empty="Nothing follows the journal.")
+    rows = client.get("/consumers")
+    shown = rows if output == "json" else [_row(row) for row in rows]
+    columns = ["name", "kind", "sources", "state", "lag", "blocked", "dead", "handled"]
+    show(shown, columns, output, empty="Nothing follows the journal.")
 
 
 @command.command()
@@ -86,9 +88,20 @@ def reset(
 def lag(client: Client, output: str, name: str | None, fail_above: int | None) -> int:
     """Show how far consumers are behind the journal's end."""
     rows = [client.get(f"/consumers/{name}")] if name else client.get("/consumers")
-    show(rows, ["name", "lag", "position", "end"], output, empty="Nothing follows the journal.")
+    shown = rows if output == "json" else [_row(row) for row in rows]
+    show(
+        shown,
+        ["name", "kind", "lag", "position", "end"],
+        output,
+        empty="Nothing follows the journal.",
+    )
     late = fail_above is not None and any(row["lag"] > fail_above for row in rows)
     return REFUSED if late else 0
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    named = {"name": row["view"], "kind": f"view v{row['version']}"} if row["view"] else {}
+    return {**row, **named, "state": _state(row)}
 
 
 def _state(row: dict[str, Any]) -> str:

@@ -55,7 +55,7 @@ def list_(
         after=after or None,
         limit=limit,
     )
-    columns = ["id", "key", "status", "attempts", "parked", "type", "code", "error"]
+    columns = ["id", "key", "status", "error"]
     shown = rows if output == "json" else [_short(row) for row in rows]
     show(shown, columns, output, empty="No such letters.")
     if len(rows) == limit and output == "table":
@@ -130,5 +130,5 @@ def _body(choice: dict[str, Any]) -> dict[str, Any]:
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
-    error = row["error"].splitlines()[0] if row["error"] else ""
-    return {**row, "type": row["entry"]["type"], "error": error[:120]}
+    told = f"{row['code']}: {row['error']}" if row["code"] else row["error"]
+    return {**row, "error": told.partition("\n")[0][:120]}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import click
 
@@ -139,8 +140,20 @@ def _port(data: Path, port: int) -> Finding:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            return Finding("port", "warn", f"{port} is taken: run with --port, or this is the node")
+            if _serves(data, port):
+                return Finding("port", "ok", f"{port} is that of the node that runs on {data}")
+            text = f"{port} is taken by something else: run with --port, or free it"
+            return Finding("port", "warn", text)
     return Finding("port", "ok", f"{port} is free")
+
+
+def _serves(data: Path, port: int) -> bool:
+    """Whether a node runs on the directory and has the port."""
+    try:
+        url: str = Client(data, None).get("/")["url"]
+        return urlsplit(url).port == port
+    except Failure:
+        return False
 
 
 def _show(findings: list[Finding]) -> None:

@@ -10,6 +10,7 @@ import click
 
 from eventmill.cli.surface import options
 from eventmill.cli.surface.client import Client
+from eventmill.cli.surface.exits import Failure
 from eventmill.cli.surface.output import show, show_facts, show_json
 
 
@@ -93,7 +94,13 @@ def call(
     """
     body = read_arguments(arguments)
     path = f"/entities/{component}/call"
-    show_json(client.call(path, body, idempotency_key, id=id, name=name))
+    try:
+        show_json(client.call(path, body, idempotency_key, id=id, name=name))
+    except Failure as failure:
+        if "Expected `str`" in failure.message:
+            text = f"{failure.message}; a text that looks like JSON needs its quotes: a='\"5\"'"
+            raise Failure(text, failure.code) from failure
+        raise
 
 
 def read_arguments(arguments: tuple[str, ...]) -> dict[str, Any]:

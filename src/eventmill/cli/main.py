@@ -6,7 +6,9 @@ Exit codes: 0 done; 1 refused, or a problem was found; 2 wrong usage; 3 the node
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -15,6 +17,9 @@ import click
 
 from eventmill.cli.surface.exits import INTERRUPTED, REFUSED, Failure
 from eventmill.errors import EventmillError
+
+TRACEBACK = "EVENTMILL_TRACEBACK"
+"""Set it to anything to see where an error comes from, not only what it says."""
 
 COMMANDS = {
     "new": "Create a working project with tests.",
@@ -84,6 +89,8 @@ def run(args: list[str] | None) -> int:
     except click.exceptions.Exit as exit:
         return exit.exit_code
     except EventmillError as error:
+        if os.environ.get(TRACEBACK):
+            traceback.print_exception(error)
         Failure(error.message).show()
         return REFUSED
     except (click.Abort, KeyboardInterrupt):

@@ -148,7 +148,7 @@ async def _serve(name: str, config: NodeConfig, for_people: bool) -> None:
     else:
         logs.started(node.facts(), guards=config.guards)
     await node.run(stopping)
-    logs.stopped(node.runtime.tail.position)
+    logs.stopped(node.runtime.tails.total)
 
 
 def _calm_collector() -> None:

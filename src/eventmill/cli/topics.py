@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from eventmill.cli.entities import read_object
 from eventmill.cli.surface import options
 from eventmill.cli.surface.client import Client
-from eventmill.cli.surface.output import done, show
+from eventmill.cli.surface.exits import Failure
+from eventmill.cli.surface.output import counted, done, show
+from eventmill.model import limits
 
 FOLLOW_SECONDS = 20
 """One request of `tail --follow` waits this long for something new."""
@@ -31,17 +34,78 @@ def list_(client: Client, output: str) -> None:
 
 @command.command()
 @click.argument("topic")
-@click.argument("event")
-@click.option("--type", "kind", help="Stored type of the event, if the topic carries several.")
+@click.argument("events", nargs=-1, required=True, metavar="EVENT...")
+@click.option("--type", "kind", help="Stored type of the events, if the topic carries several.")
+@click.option("--key", help="Key of the events, instead of what the topic makes of each.")
 @options.node
-def publish(client: Client, output: str, topic: str, event: str, kind: str | None) -> None:
-    """Publish an event to TOPIC.
+def publish(
+    client: Client,
+    output: str,
+    topic: str,
+    events: tuple[str, ...],
+    kind: str | None,
+    key: str | None,
+) -> None:
+    """Publish events to TOPIC.
 
-    EVENT is a JSON object; `-` reads it from standard input.
+    EVENT is a JSON object; `@FILE` reads a file, `-` standard input: one JSON object, several (a
+    line each, or not), or an array of them. Examples:
+
+    \b
+      eventmill topics publish orders '{"order_id": "o1", "items": {}}'
+      eventmill topics publish orders @orders.ndjson
+      generate | eventmill topics publish orders - --type OrderPlaced
     """
-    body = {"data": read_object(event), **({"type": kind} if kind else {})}
-    answer = client.post(f"/topics/{topic}/messages", body)
-    done(f"Published to {topic}.", answer, output)
+    found = [event for text in events for event in read_events(text)]
+    options = {name: value for name, value in (("type", kind), ("key", key)) if value is not None}
+    sent = 0
+    for begin in range(0, len(found), limits.BATCH_EVENTS_MAX):
+        batch = found[begin : begin + limits.BATCH_EVENTS_MAX]
+        try:
+            client.post(f"/topics/{topic}/messages", {"events": batch, **options})
+        except Failure as failure:
+            raise Failure(f"{failure.message}{_before(sent)}", failure.code) from failure
+        sent += len(batch)
+    done(f"Published {counted(sent, 'event')} to {topic}.", {"published": sent}, output)
+
+
+def read_events(text: str) -> list[dict[str, Any]]:
+    """Read JSON objects, one or several, from an argument, `@FILE` or standard input for `-`.
+
+    Raises `UsageError` that says where the text is wrong.
+    """
+    place, content = _content(text)
+    decoder, events, at = json.JSONDecoder(), [], 0
+    while content[at:].strip():
+        at += len(content[at:]) - len(content[at:].lstrip())
+        try:
+            value, at = decoder.raw_decode(content, at)
+        except ValueError as error:
+            line = content.count("\n", 0, getattr(error, "pos", 0)) + 1
+            raise click.UsageError(
+                f"{place}, line {line}: no JSON: {error}{_advice(text)}"
+            ) from error
+        events += value if isinstance(value, list) else [value]
+    if not events or not all(isinstance(event, dict) for event in events):
+        raise click.UsageError(f"{place}: an event is a JSON object: {{…}}{_advice(text)}")
+    return events
+
+
+def _content(text: str) -> tuple[str, str]:
+    if text == "-":
+        return "standard input", sys.stdin.read()
+    if text.startswith("@"):
+        return text[1:], Path(text[1:]).read_text()
+    return "EVENT", text
+
+
+def _advice(text: str) -> str:
+    is_argument = text != "-" and not text.startswith("@")
+    return '; quote it for the shell: \'{"name": "value"}\'' if is_argument else ""
+
+
+def _before(sent: int) -> str:
+    return f" (the {counted(sent, 'event')} before are published)" if sent else ""
 
 
 @command.command()
@@ -59,7 +123,7 @@ def tail(
     """
     path = f"/topics/{topic}/messages"
     found = client.get(path, after=after, limit=limit)
-    while not found["messages"] and found["start"] < found["position"] and after is not None:
+    while not found["messages"] and not found["end"] and after is not None:
         # A long stretch without messages: one request looks at a part of it only.
         found = client.get(path, after=found["position"], limit=limit)
     if not found["messages"] and not follow:

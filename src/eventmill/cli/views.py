@@ -93,17 +93,26 @@ def _is_table(found: Any) -> bool:
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    live, building = row["live"], row["building"]
+    live, frozen, building = row["live"], row["frozen"], row["building"]
     states = ["paused" if live["paused"] else "live"] if live else []
+    if frozen:
+        states.append(f"serving version {frozen['version']} (frozen at {frozen['position']:,})")
     if building:
-        states.append(f"building version {building['version']}, {building['lag']:,} to go")
-    current = live or building or {}
+        states.append(f"building version {building['version']}: {_progress(building)}")
+    current = live or frozen or building or {}
     return {
         "view": row["view"],
-        "state": ", ".join(states) or "not built",
+        "state": ", ".join(states) or row["state"],
         "version": current.get("version"),
         "lag": current.get("lag"),
         "blocked": current.get("blocked_keys"),
         "queries": row["queries"],
         "tables": row["tables"],
     }
+
+
+def _progress(building: dict[str, Any]) -> str:
+    position, lag = building["position"], building["lag"]
+    share = 100 * position // (position + lag) if position + lag else 100
+    paused = ", paused" if building["paused"] else ""
+    return f"{share} %, {lag:,} to go{paused}"

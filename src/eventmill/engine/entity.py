@@ -3,38 +3,58 @@
 Place on the road: the turn. `runtime.turn` loads, calls the user's handler and hands its effect to
 `decide`; what comes back goes into the commit.
 
-Invariants: events are encoded before any of them is folded, so nothing the state does later can
-reach into them; the sequence grows by one per entry without gaps; a reply is encoded at once, on
-the state right after its own events.
+Invariants: events are encoded before any of them is folded, and what is folded is decoded from
+these bytes: memory is exactly what a reload makes of the journal, and nothing is stored that could
+not be read again (docs/adr/0010); the sequence grows by one per entry without gaps; a reply is
+encoded at once, on the state right after its own events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from eventmill.engine import outgoing
+from eventmill.engine.outgoing import Author
 from eventmill.errors import HandlerFailed, InternalError, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Snapshot
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
 from eventmill.model.entry import DELETED, STATE, Entry
-from eventmill.model.events import event_type_of
+from eventmill.model.events import MISFITS, event_type_of
 from eventmill.model.handler import Handler
 from eventmill.model.identity import Identity
+from eventmill.model.placement import EMBEDDED, Placement
 
 NULL: Final = b"null"
+
+_LARGEST_FITTING: Final = limits.EFFECT_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
+"""So many events are never too much together."""
 
 
 class Live:
     """An entity in memory."""
 
-    __slots__ = ("bytes", "definition", "deleted", "id", "identity", "marks", "since", "state")
+    __slots__ = (
+        "bytes",
+        "definition",
+        "deleted",
+        "id",
+        "identity",
+        "marks",
+        "placement",
+        "shard",
+        "since",
+        "state",
+    )
 
-    def __init__(self, definition: EntityDefinition, id: str) -> None:
+    def __init__(
+        self, definition: EntityDefinition, id: str, placement: Placement = EMBEDDED
+    ) -> None:
         self.definition = definition
         self.id = id
+        self.placement = placement
+        self.shard = placement.entity(id)
         self.identity = Identity(id)
         self.marks: dict[str, int] = {}
         """Per shard, the position of the last sent command that had an effect."""
@@ -55,15 +75,22 @@ class Live:
         self.state = state
         state.bind(self.identity)
 
-    def restore(self, snapshot: Snapshot | None, entries: Iterable[Entry]) -> None:
-        """Fold a snapshot, if its schema is still the entity's, and the entries after it."""
-        if snapshot is not None:
+    def begin_at(self, snapshot: Snapshot) -> bool:
+        """Take a snapshot's state; False if it is of no use and every entry has to be folded.
+
+        It may be of another schema, or hold a value that a fold put into a field of another type.
+        """
+        if snapshot.schema != self.definition.schema:
+            return False
+        try:
             self.renew(self.definition.decode_state(snapshot.state))
-            self.identity.sequence = snapshot.sequence
-            self.marks = dict(snapshot.marks)
-            self.bytes = len(snapshot.state)
-        for entry in entries:
-            self.apply(entry)
+        except MISFITS:
+            return False
+        self.identity.sequence = snapshot.sequence
+        self.identity.now = snapshot.time
+        self.marks = dict(snapshot.marks)
+        self.bytes = len(snapshot.state)
+        return True
 
     def apply(self, entry: Entry) -> None:
         """Fold one stored entry.
@@ -78,6 +105,7 @@ class Live:
                 code="journal.gap",
             )
         self.identity.sequence = entry.sequence
+        self.identity.now = entry.time
         self.since += 1
         self.bytes += len(entry.payload)
         if entry.origin is not None:
@@ -101,7 +129,12 @@ class Live:
         try:
             event = kind.decode(entry.payload, entry.version)
         except InvalidPayload as error:  # the caller's request is fine
-            raise InternalError(f"{self!r}: {error.message}", code="journal.payload") from error
+            advice = (
+                "; if the class was changed: raise its version with @event_type and lift the older "
+                "ones with @upcast"
+            )
+            text = f"{self!r}: {error.message}{advice if entry.version <= kind.version else ''}"
+            raise InternalError(text, code="journal.payload") from error
         self.definition.folds[kind.cls](self.state, event)
 
     def mark(self, origin: str) -> None:
@@ -147,15 +180,20 @@ def decide(
     Raises `HandlerFailed` or `TooLarge` for an effect that cannot be; nothing is added then. If a
     fold raises, the state is torn and the caller throws the entity out of memory.
     """
-    entries = _entries_of(live, handler, effect, now, metadata, origin)
-    later = outgoing.expand(effect.outgoing, now, metadata)
-    if effect.events:
+    try:
+        entries, events = _entries_of(live, handler, effect, now, metadata, origin)
+        later = None
+        if effect.outgoing:
+            author = Author(handler.place, live.definition.topics, live.placement, live.shard)
+            later = outgoing.expand(effect.outgoing, now, metadata, author)
+    except InvalidPayload as error:  # the handler's fault, not its caller's
+        raise HandlerFailed(f"{handler.place}: {error.message}", code="guard.event") from error
+    if events:
         folds, state = live.definition.folds, live.state
-        for event in effect.events:
+        for event in events:
             live.identity.sequence += 1
             folds[type(event)](state, event)
     if effect.changes is not None:
-        # Decoded from what is stored: in memory the state is exactly what a reload makes of it.
         live.renew(live.definition.decode_state(entries[0].payload))
     if entries:
         live.identity.sequence = entries[-1].sequence
@@ -165,8 +203,10 @@ def decide(
         reply = NULL if effect.value is None else codec.encode(effect.value)
     if entries:
         _settle(live, effect, entries, now, origin, commit)
-    commit.entries += later.entries
-    commit.timers.update(later.timers)
+    if later is not None:
+        commit.entries += later.entries
+        commit.timers.update(later.timers)
+        commit.bytes += later.bytes
     return reply
 
 
@@ -177,20 +217,18 @@ def _entries_of(
     now: int,
     metadata: dict[str, Any] | None,
     origin: str | None,
-) -> list[Entry]:
+) -> tuple[list[Entry], list[Any]]:
+    """Return the entries, and the events as they will be read back."""
     definition, sequence = live.definition, live.identity.sequence
-    if effect.metadata:
-        metadata = {**(metadata or {}), **effect.metadata}
-    extra = codec.encode(metadata) if metadata else None
-    if extra is not None and len(extra) > limits.METADATA_BYTES_MAX:
-        raise TooLarge(
-            f"metadata of {definition.id}.{handler.name} has {len(extra)} bytes, "
-            f"{limits.METADATA_BYTES_MAX} are possible"
-        )
+    extra = _extra_of(handler, effect, metadata) if metadata or effect.metadata else None
     if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
-        raise TooLarge(f"{handler.place} persists {len(effect.events)} events at once")
-    origin = live.origin_of(origin)
-    entries = []
+        raise TooLarge(
+            f"{handler.place} persists {len(effect.events)} events at once, "
+            f"{limits.EVENTS_PER_EFFECT_MAX} are possible: do it in several commands"
+        )
+    if live.marks:
+        origin = live.origin_of(origin)
+    entries, events = [], []
     for event in effect.events:
         sequence += 1
         cls = type(event)
@@ -201,7 +239,10 @@ def _entries_of(
                 code="guard.fold_missing",
             )
         kind = event_type_of(cls)
-        payload = _bounded(kind.encode(event), handler)
+        payload, event_read = kind.stored(event)
+        if len(payload) > limits.PAYLOAD_BYTES_MAX:
+            raise _too_large(payload, handler)
+        events.append(event_read)
         entries.append(
             Entry(
                 definition.id,
@@ -213,16 +254,42 @@ def _entries_of(
                 payload,
                 extra,
                 origin,
+                live.shard,
             )
         )
+    if len(entries) > _LARGEST_FITTING:
+        _check_size(entries, handler)
     if effect.changes is not None:
         entries.append(_state_entry(live, handler, effect.changes, now, extra, origin))
         sequence += 1
     if effect.deleted:
         entries.append(
-            Entry(definition.id, live.id, sequence + 1, DELETED, 1, now, b"{}", extra, origin)
+            Entry(
+                definition.id,
+                live.id,
+                sequence + 1,
+                DELETED,
+                1,
+                now,
+                b"{}",
+                extra,
+                origin,
+                live.shard,
+            )
         )
-    return entries
+    return entries, events
+
+
+def _extra_of(
+    handler: Handler[Any, Any], effect: Effect[Any], metadata: dict[str, Any] | None
+) -> bytes:
+    extra = codec.encode({**(metadata or {}), **(effect.metadata or {})})
+    if len(extra) > limits.METADATA_BYTES_MAX:
+        raise TooLarge(
+            f"metadata of {handler.component}.{handler.name} has {len(extra)} bytes, "
+            f"{limits.METADATA_BYTES_MAX} are possible"
+        )
+    return extra
 
 
 def _state_entry(
@@ -242,6 +309,8 @@ def _state_entry(
         )
     fields = {f: getattr(live.state, f) for f in definition.cls.__struct_fields__}  # type: ignore[attr-defined]
     payload = codec.encode({**fields, **changes})
+    if len(payload) > limits.PAYLOAD_BYTES_MAX:
+        raise _too_large(payload, handler)
     return Entry(
         definition.id,
         live.id,
@@ -249,19 +318,27 @@ def _state_entry(
         STATE,
         1,
         now,
-        _bounded(payload, handler),
+        payload,
         extra,
         origin,
+        live.shard,
     )
 
 
-def _bounded(payload: bytes, handler: Handler[Any, Any]) -> bytes:
-    if len(payload) > limits.PAYLOAD_BYTES_MAX:
+def _too_large(payload: bytes, handler: Handler[Any, Any]) -> TooLarge:
+    return TooLarge(
+        f"{handler.place} makes a payload of {len(payload)} bytes; "
+        f"{limits.PAYLOAD_BYTES_MAX} are possible: store a reference instead"
+    )
+
+
+def _check_size(entries: list[Entry], handler: Handler[Any, Any]) -> None:
+    size = sum(len(entry.payload) for entry in entries)
+    if size > limits.EFFECT_BYTES_MAX:
         raise TooLarge(
-            f"{handler.place} makes a payload of {len(payload)} bytes; "
-            f"{limits.PAYLOAD_BYTES_MAX} are possible: store a reference instead"
+            f"{handler.place} persists {size} bytes at once, {limits.EFFECT_BYTES_MAX} are "
+            "possible: do it in several commands, or store references instead"
         )
-    return payload
 
 
 def _settle(
@@ -274,25 +351,29 @@ def _settle(
 ) -> None:
     definition = live.definition
     live.since += len(entries)
+    size = 0
     for entry in entries:
-        live.bytes += len(entry.payload)
+        size += len(entry.payload)
+    live.bytes += size
+    commit.bytes += size
     if origin is not None:
         live.mark(origin)
     if not definition.is_key_value and 0 < definition.snapshot_every <= live.since:
         commit.snapshots.append(_snapshot(live, now))
+        commit.bytes += live.bytes
     # Nothing raises from here on: either all of the effect is in the commit, or nothing.
     commit.entries += entries
     if effect.deleted:
         live.deleted = True
         due = now + round(definition.retention.total_seconds() * 1e6)
-        timer = outgoing.purge_timer(definition.id, live.id, due, now)
+        timer = outgoing.purge_timer(definition.id, live.id, due, now, live.shard)
         commit.timers[timer.name] = timer
         # An expiry of this life must not end the next one of the same id.
         commit.timers[outgoing.expire_name(definition.id, live.id)] = None
     elif effect.expire_after is not None:
         due = now + round(effect.expire_after.total_seconds() * 1e6)
         sequence = live.identity.sequence
-        timer = outgoing.expire_timer(definition.id, live.id, sequence, due, now)
+        timer = outgoing.expire_timer(definition.id, live.id, sequence, due, now, live.shard)
         commit.timers[timer.name] = timer
     if definition.is_key_value:
         live.bytes = len(entries[0].payload)

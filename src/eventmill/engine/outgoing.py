@@ -6,9 +6,9 @@ atomic with whatever caused them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,7 @@ from eventmill.model import codec, limits
 from eventmill.model.commit import Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
 from eventmill.model.entry import COMMANDS, Entry
+from eventmill.model.placement import EMBEDDED, Placement
 from eventmill.model.subject import check_subject
 from eventmill.model.topic import Topic
 
@@ -33,69 +34,106 @@ class Expansion(msgspec.Struct):
     entries: list[Entry] = []
     timers: dict[str, Timer | None] = {}
     """None cancels."""
+    bytes: int = 0
+    """Of all payloads."""
 
 
-_NOTHING = Expansion()
+class Author(NamedTuple):
+    """Whose effects they are."""
+
+    place: str
+    """Where the handler is written, for messages."""
+    topics: Collection[str] | None = None
+    """Those of its service; None knows all."""
+    placement: Placement = EMBEDDED
+    home: int = 0
+    """The shard of what the handler reacts to: sent commands and timers belong to it, whomever they
+    are for; messages to the shard of their key."""
 
 
-def expand(effects: Iterable[Outgoing], now: int, metadata: dict[str, Any] | None) -> Expansion:
-    """Turn outgoing effects into entries and timers.
+def expand(
+    effects: Sequence[Outgoing], now: int, metadata: dict[str, Any] | None, author: Author
+) -> Expansion:
+    """Turn the outgoing effects of a handler into entries and timers.
 
-    Raises `InvalidPayload` if a topic does not carry an event's type, `TooLarge` for a payload
-    beyond its limit.
+    Raises `InvalidPayload` if a topic does not carry an event's type or a value does not fit its
+    field, `TooLarge` for a payload beyond its limit, or for too many of them, `HandlerFailed` for a
+    topic that is not the service's.
     """
-    if not effects:
-        return _NOTHING
+    count = sum(len(e.events) if isinstance(e, Publication) else 1 for e in effects)
+    if count > limits.OUTGOING_PER_EFFECT_MAX:
+        raise TooLarge(
+            f"{author.place} publishes, sends and schedules {count} things at once, "
+            f"{limits.OUTGOING_PER_EFFECT_MAX} are possible: do it in several steps"
+        )
     expansion = Expansion()
     for effect in effects:
         match effect:
             case Publication(topic, events, own):
+                check_topic(topic, author.topics)
                 extra = {**(metadata or {}), **own} if own else metadata
                 for event in events:
-                    expansion.entries.append(message_entry(topic, event, now, extra))
+                    expansion.entries.append(
+                        message_entry(topic, event, now, extra, author.placement)
+                    )
             case Sending():
-                expansion.entries.append(command_entry(effect, now, metadata))
+                expansion.entries.append(command_entry(effect, now, metadata, author.home))
             case Scheduling(name, after, at, sending):
                 due = _due(after, at.timestamp() if at else 0.0, now)
-                command = command_entry(sending, now, metadata)
+                command = command_entry(sending, now, metadata, author.home)
                 expansion.timers[name] = Timer(timer_name(name), due, command)
             case Cancelling(name):
                 expansion.timers[timer_name(name)] = None
+    expansion.bytes = _weighed(expansion, author.place)
     return expansion
 
 
-def message_entry(topic: Topic, event: Any, now: int, metadata: dict[str, Any] | None) -> Entry:
+def check_topic(topic: Topic[Any], known: Collection[str] | None) -> None:
+    """Raise `HandlerFailed` for a topic that nobody could follow; None knows all."""
+    if known is not None and topic.id not in known:
+        raise HandlerFailed(
+            f"topic {topic.id!r} is not part of the service, so nobody could read what is "
+            f"published to it: add it to topics= of the Service; it has "
+            f"{', '.join(known) or 'none'}"
+        )
+
+
+def message_entry(
+    topic: Topic[Any],
+    event: Any,
+    now: int,
+    metadata: dict[str, Any] | None,
+    placement: Placement = EMBEDDED,
+) -> Entry:
     """Make the entry of an event that is published to a topic."""
     kind, key, payload = topic.encode(event)
     check_subject(f"a key of topic {topic.id!r}", key, least=0)
-    if len(payload) > limits.PAYLOAD_BYTES_MAX:
-        raise TooLarge(
-            f"an event of topic {topic.id!r} has {len(payload)} bytes, "
-            f"{limits.PAYLOAD_BYTES_MAX} are possible"
-        )
+    _check_size(f"an event of topic {topic.id!r}", payload)
     extra = codec.encode(metadata) if metadata else None
-    return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, extra)
+    shard = placement.message(topic.id, key)
+    return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, extra, None, shard)
 
 
-def command_entry(sending: Sending, now: int, metadata: dict[str, Any] | None) -> Entry:
-    """Make the entry of a command that is sent."""
+def command_entry(
+    sending: Sending, now: int, metadata: dict[str, Any] | None, home: int = 0
+) -> Entry:
+    """Make the entry of a command that is sent.
+
+    Raises `InvalidPayload` for arguments that could not be read when it is delivered: a struct
+    inside them may hold a value that does not fit its field.
+    """
     handler = sending.handler
     if not handler.component:
         raise HandlerFailed(
             f"{handler.place}: its class has no @component id, so it has no address"
         )
     check_subject("an entity id", sending.id)
+    payload = handler.encode_arguments(sending.arguments)
+    handler.decode_arguments(payload)
+    _check_size(f"the command {handler.component}.{handler.name}", payload)
     extra = codec.encode(metadata) if metadata else None
-    return Entry(
-        COMMANDS,
-        f"{handler.component}/{sending.id}",
-        0,
-        handler.name,
-        1,
-        now,
-        handler.encode_arguments(sending.arguments),
-        extra,
-    )
+    subject = f"{handler.component}/{sending.id}"
+    return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, extra, None, home)
 
 
 def timer_name(name: str) -> str:
@@ -106,10 +144,12 @@ def timer_name(name: str) -> str:
     return name
 
 
-def expire_timer(component: str, id: str, sequence: int, due: int, now: int) -> Timer:
+def expire_timer(
+    component: str, id: str, sequence: int, due: int, now: int, home: int = 0
+) -> Timer:
     """Make the timer that deletes an entity unless its sequence has moved on."""
     payload = codec.encode({"sequence": sequence})
-    entry = Entry(COMMANDS, f"{component}/{id}", 0, EXPIRE, 1, now, payload)
+    entry = Entry(COMMANDS, f"{component}/{id}", 0, EXPIRE, 1, now, payload, None, None, home)
     return Timer(expire_name(component, id), due, entry)
 
 
@@ -118,10 +158,29 @@ def expire_name(component: str, id: str) -> str:
     return f"{EXPIRE}/{component}/{id}"
 
 
-def purge_timer(component: str, id: str, due: int, now: int) -> Timer:
+def purge_timer(component: str, id: str, due: int, now: int, home: int = 0) -> Timer:
     """Make the timer that removes a deleted entity."""
-    entry = Entry(COMMANDS, f"{component}/{id}", 0, PURGE, 1, now, b"{}")
+    entry = Entry(COMMANDS, f"{component}/{id}", 0, PURGE, 1, now, b"{}", None, None, home)
     return Timer(f"{PURGE}/{component}/{id}", due, entry)
+
+
+def _weighed(expansion: Expansion, place: str) -> int:
+    commands = (timer.command for timer in expansion.timers.values() if timer is not None)
+    size = sum(len(entry.payload) for entry in (*expansion.entries, *commands))
+    if size > limits.EFFECT_BYTES_MAX:
+        raise TooLarge(
+            f"{place} publishes, sends and schedules {size} bytes at once, "
+            f"{limits.EFFECT_BYTES_MAX} are possible: do it in several steps"
+        )
+    return size
+
+
+def _check_size(what: str, payload: bytes) -> None:
+    if len(payload) > limits.PAYLOAD_BYTES_MAX:
+        raise TooLarge(
+            f"{what} has {len(payload)} bytes, {limits.PAYLOAD_BYTES_MAX} are possible: send a "
+            "reference instead"
+        )
 
 
 def _due(after: timedelta | None, at_seconds: float, now: int) -> int:

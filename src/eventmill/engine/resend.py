@@ -19,5 +19,5 @@ def retried(letter: Letter, now: int) -> Letter:
 
 
 def sent_again(command: Entry, now: int) -> Entry:
-    """Return a new entry that sends a command once more."""
-    return msgspec.structs.replace(command, time=now, shard=0, position=0)
+    """Return a new entry that sends a command once more, from the shard it was sent from."""
+    return msgspec.structs.replace(command, time=now, position=0)

@@ -6,8 +6,7 @@ are not retried.
 
 from __future__ import annotations
 
-import traceback
-
+from eventmill.engine.tracebacks import told
 from eventmill.errors import (
     Deleted,
     DeliveryFailed,
@@ -15,13 +14,14 @@ from eventmill.errors import (
     InternalError,
     InvalidPayload,
     Rejected,
+    TooLarge,
 )
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterStatus
 from eventmill.model.definition import Retry
 from eventmill.model.entry import Entry
 
-HOPELESS = (Rejected, InvalidPayload, Deleted, InternalError)
+HOPELESS = (Rejected, InvalidPayload, TooLarge, Deleted, InternalError)
 """Trying again cannot help: somebody has to act first."""
 
 
@@ -47,7 +47,7 @@ def park(
     if isinstance(error, DeliveryFailed):
         wait = max(wait, error.retry_after_seconds)
     cause = error.__cause__ or error
-    text = "".join(traceback.format_exception(cause))
+    text = told(cause)
     return Letter(
         subscription=subscription,
         key=key,

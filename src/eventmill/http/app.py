@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from eventmill.errors import EventmillError, InternalError, InvalidPayload, TooLarge
 from eventmill.http import problems
+from eventmill.http.bodies import Bodies
 from eventmill.http.meter import SAMPLED, Meter
 from eventmill.http.publishing import Publishing
 from eventmill.http.reads import Reads
@@ -31,7 +32,6 @@ from eventmill.http.wire import (
     Receive,
     Scope,
     Send,
-    body_of,
     check_encoding,
     check_json_type,
     send_answer,
@@ -59,22 +59,30 @@ class App:
     Invariant: `meter` never sees a name that the service does not declare.
     """
 
-    def __init__(self, runtime: Runtime, rest: Asgi, meter: Meter, streams: Streams) -> None:
+    def __init__(
+        self, runtime: Runtime, rest: Asgi, meter: Meter, streams: Streams, bodies: Bodies
+    ) -> None:
         self._runtime = runtime
         self._rest = rest
         self._meter = meter
         self._timings = meter.timings
         self._streams = streams
+        self._bodies = bodies
         self._start = runtime.clock.now()
         self._made = 0
         self._turn = 0
         self._monotonic = runtime.clock.monotonic
         self._reads = Reads(runtime, meter)
-        self._publishing = Publishing(runtime, meter)
+        self._publishing = Publishing(runtime, meter, bodies)
 
     def stop(self) -> None:
-        """End the streams, which would otherwise go on for ever; other requests end by themselves."""
+        """End what may never end by itself: streams, and the wait for bodies."""
         self._streams.stop()
+        self._bodies.stop()
+
+    async def watch(self) -> None:
+        """Look after slow clients, for ever; the node's owner runs it."""
+        await self._bodies.watch()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -116,7 +124,7 @@ class App:
             read = _HEADERS.get(header)
             if read is not None and value != _JSON:
                 read(envelope, value.decode("latin-1"), self._runtime)
-        body = await body_of(receive, limits.PAYLOAD_BYTES_MAX)
+        body = await self._bodies.read(receive, limits.PAYLOAD_BYTES_MAX)
         envelope.arguments = handler.decode_arguments(body)
         if len(body) > _SHALLOW and depth.exceeds(body):
             raise TooLarge(f"the body nests deeper than {limits.JSON_DEPTH_MAX} levels")
@@ -200,6 +208,8 @@ HeaderReader = Callable[[Envelope, str, Runtime], None]
 
 
 def _read_key(envelope: Envelope, value: str, runtime: Runtime) -> None:
+    if envelope.idempotency_key is not None:
+        raise InvalidPayload("Idempotency-Key comes twice")
     if not 0 < len(value) <= limits.IDEMPOTENCY_KEY_CHARACTERS_MAX:
         raise InvalidPayload(
             f"Idempotency-Key has 1 to {limits.IDEMPOTENCY_KEY_CHARACTERS_MAX} characters"
@@ -208,6 +218,8 @@ def _read_key(envelope: Envelope, value: str, runtime: Runtime) -> None:
 
 
 def _read_deadline(envelope: Envelope, value: str, runtime: Runtime) -> None:
+    if envelope.deadline is not None:
+        raise InvalidPayload("Request-Timeout comes twice")
     try:
         seconds = float(value)
     except ValueError:
@@ -217,12 +229,13 @@ def _read_deadline(envelope: Envelope, value: str, runtime: Runtime) -> None:
     envelope.deadline = runtime.clock.monotonic() + seconds
 
 
-def _read_metadata(name: str) -> HeaderReader:
+def _read_metadata(header: str, name: str) -> HeaderReader:
     def read(envelope: Envelope, value: str, runtime: Runtime) -> None:
         if len(value) > limits.SUBJECT_CHARACTERS_MAX:
-            raise TooLarge(f"header {name} has at most {limits.SUBJECT_CHARACTERS_MAX} characters")
+            most = limits.SUBJECT_CHARACTERS_MAX
+            raise TooLarge(f"header {header} has at most {most} characters")
         if not value.isascii():
-            raise InvalidPayload(f"header {name}: use ASCII")
+            raise InvalidPayload(f"header {header}: use ASCII")
         metadata = envelope.metadata = envelope.metadata or {}
         metadata[name] = value
 
@@ -234,8 +247,8 @@ _HEADERS: dict[bytes, HeaderReader] = {
     b"content-encoding": lambda envelope, value, runtime: check_encoding(value),
     b"idempotency-key": _read_key,
     b"request-timeout": _read_deadline,
-    b"traceparent": _read_metadata("traceparent"),
-    b"tracestate": _read_metadata("tracestate"),
-    b"x-request-id": _read_metadata("request_id"),
-    b"x-correlation-id": _read_metadata("correlation"),
+    b"traceparent": _read_metadata("traceparent", "traceparent"),
+    b"tracestate": _read_metadata("tracestate", "tracestate"),
+    b"x-request-id": _read_metadata("X-Request-Id", "request_id"),
+    b"x-correlation-id": _read_metadata("X-Correlation-Id", "correlation"),
 }

@@ -19,6 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
+from eventmill.http.bodies import Bodies
 from eventmill.http.meter import BUCKETS, Meter
 from eventmill.http.streams import Streams
 from eventmill.runtime.runtime import Runtime
@@ -36,10 +37,13 @@ Labelled = Mapping[Any, float]
 class Metrics:
     """Collects from one runtime; has a registry of its own, so that two nodes fit in a process."""
 
-    def __init__(self, runtime: Runtime, meter: Meter, open_streams: Streams) -> None:
+    def __init__(
+        self, runtime: Runtime, meter: Meter, open_streams: Streams, bodies: Bodies
+    ) -> None:
         self._runtime = runtime
         self._meter = meter
         self._streams = open_streams
+        self._bodies = bodies
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -67,10 +71,11 @@ class Metrics:
             "Callers that wait for the next commit.",
             runtime.committer.waiting,
         )
-        yield _gauge("eventmill_journal_position", "End of the journal.", runtime.tail.position)
+        yield _gauge("eventmill_journal_position", "End of the journal.", runtime.tails.total)
         yield _gauge("eventmill_cache_entities", "Entities in memory.", len(runtime.entities.cells))
         yield _gauge("eventmill_cache_bytes", "Their encoded size.", runtime.entities.cells.bytes)
         yield _gauge("eventmill_streams", "Open event streams.", self._streams.open)
+        yield _gauge("eventmill_bodies", "Request bodies under way.", len(self._bodies))
         failed = len(runtime.supervisor.failures)
         yield _gauge("eventmill_failed_loops", "Loops that ended by an error.", failed)
 
@@ -131,17 +136,13 @@ class Metrics:
             )
 
 
-def _dead(subscription: Subscription) -> int:
-    return sum(due is None for due in subscription.blocked.values())
-
-
 Family = type[CounterMetricFamily | GaugeMetricFamily]
 
 _OF_SUBSCRIPTION: Final[list[tuple[Family, str, str, Callable[[Subscription], float]]]] = [
     (GaugeMetricFamily, "lag", "Journal positions behind the end.", lambda s: s.lag),
     (GaugeMetricFamily, "paused", "1 while it is paused.", lambda s: s.paused),
     (GaugeMetricFamily, "blocked_keys", "Keys whose events are parked.", lambda s: len(s.blocked)),
-    (GaugeMetricFamily, "dead_keys", "Keys that wait for an operator.", _dead),
+    (GaugeMetricFamily, "dead_keys", "Keys that wait for an operator.", lambda s: s.blocked.dead),
     (CounterMetricFamily, "handled", "Entries handled.", lambda s: s.handled),
     (CounterMetricFamily, "failures", "Reactions that failed.", lambda s: s.failures),
 ]

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from eventmill.http.problems import STATUS
 from eventmill.http.schemas import PREFIX, Schema, Schemas, summary_of
+from eventmill.http.views import FROZEN
 from eventmill.model import cloudevents, limits
 from eventmill.model.definition import EntityDefinition, ServiceDefinition, ViewDefinition
 from eventmill.model.handler import Handler
@@ -64,9 +65,9 @@ _HEADERS: Final[dict[str, Schema]] = {
 
 _PLAIN: Final = {"string", "integer", "number", "boolean", "null"}
 
-_COMMAND_PROBLEMS: Final = (400, 404, 409, 410, 413, 415, 429, 500, 503, 504, 507)
+_COMMAND_PROBLEMS: Final = (400, 404, 408, 409, 410, 413, 415, 429, 500, 503, 504, 507)
 _QUERY_PROBLEMS: Final = (400, 404, 406, 409, 410, 413, 415, 429, 500, 503, 504)
-_TOPIC_PROBLEMS: Final = (400, 404, 413, 415, 429, 500, 503, 507)
+_TOPIC_PROBLEMS: Final = (400, 404, 408, 413, 415, 429, 500, 503, 507)
 
 
 def document(service: ServiceDefinition) -> Schema:
@@ -142,6 +143,7 @@ def _view(view: ViewDefinition, schemas: Schemas) -> Iterator[tuple[str, Schema]
         responses = _responses(rows, _QUERY_PROBLEMS)
         text = {"schema": {"type": "string"}}
         responses["200"]["content"] |= {"application/x-ndjson": text, "text/event-stream": text}
+        responses["200"]["headers"] = {FROZEN: text}
         operation = {
             "operationId": f"{view.id}.{name}",
             "tags": [view.id],
@@ -152,7 +154,7 @@ def _view(view: ViewDefinition, schemas: Schemas) -> Iterator[tuple[str, Schema]
         yield f"/views/{view.id}/{name}", {"get": operation}
 
 
-def _topic(topic: Topic, schemas: Schemas) -> Schema:
+def _topic(topic: Topic[Any], schemas: Schemas) -> Schema:
     event = {"anyOf": [schemas.cloud_event_of(kind) for kind in topic.event_types()]}
     batch = {"type": "array", "items": event, "maxItems": limits.BATCH_EVENTS_MAX}
     data = {"anyOf": [schemas.of(cls) for cls in topic.types]}

@@ -42,6 +42,7 @@ class NotAcceptable(errors.RequestError):
 STATUS: Final[dict[type[errors.EventmillError], int]] = {
     errors.Rejected: 409,
     errors.TooLarge: 413,
+    errors.BodyTimeout: 408,
     errors.UnknownComponent: 404,
     errors.UnknownHandler: 404,
     MethodNotAllowed: 405,
@@ -90,6 +91,8 @@ def headers_of(error: errors.EventmillError) -> list[Header]:
     if isinstance(error, errors.Unavailable):
         seconds = max(1, round(error.retry_after_seconds))
         headers.append((b"retry-after", str(seconds).encode()))
+    elif isinstance(error, errors.BodyTimeout):
+        headers.append((b"connection", b"close"))
     elif isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode()))
     return headers

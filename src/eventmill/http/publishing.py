@@ -16,9 +16,10 @@ import msgspec
 
 from eventmill.engine import cloudevent
 from eventmill.errors import InvalidPayload, NotFound, TooLarge
+from eventmill.http.bodies import Bodies
 from eventmill.http.meter import Meter
 from eventmill.http.problems import UnsupportedMediaType
-from eventmill.http.wire import JSON_HEADERS, TOPICS, Receive, Scope, Send, body_of, check_encoding
+from eventmill.http.wire import JSON_HEADERS, TOPICS, Receive, Scope, Send, check_encoding
 from eventmill.model import cloudevents, limits
 from eventmill.model.cloudevents import attributes
 from eventmill.runtime.publisher import Message
@@ -39,9 +40,10 @@ _PLAIN_CHARACTERS = limits.METADATA_BYTES_MAX // 8
 class Publishing:
     """Appends events from outside to topics."""
 
-    def __init__(self, runtime: Runtime, meter: Meter) -> None:
+    def __init__(self, runtime: Runtime, meter: Meter, bodies: Bodies) -> None:
         self._runtime = runtime
         self._meter = meter
+        self._bodies = bodies
         self._versions = {
             id: {name: kind.version for kind in topic.event_types() for name in _names_of(kind)}
             for id, topic in runtime.service.topics.items()
@@ -50,7 +52,8 @@ class Publishing:
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request.
 
-        Raises `NotFound`, `InvalidPayload`, `TooLarge`, `UnsupportedMediaType`, `Unavailable`.
+        Raises `NotFound`, `InvalidPayload`, `TooLarge`, `BodyTimeout`, `UnsupportedMediaType`,
+        `Unavailable`.
         """
         topic = scope["path"][len(TOPICS) :]
         versions = self._versions.get(topic)
@@ -63,14 +66,26 @@ class Publishing:
                 check_encoding(value.decode("latin-1"))
             elif name in _CONTEXT_HEADERS:
                 context[_CONTEXT_HEADERS[name]] = _context_value(name, value)
-        events = _decoded(headers, await body_of(receive, limits.BODY_BYTES_MAX))
+        events = _decoded(headers, await self._bodies.read(receive, limits.BODY_BYTES_MAX))
         messages = [_message(event, versions, context) for event in events]
+        self._check_types(topic, {m.type for m in messages} - versions.keys())
         fresh = await self._runtime.publisher.messages(topic, messages) if messages else 0
         duplicates = len(messages) - fresh
         self._meter.accepted(topic, fresh, duplicates)
         await send({"type": "http.response.start", "status": 202, "headers": JSON_HEADERS})
         body = b'{"accepted":%d,"duplicates":%d}' % (fresh, duplicates)
         await send({"type": "http.response.body", "body": body})
+
+    def _check_types(self, topic: str, undeclared: set[str]) -> None:
+        """An undeclared type is a consumer's business (it parks or ignores it), but its name stays
+        in the store for good: anybody could fill it with names."""
+        if undeclared and not self._runtime.store.journal.has_room_for(undeclared):
+            raise InvalidPayload(
+                f"topic {topic!r} carries {', '.join(self._versions[topic])}, not "
+                f"{', '.join(sorted(undeclared))[:200]}; this store holds {limits.NAMES_MAX:,} "
+                "names and takes no more undeclared types",
+                code="event.too_many_types",
+            )
 
 
 def _names_of(kind: Any) -> tuple[str, ...]:
@@ -99,7 +114,17 @@ def _decoded(headers: list[tuple[bytes, bytes]], body: bytes) -> list[cloudevent
             case cloudevents.UnsupportedEventFormat():
                 raise UnsupportedMediaType(error.message, details=given) from error
             case _:
-                raise InvalidPayload(error.message, details=given) from error
+                raise InvalidPayload(error.message + _advice(headers), details=given) from error
+
+
+def _advice(headers: list[tuple[bytes, bytes]]) -> str:
+    """What to send, for who sent plain JSON."""
+    if any(n.startswith(b"ce-") or v.startswith(b"application/cloudevents") for n, v in headers):
+        return ""
+    return (
+        "; a topic takes CloudEvents: send the headers ce-specversion, ce-id, ce-source and "
+        "ce-type with the event's JSON, or let `eventmill topics publish` do it"
+    )
 
 
 def _message(

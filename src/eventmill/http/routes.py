@@ -9,6 +9,7 @@ from __future__ import annotations
 from starlette.routing import Route, Router
 
 from eventmill.http.app import App
+from eventmill.http.bodies import Bodies
 from eventmill.http.contracts import Contracts
 from eventmill.http.following import Following
 from eventmill.http.health import Health
@@ -22,11 +23,11 @@ from eventmill.runtime.runtime import Runtime
 
 def front(runtime: Runtime) -> App:
     """Build everything that answers on the service's port."""
-    meter, streams = Meter(), Streams(runtime.clock)
-    return App(runtime, routes(runtime, meter, streams), meter, streams)
+    meter, streams, bodies = Meter(), Streams(runtime.clock), Bodies(runtime.clock)
+    return App(runtime, routes(runtime, meter, streams, bodies), meter, streams, bodies)
 
 
-def routes(runtime: Runtime, meter: Meter, streams: Streams) -> Router:
+def routes(runtime: Runtime, meter: Meter, streams: Streams, bodies: Bodies) -> Router:
     """Build the rest of the front."""
     contracts, health = Contracts(runtime.service), Health(runtime)
     return Router(
@@ -34,12 +35,12 @@ def routes(runtime: Runtime, meter: Meter, streams: Streams) -> Router:
             # POST is answered before; it stands here so that Allow names it.
             Route("/topics/{topic}", Following(runtime, streams).follow, methods=["GET", "POST"]),
             Route("/views/{view}/{query}", Views(runtime, streams).query),
-            *Subscriptions(runtime).routes(),
+            *Subscriptions(runtime, bodies).routes(),
             Route("/openapi.json", contracts.openapi),
             Route("/asyncapi.json", contracts.asyncapi),
             Route("/health/live", health.live),
             Route("/health/ready", health.ready),
-            Route("/metrics", Metrics(runtime, meter, streams).scrape),
+            Route("/metrics", Metrics(runtime, meter, streams, bodies).scrape),
         ],
         redirect_slashes=False,
     )

@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from eventmill.errors import InvalidPayload, TooLarge
-from eventmill.http.wire import body_of, check_json_type
+from eventmill.http.bodies import Bodies
+from eventmill.http.wire import check_encoding, check_json_type
 from eventmill.model import depth, limits, pushing
 from eventmill.model.pushing import Pushing
 from eventmill.runtime.runtime import Runtime
@@ -25,8 +26,9 @@ PATH = "/subscriptions"
 class Subscriptions:
     """Answers requests about pushed subscriptions."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, bodies: Bodies) -> None:
         self._runtime = runtime
+        self._bodies = bodies
 
     def routes(self) -> list[Route]:
         """Return the routes to mount."""
@@ -41,7 +43,7 @@ class Subscriptions:
         """Create a subscription, or list all."""
         pushes = self._runtime.pushes
         if request.method == "POST":
-            made = await pushes.create(await _proposed(request))
+            made = await pushes.create(await self._proposed(request))
             location = f"{PATH}/{quote(made.id, safe='')}"
             return JSONResponse(self._shown(made), 201, {"location": location})
         return JSONResponse([self._shown(one) for one in pushes.list()])
@@ -50,7 +52,9 @@ class Subscriptions:
         """Retrieve, update or end a subscription."""
         pushes, id = self._runtime.pushes, request.path_params["id"]
         if request.method == "PUT":
-            return JSONResponse(self._shown(await pushes.replace(id, await _proposed(request))))
+            return JSONResponse(
+                self._shown(await pushes.replace(id, await self._proposed(request)))
+            )
         if request.method == "DELETE":
             return JSONResponse(pushing.shown(await pushes.delete(id)))
         return JSONResponse(self._shown(pushes.get(id)))
@@ -70,13 +74,13 @@ class Subscriptions:
     def _shown(self, one: Pushing) -> dict[str, Any]:
         return {**pushing.shown(one), "paused": self._runtime.pushes.is_paused(one.id)}
 
-
-async def _proposed(request: Request) -> Pushing:
-    kind = request.headers.get("content-type")
-    if kind is None:
-        raise InvalidPayload("send Content-Type: application/json")
-    check_json_type(kind)
-    body = await body_of(request.receive, limits.SUBSCRIPTION_BYTES_MAX)
-    if depth.exceeds(body):
-        raise TooLarge(f"the body nests deeper than {limits.JSON_DEPTH_MAX} levels")
-    return pushing.read(body)
+    async def _proposed(self, request: Request) -> Pushing:
+        kind = request.headers.get("content-type")
+        if kind is None:
+            raise InvalidPayload("send Content-Type: application/json")
+        check_json_type(kind)
+        check_encoding(request.headers.get("content-encoding", "identity"))
+        body = await self._bodies.read(request.receive, limits.SUBSCRIPTION_BYTES_MAX)
+        if depth.exceeds(body):
+            raise TooLarge(f"the body nests deeper than {limits.JSON_DEPTH_MAX} levels")
+        return pushing.read(body)

@@ -17,9 +17,12 @@ from eventmill.http import streams
 from eventmill.http.wire import parameters_of
 from eventmill.model import limits
 from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.view_state import Running, Stopped
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
+FROZEN: Final = "eventmill-view-frozen"
+"""Header of an answer from a version that does not follow the journal any more."""
 
 
 class Views:
@@ -40,11 +43,17 @@ class Views:
         if kind == streams.CONTENT_TYPE:
             return self._streams.answer(_items(self._runtime.watch_view(view, name, texts)))
         if kind == NDJSON:
-            rows = await self._runtime.query_view(view, name, texts, streamed=True)
-            assert isinstance(rows, list)
-            return StreamingResponse(_lines(rows), media_type=NDJSON)
-        reply = await self._runtime.query_view(view, name, texts)
-        return Response(reply, media_type=JSON)
+            rows, version = await self._runtime.stream_view(view, name, texts)
+            return StreamingResponse(_lines(rows), headers=_headers(version), media_type=NDJSON)
+        reply, version = await self._runtime.query_view(view, name, texts)
+        return Response(reply, headers=_headers(version), media_type=JSON)
+
+
+def _headers(version: Running | Stopped) -> dict[str, str]:
+    """Say so if the rows are those of a position in the past."""
+    if isinstance(version, Running):
+        return {}
+    return {FROZEN: f"version={version.number}, position={version.position}"}
 
 
 async def _items(changes: AsyncIterator[list[bytes]]) -> streams.Items:

@@ -20,7 +20,9 @@ COMPONENTS: Final = "/components/"
 TOPICS: Final = "/topics/"
 JSON_HEADERS: Final[list[Header]] = [(b"content-type", b"application/json")]
 
-_REQUEST: Final = "http.request"
+_SLASHES = 4
+"""Of `/components/{component}/{id}/{name}`. An encoded slash is part of an id and separates nothing:
+who guards paths in front of a node must see the same parts as the node."""
 
 _LOST = "\ufffd"
 """What the server puts where the path is not UTF-8."""
@@ -33,7 +35,7 @@ def target_of(scope: Scope) -> tuple[str, str, str]:
     that cannot be one.
     """
     parts = scope["path"][len(COMPONENTS) :].split("/")
-    if len(parts) != 3 or _LOST in parts[1]:
+    if len(parts) != 3 or _LOST in parts[1] or scope["raw_path"].count(b"/") != _SLASHES:
         parts = _raw_parts(scope)
     if len(parts) != 3 or not parts[1]:
         raise UnknownHandler("use /components/{component}/{id}/{command or query}")
@@ -46,10 +48,10 @@ def target_of(scope: Scope) -> tuple[str, str, str]:
 
 
 def _raw_parts(scope: Scope) -> list[str]:
-    # An id may hold an encoded slash: only the raw path tells it from a separator.
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    # Only the raw path tells an encoded slash from a separator.
+    raw: bytes = scope["raw_path"].partition(b"?")[0]
     try:
-        return [unquote_to_bytes(part).decode() for part in raw.partition(b"?")[0].split(b"/")[2:]]
+        return [unquote_to_bytes(part).decode() for part in raw.split(b"/")[2:]]
     except UnicodeDecodeError as error:
         raise InvalidPayload("the path is not UTF-8") from error
 
@@ -97,28 +99,6 @@ def check_encoding(value: str) -> None:
     """Raise `UnsupportedMediaType` for a compressed body: bodies are never decompressed."""
     if value.strip().lower() != "identity":
         raise UnsupportedMediaType(f"content encoding {value!r}: send the body as it is")
-
-
-async def body_of(receive: Receive, limit: int) -> bytes:
-    """Read a request's body.
-
-    Raises `TooLarge` as soon as it is longer than `limit` bytes, and `InvalidPayload` if it does
-    not come whole: what arrived of it could be a valid command that nobody meant.
-    """
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body") or message["type"] != _REQUEST:
-        parts, size = [body], len(body)
-        while message.get("more_body") and size <= limit:
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-        if message["type"] != _REQUEST:
-            raise InvalidPayload("the connection ended before the body did")
-        body = b"".join(parts)
-    if len(body) > limit:
-        raise TooLarge(f"the body is longer than {limit} bytes")
-    return body
 
 
 async def send_answer(

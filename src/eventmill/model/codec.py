@@ -20,7 +20,18 @@ def _decode_hook(kind: type, value: Any) -> Any:
     validate = getattr(kind, "model_validate", None)
     if validate is None:
         raise TypeError(f"{kind.__qualname__} cannot be decoded from JSON")
-    return validate(value)
+    try:
+        return validate(value)
+    except ValueError as error:
+        raise ValueError(_in_one_line(error)) from error
+
+
+def _in_one_line(error: ValueError) -> str:
+    """Tell Pydantic's findings without what a caller need not see: links, and the input again."""
+    findings = getattr(error, "errors", None)
+    if findings is None:
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in findings())
 
 
 encode = msgspec.json.Encoder(enc_hook=_encode_hook).encode

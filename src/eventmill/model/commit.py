@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 
+from eventmill.model import limits
 from eventmill.model.entry import Entry
+from eventmill.model.placement import Placement
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
@@ -39,6 +41,11 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     reply: bytes
     rejection: str | None = None
     """Code of the rejection; `reply` then holds its problem as JSON."""
+
+    @property
+    def made(self) -> int:
+        """When it was made: all outcomes live equally long."""
+        return self.expires - limits.IDEMPOTENCY_SECONDS * 1_000_000
 
 
 class Timer(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +90,7 @@ class Letter(msgspec.Struct, frozen=True, gc=False):
     status: LetterStatus
     attempts: int = 0
     due: int = 0
-    """When to try again, microseconds since the epoch."""
+    """When to try again, microseconds since the epoch; of a refused one, when it may go."""
     parked: int = 0
     """When it was parked, microseconds since the epoch."""
     code: str = ""
@@ -135,6 +142,8 @@ class Commit(msgspec.Struct):
     """Subscriptions that ended for good: their offsets and letters are removed."""
     registry: dict[str, bytes | None] = {}
     """Durable facts of the node: subscriptions, pauses, view versions. None removes the name."""
+    bytes: int = 0
+    """Not written: the payload bytes of what can be large, counted by whoever adds it."""
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
@@ -153,3 +162,22 @@ class Commit(msgspec.Struct):
             or self.forgotten
             or self.registry
         )
+
+
+def homes_of(commit: Commit, placement: Placement) -> set[int]:
+    """Return the home shards whose owner alone may write this commit.
+
+    Rows are covered by the offset that comes with them; timers that are only removed have no shard
+    here: a store knows it.
+    """
+    shards, home, entity = placement.shards, placement.home, placement.entity
+    found = {entry.shard for entry in commit.entries if entry.shard < shards}
+    found.update(home(offset.shard) for offset in commit.offsets)
+    found.update(home(letter.entry.shard) for letter in commit.letters)
+    found.update(home(key.shard) for key in commit.settled)
+    found.update(entity(snapshot.subject) for snapshot in commit.snapshots)
+    found.update(home(timer.command.shard) for timer in commit.timers.values() if timer)
+    found.update(entity(subject) for _, subject, _ in commit.compacted)
+    found.update(entity(subject) for _, subject in commit.purged)
+    found.update(entity(o.subject) for o in commit.outcomes if o.source not in placement.topics)
+    return found

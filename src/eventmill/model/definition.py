@@ -5,7 +5,7 @@ The sdk makes them when a service is put together; engine and runtime read nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -56,6 +56,10 @@ class Start(StrEnum):
     LATEST = "latest"
 
 
+StartAt = Start | datetime | Mapping[int, int]
+"""The same, or at a time, or at given positions of shards."""
+
+
 @dataclass(slots=True)
 class EntityDefinition:
     """An event-sourced or key-value entity."""
@@ -75,6 +79,8 @@ class EntityDefinition:
     encode_state: Callable[[Any], bytes] = field(default=lambda state: b"")
     decode_state: Callable[[bytes], Any] = field(default=lambda state: None)
     handlers: dict[str, Handler[Any, Any]] = field(default_factory=dict)
+    topics: Collection[str] | None = None
+    """Topics of its service; None outside of one, where it may publish to any."""
 
     def __post_init__(self) -> None:
         self.handlers = {**self.queries, **self.commands}
@@ -119,6 +125,8 @@ class ConsumerDefinition:
     batch_size: int
     is_async: bool
     place: str
+    topics: Collection[str] | None = None
+    """As an entity's."""
 
     @property
     def subscription(self) -> str:
@@ -171,6 +179,6 @@ class ServiceDefinition:
 
     name: str
     entities: dict[str, EntityDefinition]
-    topics: dict[str, Topic]
+    topics: dict[str, Topic[Any]]
     consumers: dict[str, ConsumerDefinition]
     views: dict[str, ViewDefinition]

@@ -15,6 +15,7 @@ import msgspec
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 
+E = TypeVar("E")
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
@@ -24,7 +25,7 @@ T_co = TypeVar("T_co", covariant=True)
 class Publication(msgspec.Struct, frozen=True):
     """Events to be appended to a topic."""
 
-    topic: Topic
+    topic: Topic[Any]
     events: tuple[Any, ...]
     metadata: dict[str, Any] | None = None
 
@@ -69,7 +70,7 @@ class Effect(msgspec.Struct, Generic[T_co]):
     expire_after: timedelta | None = None
     metadata: dict[str, Any] | None = None
 
-    def publish(self, topic: Topic, *events: Any) -> Effect[T_co]:
+    def publish(self, topic: Topic[E], *events: E) -> Effect[T_co]:
         """Also append `events` to a topic, atomic with everything else of this effect."""
         self.outgoing += (Publication(topic, events),)
         return self

@@ -23,6 +23,9 @@ C = TypeVar("C", bound=type)
 
 _TYPES: dict[type, EventType] = {}
 
+MISFITS = (msgspec.DecodeError, ValueError, TypeError, RecursionError)
+"""What decoders raise for a payload that does not fit."""
+
 
 # Tells type checkers that subclasses are frozen without saying so; msgspec inherits it.
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
@@ -61,6 +64,21 @@ class EventType:
     def __repr__(self) -> str:
         return f"<EventType {self.name} v{self.version} [{self.cls.__qualname__}]>"
 
+    def stored(self, event: Any) -> tuple[bytes, Any]:
+        """Encode an event; return the payload and the event that it will be read back as.
+
+        Raises `InvalidPayload` when a value does not fit its field: such a payload could be stored,
+        but never be read again.
+        """
+        payload = self.encode(event)
+        try:
+            return payload, self._decode(payload)
+        except MISFITS as error:
+            raise InvalidPayload(
+                f"{self.cls.__qualname__} has a value that does not fit its field, so nobody could "
+                f"read it again: {error}"
+            ) from error
+
     def decode(self, payload: bytes, version: int) -> Any:
         """Decode a stored payload of `version`.
 
@@ -76,7 +94,7 @@ class EventType:
                     f"code's version {self.version}; deploy the newer code"
                 )
             return self._convert(self._lifted(payload, version))
-        except (msgspec.DecodeError, ValueError, TypeError) as error:
+        except MISFITS as error:
             raise InvalidPayload(
                 f"event type {self.name!r} version {version} does not decode: {error}"
             ) from error

@@ -12,8 +12,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, get_args, get_type_hints
 
 import msgspec
 
-from eventmill.errors import ConfigurationError, InvalidPayload
-from eventmill.model import codec
+from eventmill.errors import ConfigurationError, InvalidPayload, TooLarge
+from eventmill.model import codec, limits
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -112,11 +112,14 @@ class Handler(Generic[P, R_co]):
     def decode_arguments(self, body: bytes) -> tuple[Any, ...]:
         """Validate a JSON object of arguments; an empty body means none.
 
-        Raises `InvalidPayload` that names the parameter.
+        Raises `InvalidPayload` that names the parameter, `TooLarge` for what nests too deep.
         """
         try:
             return msgspec.structs.astuple(self._decode(body or b"{}"))
-        except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
+        except RecursionError as error:
+            deepest = f"the body nests deeper than {limits.JSON_DEPTH_MAX} levels"
+            raise TooLarge(deepest) from error
+        except (msgspec.DecodeError, ValueError, TypeError) as error:
             raise InvalidPayload(f"{self.component}.{self.name}: {error}") from error
 
     def parse_arguments(self, texts: dict[str, str]) -> tuple[Any, ...]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 SLICES: Final = 1024
-"""Hash slices of the key space: the unit in which shards are cut (Akka's R2DBC journal: 1,024)."""
+"""Hash slices of the key space: the unit in which shards are cut (Akka's R2DBC journal: 1,024).
+A store has at most as many shards."""
 
 PAYLOAD_BYTES_MAX: Final = 1 << 20
 """One event, state, message or command: NATS refuses more than 1 MiB by default."""
@@ -19,6 +20,10 @@ BODY_BYTES_MAX: Final = 8 << 20
 
 NAME_CHARACTERS_MAX: Final = 128
 """Component, topic, handler, event-type and subscription names."""
+
+NAMES_MAX: Final = 10_000
+"""Different names of sources and types in one store, all held in memory: beyond it, events from
+outside whose type their topic does not declare are refused. Declared types always have room."""
 
 SUBJECT_CHARACTERS_MAX: Final = 512
 """Entity ids and message keys: part of index keys."""
@@ -32,14 +37,51 @@ METADATA_BYTES_MAX: Final = 16 << 10
 EVENTS_PER_EFFECT_MAX: Final = 1_000
 """Events that one command may persist at once: one command must fit into one commit."""
 
+OUTGOING_PER_EFFECT_MAX: Final = 2_000
+"""Messages, sent commands and timers that one effect may cause, besides its events: what a handler
+does for a full batch still fits, and all of it into one commit."""
+
+EFFECT_BYTES_MAX: Final = BODY_BYTES_MAX
+"""Payloads of one effect's events together, and of what it causes elsewhere together: what a
+request may bring in, it may also lead to."""
+
 JSON_DEPTH_MAX: Final = 64
 """Nesting of JSON in bodies: deeper input is an attack on recursive decoders."""
 
 BATCH_EVENTS_MAX: Final = 1_000
 """CloudEvents in one HTTP batch."""
 
+BODY_SECONDS: Final = 10.0
+"""From a request's headers to the last byte of its body: 1 MiB at 0.8 Mbit/s, 8 MiB at 6.7."""
+
+BODIES_MAX: Final = 512
+"""Bodies of one node that are older than a second; beyond it the oldest are refused."""
+
+BODIES_BYTES_MAX: Final = 128 << 20
+"""Held of bodies that came in part: sixteen of the largest."""
+
 HEADER_BYTES_MAX: Final = 64 << 10
 """All headers of one HTTP request together; hyper refuses more than 100 headers by itself."""
+
+HEADER_SECONDS: Final = 10.0
+"""For a request's headers, and for a connection between two requests; then it is closed."""
+
+UNREAD_SECONDS: Final = 60.0
+"""A client may leave an answer unread; then its connection is closed (Linux only)."""
+
+CONNECTIONS_MAX: Final = 8_192
+"""Connections of one node's service; further ones wait in the system's queue. Each may hold
+`HEADER_BYTES_MAX` (512 MiB together) and a file descriptor."""
+
+CONNECTIONS_WAITING_MAX: Final = 1_024
+"""Connections in the system's queue; beyond it clients are told nothing and try again."""
+
+ADMIN_CONNECTIONS_MAX: Final = 128
+"""Connections of the operating surface: few people, some scripts."""
+
+FILES_RESERVED: Final = 768
+"""File descriptors for everything but the service's connections: the operating surface, 256
+connections to sinks, the store and the interpreter."""
 
 QUERY_PARAMETERS_MAX: Final = 100
 """Parameters in one URL's query; more than any handler has."""
@@ -71,8 +113,12 @@ COMMIT_REPLIES_MAX: Final = 4_096
 COMMIT_ENTRIES_MAX: Final = 4_096
 """Entries after which a commit is full and the next one collects: bounds a commit's duration."""
 
+COMMIT_BYTES_MAX: Final = 8 << 20
+"""The same bound in payload bytes (measured: SQLite writes some 8 ms per MiB, on the loop)."""
+
 COMMITS_WAITING_MAX: Final = 4
-"""Commits that may wait for the disk; beyond them callers are told to slow down."""
+"""Commits that may wait for the disk, 32 MiB and 16,384 entries together; beyond them callers are
+told to slow down."""
 
 IN_FLIGHT_MAX: Final = COMMITS_WAITING_MAX * COMMIT_REPLIES_MAX
 """Commands of one node between ingress and reply: bounds memory and the wait of the last one."""
@@ -104,6 +150,10 @@ DISPATCH_BATCH: Final = 512
 SCAN_ROWS: Final = 1_024
 """Journal rows read from the store in one go; keeps the loop's turn below a few milliseconds."""
 
+SCAN_BYTES_MAX: Final = 4 << 20
+"""The same bound in payload bytes (measured: SQLite reads 0.6 ms per MiB, decoding takes more); the
+entry that reaches it is the last, so a payload of any size is read."""
+
 CONCURRENCY: Final = 16
 """Keys of one subscription handled at the same time, by default."""
 
@@ -112,6 +162,13 @@ HANDLER_SECONDS: Final = 30.0
 
 PARKED_MAX: Final = 100_000
 """Parked letters of one subscription; beyond it the subscription waits instead of reading on."""
+
+REFUSED_SECONDS: Final = 7 * 24 * 3600
+"""Refused letters are kept this long for people to read: a week, as a deleted entity's events."""
+
+REFUSED_MAX: Final = 100_000
+"""Refused letters of all subscriptions; beyond it the oldest go sooner. They block nobody, so
+nothing else would hold back a sender whose every command is refused."""
 
 ERROR_CHARACTERS_MAX: Final = 8_192
 """Stored length of an error's text and traceback."""
@@ -131,6 +188,10 @@ larger commits write far less (measured: a build of 100,000 rows)."""
 
 VIEW_ANSWER_BYTES_MAX: Final = 64 << 20
 """One query's answer: 10,000 rows of 6 KB."""
+
+VIEW_PATTERN_BYTES_MAX: Final = 1_000
+"""A pattern of LIKE (SQLite: 50,000): matching takes as many steps as pattern and text have
+characters, multiplied, and cannot be interrupted within one row."""
 
 VIEW_QUERIES_MAX: Final = 64
 """View queries of a node that run or wait for a thread; beyond it callers get 429."""

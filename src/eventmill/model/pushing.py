@@ -82,6 +82,14 @@ class Pushing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     protocolsettings: ProtocolSettings = ProtocolSettings()
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """A subscription as it is stored: what was asked for, and where it begins in each shard."""
+
+    pushing: Pushing
+    begins: dict[int, int] = {}
+    """Position by shard; a shard that is not named is read from its beginning."""
+
+
 def read(body: bytes) -> Pushing:
     """Read a proposed subscription.
 
@@ -98,9 +106,9 @@ def read(body: bytes) -> Pushing:
     return pushing
 
 
-def stored(fact: bytes) -> Pushing:
+def stored(fact: bytes) -> Standing:
     """Read a subscription that was stored."""
-    return msgspec.json.decode(fact, type=Pushing)
+    return msgspec.json.decode(fact, type=Standing)
 
 
 def shown(pushing: Pushing) -> dict[str, Any]:

@@ -3,22 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from operator import attrgetter
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from eventmill.errors import ConfigurationError, InvalidPayload
 from eventmill.model.events import EventType, event_type_of
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
 
-class Topic:
-    """A named stream of events.
+
+Key = str | Callable[[Any], str]
+
+
+class Topic(Generic[E]):
+    """A named stream of events: `Topic("orders", OrderPlaced)` is a `Topic[OrderPlaced]`.
 
     Parameters: `id` is the storage key and never changes; `types` are the event classes it
     carries; `key` names the field (or is a function of the event) by which order is kept and that
-    becomes the CloudEvents subject; without it, all events share the empty key.
+    becomes the CloudEvents subject; without it, all events share the empty key. `retention` is how
+    long messages are kept, for ever without it; a message that a subscription has still to read is
+    kept longer.
     """
 
-    def __init__(self, id: str, *types: type, key: str | Callable[[Any], str] = "") -> None:
+    # Several types make a union: without the overloads mypy takes their common base, `Event`.
+    @overload
+    def __init__(
+        self: Topic[A], id: str, a: type[A], /, *, key: Key = "", retention: timedelta | None = None
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Topic[A | B], id: str, a: type[A], b: type[B], /, *, key: Key = ""
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Topic[A | B | C], id: str, a: type[A], b: type[B], c: type[C], /, *, key: Key = ""
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Topic[A | B | C | D],
+        id: str,
+        a: type[A],
+        b: type[B],
+        c: type[C],
+        d: type[D],
+        /,
+        *,
+        key: Key = "",
+        retention: timedelta | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Topic[Any], id: str, *types: type, key: Key = "", retention: timedelta | None = None
+    ) -> None: ...
+    def __init__(
+        self, id: str, *types: type, key: Key = "", retention: timedelta | None = None
+    ) -> None:
         if not types:
             raise ConfigurationError(f"topic {id!r}: name at least one event type")
         strangers = [t.__name__ for t in types if key and isinstance(key, str) and not _has(t, key)]
@@ -26,7 +70,10 @@ class Topic:
             raise ConfigurationError(
                 f"topic {id!r}: {', '.join(strangers)} has no field {key!r} to be its key"
             )
+        if retention is not None and retention <= timedelta():
+            raise ConfigurationError(f"topic {id!r}: retention={retention!r} is not above zero")
         self.id = id
+        self.retention = retention
         self.types = types
         self.key = key
         self._key_of = attrgetter(key) if isinstance(key, str) and key else key
@@ -45,7 +92,8 @@ class Topic:
     def encode(self, event: Any) -> tuple[EventType, str, bytes]:
         """Return type, key and JSON of an event that is to be published.
 
-        Raises `InvalidPayload` if the topic does not carry the event's type.
+        Raises `InvalidPayload` if the topic does not carry the event's type, or a value does not
+        fit its field.
         """
         if type(event) not in self.types:
             raise InvalidPayload(
@@ -53,7 +101,8 @@ class Topic:
                 f"not {type(event).__qualname__}"
             )
         kind = event_type_of(type(event))
-        return kind, self.subject_of(event), kind.encode(event)
+        payload, event = kind.stored(event)
+        return kind, self.subject_of(event), payload
 
 
 def _has(cls: type, path: str) -> bool:

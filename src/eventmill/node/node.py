@@ -34,11 +34,10 @@ from eventmill.http.problems import document
 from eventmill.http.routes import front
 from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
+from eventmill.node import sockets
 from eventmill.node.config import NodeConfig
 from eventmill.runtime.runtime import Runtime
 from eventmill.sdk.service import Service
-
-BACKLOG: Final = 1_024
 
 ANNOUNCEMENT: Final = "node.json"
 """File in the data directory that tells the CLI where a running node is."""
@@ -107,9 +106,13 @@ class Node:
         self._started = self.clock.now()
         try:
             await self.runtime.start()
-            self.url = await self._serve(self._front, config.host, config.port)
+            self.runtime.supervisor.start("slow clients", self._front.watch())
+            connections = sockets.connections_possible()
+            self.url = await self._serve(self._front, config.host, config.port, connections)
             admin = admin_app(self.runtime, self.facts, host=config.admin_host, problem=document)
-            self.admin_url = await self._serve(admin, config.admin_host, config.admin_port)
+            self.admin_url = await self._serve(
+                admin, config.admin_host, config.admin_port, limits.ADMIN_CONNECTIONS_MAX
+            )
             self._announce()
         except BaseException:
             await self.stop()
@@ -119,7 +122,7 @@ class Node:
         """Stop in order; nothing that was accepted is lost."""
         self.runtime.ready = False
         self._front.stop()
-        self.runtime.tail.wake()  # whoever waits for news from this node need not wait any longer
+        self.runtime.tails.wake()  # whoever waits for news from this node need not wait any longer
         if self._announced:
             with contextlib.suppress(FileNotFoundError):
                 self._announcement.unlink()
@@ -162,7 +165,7 @@ class Node:
             "data": str(self.config.data.resolve()),
             "started": started.isoformat(timespec="seconds"),
             "ready": runtime.ready,
-            "position": runtime.tail.position,
+            "position": runtime.tails.total,
             "commits": runtime.committer.commits,
             "failures": {n: repr(e) for n, e in runtime.supervisor.failures.items()},
         }
@@ -179,7 +182,9 @@ class Node:
         unfinished.replace(self._announcement)
         self._announced = True
 
-    async def _serve(self, app: Callable[..., Awaitable[Any]], host: str, port: int) -> str:
+    async def _serve(
+        self, app: Callable[..., Awaitable[Any]], host: str, port: int, connections: int
+    ) -> str:
         # Chosen at the last moment: the server shares a port with whoever took it in between.
         port = port or free_port(host)
         server = Server(
@@ -189,15 +194,18 @@ class Node:
             interface=Interfaces.ASGINL,
             http=HTTPModes.http1,
             http1_settings=HTTP1Settings(
-                header_read_timeout=10_000, max_buffer_size=limits.HEADER_BYTES_MAX
+                header_read_timeout=round(limits.HEADER_SECONDS * 1000),
+                max_buffer_size=limits.HEADER_BYTES_MAX,
             ),
             websockets=False,
             log_enabled=False,
-            backlog=BACKLOG,
+            backlog=limits.CONNECTIONS_WAITING_MAX,
+            backpressure=connections,
         )
         task = asyncio.get_running_loop().create_task(server.serve())
         self._servers.append((server, task))
         await _listening(host, port, task)
+        sockets.close_unread(port)
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

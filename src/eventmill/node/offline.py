@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from eventmill.adapters.sqlite import archive, census
-from eventmill.adapters.sqlite.census import Health, StoredType
+from eventmill.adapters.sqlite.census import Health, StoredType, Subscriber
 from eventmill.adapters.sqlite.connection import SQLITE_NEEDED
 from eventmill.adapters.sqlite.store import SCHEMA_VERSION
 from eventmill.model.archive import End
@@ -22,10 +22,12 @@ __all__ = [
     "SQLITE_NEEDED",
     "Health",
     "StoredType",
+    "Subscriber",
     "export",
     "health",
     "restore",
     "stored_types",
+    "subscribers",
     "waiting_commands",
 ]
 
@@ -63,6 +65,14 @@ def waiting_commands(directory: Path) -> list[tuple[str, Entry]]:
     Raises `ConfigurationError` if there is no store.
     """
     return census.waiting_commands(directory, COURIER)
+
+
+def subscribers(directory: Path) -> list[Subscriber]:
+    """Return every subscription that has an offset or letters in a data directory.
+
+    Raises `ConfigurationError` if there is no store.
+    """
+    return census.subscribers(directory)
 
 
 def health(directory: Path, *, thorough: bool) -> Health:

@@ -1,12 +1,21 @@
 """The store port: the journal and everything that is committed with it.
 
-Place on the road: the commit. One node opens a store; all writes go through `commit`, one at a
-time; reads may run at any time and see only what was committed.
+Place on the road: the commit. An embedded store is opened by one node, a shared one by many; all
+writes of a node go through `commit`, one at a time; reads may run at any time and see only what was
+committed.
 
 Invariants every adapter keeps (tested by `eventmill.testing.contract`):
 - `commit` is all or nothing and durable when it returns; entries get positions without gaps, in
   list order, larger than every earlier one of the shard.
 - (source, subject, sequence) is unique for sequences above 0: a stale writer gets `Conflict`.
+- Each entry says which shard it goes to; the store gives it its position there.
+- What lives in a home shard (`model.placement`) is written only while the epoch that this node was
+  given (`hold`) is the stored one, which is checked in the same transaction; otherwise the whole
+  commit is refused with `NotOwner`. Home shards of a commit: those of its entries, offsets and
+  letters, of timers' commands, and of the subjects of snapshots, outcomes, compactions and purges.
+  Messages and the outcomes of their topics need no epoch: any node may append them.
+- In a shared store an outcome whose key another node stored first refuses the commit with
+  `Conflict`, unless that one had expired `limits.IDEMPOTENCY_SECONDS` before the new one expires.
 - An `Offset` whose `expected` is not the stored position refuses the whole commit with `Conflict`.
 - After `StoreUnavailable` or `StoreFull` nothing of the commit may be relied on; the caller reloads
   what it holds in memory. The adapter reopens by itself when the cause is gone.
@@ -15,11 +24,13 @@ Driver errors never leave an adapter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterStatus, Outcome, Snapshot, Timer
 from eventmill.model.entry import Entry
+from eventmill.model.placement import Placement
 from eventmill.model.table import PhysicalTable
 
 
@@ -32,27 +43,51 @@ class Scan(NamedTuple):
     """The last position that was looked at: continue after it."""
 
 
+def is_last(page: list[Entry], limit: int) -> bool:
+    """Whether a page of `Journal.history` that was read with `limit` is an entity's last."""
+    size = sum(len(entry.payload) for entry in page)
+    return len(page) < limit and size < limits.SCAN_BYTES_MAX
+
+
 class Journal(Protocol):
     """Entries and the entities made of them."""
 
     async def load(self, source: str, subject: str) -> tuple[Snapshot | None, list[Entry]]:
-        """Return an entity's newest snapshot and the entries after it."""
+        """Return an entity's newest snapshot and the first entries after it: what `history` returns
+        for a limit of `SCAN_ROWS`."""
         ...
 
     async def history(
         self, source: str, subject: str, *, after: int = 0, limit: int
     ) -> list[Entry]:
-        """Return an entity's entries with a sequence above `after`, in order."""
+        """Return an entity's entries with a sequence above `after`, in order.
+
+        It returns fewer than `limit` where the entity ends, and as soon as those that it has bring
+        `SCAN_BYTES_MAX` bytes of payload: see `is_last`.
+        """
         ...
 
     async def read(
         self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
     ) -> Scan:
-        """Look at up to `limit` positions above `after`; return the entries of `sources`."""
+        """Look at up to `limit` positions above `after`; return the entries of `sources`.
+
+        It may look at fewer, and stops when it has read `SCAN_BYTES_MAX` bytes of payload: the
+        scan's `position` says how far it looked.
+        """
+        ...
+
+    def has_room_for(self, types: Iterable[str]) -> bool:
+        """Whether entries of these types would keep the number of names, those of sources
+        included, within `limits.NAMES_MAX`. Types that are stored already need no room."""
         ...
 
     async def end(self, shard: int) -> int:
         """Return the last committed position."""
+        ...
+
+    async def ends(self) -> dict[int, int]:
+        """Return the last committed position of every shard; empty shards may be missing."""
         ...
 
     async def position_at(self, shard: int, time: int) -> int:
@@ -68,19 +103,30 @@ class Journal(Protocol):
         ...
 
 
+class Head(NamedTuple):
+    """What is known of the first letter of a blocked key."""
+
+    subscription: str
+    shard: int
+    key: str
+    status: LetterStatus
+    due: int
+
+
 class Parking(Protocol):
     """Parked letters."""
 
-    async def heads(self) -> list[tuple[str, str, LetterStatus, int]]:
-        """Return (subscription, key, status, due) of the first letter of every blocked key."""
+    async def heads(self, shards: Collection[int]) -> list[Head]:
+        """Return the first letter of every key that is blocked in one of the shards."""
         ...
 
-    async def count(self, subscription: str) -> int:
-        """Return how many blocking letters a subscription has."""
+    async def count(self, subscription: str, shards: Collection[int]) -> int:
+        """Return how many blocking letters a subscription has in the shards."""
         ...
 
-    async def queue(self, subscription: str, key: str, *, limit: int) -> list[Letter]:
-        """Return a key's blocking letters in order of position."""
+    async def queue(self, subscription: str, shard: int, key: str, *, limit: int) -> list[Letter]:
+        """Return a key's blocking letters of a shard in order of position: up to `limit`, and no
+        more when those that it has bring `SCAN_BYTES_MAX` bytes."""
         ...
 
     async def letters(
@@ -119,10 +165,12 @@ class ViewTables(Protocol):
 
 
 class Store(Protocol):
-    """Everything durable of one node."""
+    """Everything durable."""
 
-    shards: int
-    """Number of shards this store orders separately."""
+    @property
+    def placement(self) -> Placement:
+        """Its shards; known while it is open."""
+        ...
 
     @property
     def journal(self) -> Journal: ...
@@ -132,7 +180,7 @@ class Store(Protocol):
     def views(self) -> ViewTables: ...
 
     async def open(self) -> None:
-        """Take the store, alone.
+        """Take the store: an embedded one alone, a shared one beside other nodes.
 
         Raises `ConfigurationError` when another process has it or its data cannot be used.
         """
@@ -142,10 +190,22 @@ class Store(Protocol):
         """Give the store back; committed data stays."""
         ...
 
+    async def place(self, topics: Collection[str]) -> Placement:
+        """Number the topics that have no number yet, durably; return the new placement."""
+        ...
+
+    def hold(self, shard: int, epoch: int) -> None:
+        """Write this home shard under that epoch from now on. Embedded stores hold theirs."""
+        ...
+
+    def let_go(self, shard: int) -> None:
+        """Write this home shard no more."""
+        ...
+
     async def commit(self, commit: Commit) -> None:
         """Write everything or nothing; return when it is durable. Stamps the entries' positions.
 
-        Raises `Conflict`, `StoreUnavailable` or `StoreFull`.
+        Raises `Conflict`, `NotOwner`, `StoreUnavailable` or `StoreFull`.
         """
         ...
 
@@ -157,18 +217,30 @@ class Store(Protocol):
         """Return all durable facts of the node by name."""
         ...
 
-    async def due_timers(self, until: int, *, limit: int) -> list[Timer]:
-        """Return the timers due at `until` (microseconds) or before, earliest first."""
+    async def due_timers(self, until: int, shards: Collection[int], *, limit: int) -> list[Timer]:
+        """Return the shards' timers due at `until` (microseconds) or before, earliest first.
+
+        A timer belongs to the shard of its command.
+        """
         ...
 
     async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
         """List timers by name."""
         ...
 
+    async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:
+        """Remove the messages of topics at a shard's positions above `after` up to `until`; return
+        how many.
+
+        Positions are not used again, also if the last one is removed.
+        """
+        ...
+
     async def sweep(self, now: int, *, limit: int) -> int:
-        """Remove up to `limit` expired outcomes; return how many there were.
+        """Remove up to `limit` expired outcomes and refused letters; return how many there were.
 
         All outcomes live equally long: it may stop at the first that was stored and has not
-        expired.
+        expired. A refused letter goes when it is due, or sooner, earliest due first, if there are
+        more than `limits.REFUSED_MAX`.
         """
         ...

@@ -17,9 +17,11 @@ from eventmill.engine.entity import Live
 from eventmill.errors import Overloaded
 from eventmill.model import limits
 from eventmill.model.definition import EntityDefinition
+from eventmill.model.placement import Placement
 from eventmill.model.subject import check_subject
-from eventmill.ports.store import Journal
+from eventmill.ports.store import Store
 from eventmill.runtime.committer import Batch
+from eventmill.runtime.restoring import restore
 
 Key = tuple[str, str]
 """Component and entity id."""
@@ -27,16 +29,14 @@ Key = tuple[str, str]
 EVICTIONS_AT_ONCE = 16
 """Per entity that comes in: the cache shrinks, and no turn waits long."""
 
-ALL = 2**62
-
 
 class Cell(Live):
     """A live entity and the batch that its latest decision is in."""
 
     __slots__ = ("batch",)
 
-    def __init__(self, definition: EntityDefinition, id: str) -> None:
-        super().__init__(definition, id)
+    def __init__(self, definition: EntityDefinition, id: str, placement: Placement) -> None:
+        super().__init__(definition, id, placement)
         self.batch: Batch | None = None
 
     @property
@@ -51,13 +51,13 @@ class Cells:
     def __init__(
         self,
         definitions: dict[str, EntityDefinition],
-        journal: Journal,
+        store: Store,
         *,
         entities_max: int,
         bytes_max: int,
     ) -> None:
         self._definitions = definitions
-        self._journal = journal
+        self._store = store
         self._entities_max = entities_max
         self._bytes_max = bytes_max
         self._cells: OrderedDict[Key, Cell] = OrderedDict()
@@ -118,6 +118,12 @@ class Cells:
         if after is not None and not after.done:
             self._bar(key, after)
 
+    def leave(self, shard: int) -> None:
+        """Throw out every entity of a shard, which another node may change from now on."""
+        for key, cell in [*self._cells.items()]:
+            if cell.shard == shard:
+                self.drop(key, cell, after=None)
+
     def forget(self, batch: Batch) -> None:
         """Throw out every entity whose state was in a batch that failed."""
         for cell in batch.holders:
@@ -152,13 +158,8 @@ class Cells:
                 del self._waiting[key]
 
     async def _restored(self, key: Key) -> Cell:
-        definition = self._definitions[key[0]]
-        cell = Cell(definition, key[1])
-        snapshot, entries = await self._journal.load(*key)
-        if snapshot is not None and snapshot.schema != definition.schema:
-            snapshot = None
-            entries = await self._journal.history(*key, limit=ALL)
-        cell.restore(snapshot, entries)
+        cell = Cell(self._definitions[key[0]], key[1], self._store.placement)
+        await restore(self._store.journal, cell)
         return cell
 
     def _evict(self) -> None:

@@ -85,9 +85,11 @@ class Committer:
         if self._closing:
             raise Overloaded("this node is stopping")
         batch = self._queue[-1]
+        commit = batch.commit
         if (
             len(batch.replies) >= limits.COMMIT_REPLIES_MAX
-            or len(batch.commit.entries) >= limits.COMMIT_ENTRIES_MAX
+            or len(commit.entries) >= limits.COMMIT_ENTRIES_MAX
+            or commit.bytes >= limits.COMMIT_BYTES_MAX
         ):
             if len(self._queue) >= limits.COMMITS_WAITING_MAX:
                 raise Overloaded("more is in flight than the journal can keep up with")
@@ -108,7 +110,11 @@ class Committer:
     def submit(self, fill: Callable[[Commit], None]) -> asyncio.Future[None]:
         """Add to the next commit; the future is done when it is durable, or holds the error."""
         batch = self.open_batch()
-        fill(batch.commit)
+        commit = batch.commit
+        entries, letters = len(commit.entries), len(commit.letters)
+        fill(commit)
+        commit.bytes += sum(len(entry.payload) for entry in commit.entries[entries:])
+        commit.bytes += sum(len(letter.entry.payload) for letter in commit.letters[letters:])
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         batch.replies.append((future, None))
         return future

@@ -7,12 +7,12 @@ same lane, lanes run at the same time, so order is kept per key and concurrency 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
-from zlib import crc32
 
 from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
+from eventmill.engine.outgoing import Author
 from eventmill.errors import HandlerFailed, InvalidPayload
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ConsumerDefinition, Source
@@ -20,7 +20,9 @@ from eventmill.model.effect import Effect
 from eventmill.model.entry import DELETED, STATE, Entry
 from eventmill.model.events import EntityDeleted
 from eventmill.ports.clock import Clock
-from eventmill.runtime.subscription import Reacted, key_of
+from eventmill.ports.store import Store
+from eventmill.runtime import lanes
+from eventmill.runtime.reaction import Queue, Reacted, key_of, queue_of
 from eventmill.sdk import guards
 from eventmill.sdk.context import Calls, Context
 
@@ -71,7 +73,13 @@ class ConsumerReaction:
     exclusive = False
 
     def __init__(
-        self, definition: ConsumerDefinition, calls: Calls, clock: Clock, *, guarded: bool
+        self,
+        definition: ConsumerDefinition,
+        calls: Calls,
+        store: Store,
+        clock: Clock,
+        *,
+        guarded: bool,
     ) -> None:
         self.definition = definition
         self.sources = frozenset({definition.source.id})
@@ -79,6 +87,7 @@ class ConsumerReaction:
         self.retry = definition.retry
         self.batch = definition.batch_size
         self._calls = calls
+        self._store = store
         self._clock = clock
         self._guarded = guarded
 
@@ -87,18 +96,11 @@ class ConsumerReaction:
         if self.definition.route.is_batch:
             await self._whole(entries, attempt, reacted)
         elif self.definition.is_async and len(entries) > 1:
-            lanes: dict[int, list[Entry]] = {}
-            for entry in entries:
-                lane = crc32(entry.subject.encode()) % self.definition.concurrency
-                lanes.setdefault(lane, []).append(entry)
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._lane(lane_entries, attempt, reacted))
-                    for lane_entries in lanes.values()
-                ]
-            if any(task.cancelled() for task in tasks):
-                # A group takes that for an end like any other, and the rest of the lane is lost.
-                raise HandlerFailed(f"{self.definition.place} cancelled the task it runs in")
+            await lanes.run(
+                lanes.split(entries, key_of, self.definition.concurrency),
+                lambda lane: self._lane(lane, attempt, reacted),
+                self.definition.place,
+            )
         else:
             await self._lane(entries, attempt, reacted)
         return reacted
@@ -106,10 +108,13 @@ class ConsumerReaction:
     def committed(self) -> None:
         """Nothing is kept in memory between batches."""
 
+    def taken(self, ends: Mapping[int, int]) -> None:
+        """The same."""
+
     async def _lane(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
-        failed: set[str] = set()
+        failed: set[Queue] = set()
         for entry in entries:
-            if failed and key_of(entry) in failed:
+            if failed and queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
             try:
@@ -117,7 +122,7 @@ class ConsumerReaction:
                 if effect is not None and effect.outgoing:
                     reacted.fills.append(self._filler(effect, entry))
             except Exception as error:  # user code may raise anything; the entry is parked
-                failed.add(key_of(entry))
+                failed.add(queue_of(entry))
                 reacted.failed.append((entry, error))
 
     async def _one(self, entry: Entry, attempt: int) -> Effect[Any] | None:
@@ -153,10 +158,8 @@ class ConsumerReaction:
             async with asyncio.timeout(self.definition.timeout):
                 return await function(*arguments)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if lanes.is_ending():
                 raise
-            # Nobody cancelled us: it waited for something that somebody else had cancelled.
             raise HandlerFailed(
                 f"{self.definition.place} ended with CancelledError, but was not cancelled; "
                 "catch it where the handler waits for a task or future of its own"
@@ -165,9 +168,9 @@ class ConsumerReaction:
     async def _whole(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
         """Give a batch handler the whole list; if it fails, one by one to find the culprit."""
         definition, events, taken = self.definition, [], []
-        failed: set[str] = set()
+        failed: set[Queue] = set()
         for entry in entries:
-            if key_of(entry) in failed:
+            if queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
             try:
@@ -175,7 +178,7 @@ class ConsumerReaction:
                     definition.source, entry, definition.route.types, definition.ignore_unknown
                 )
             except InvalidPayload as error:
-                failed.add(key_of(entry))
+                failed.add(queue_of(entry))
                 reacted.failed.append((entry, error))
                 continue
             if event is not SKIP:
@@ -195,7 +198,7 @@ class ConsumerReaction:
 
     async def _singly(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
         for entry in entries:
-            if any(key_of(entry) == key_of(other) for other, _ in reacted.failed):
+            if any(queue_of(entry) == queue_of(other) for other, _ in reacted.failed):
                 reacted.behind.append(entry)
             else:
                 await self._whole([entry], attempt, reacted)
@@ -212,7 +215,14 @@ class ConsumerReaction:
 
     def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
         # Expanded here, so that an event that its topic does not carry fails this entry alone.
-        expansion = outgoing.expand(effect.outgoing, self._clock.now(), caused_by(cause))
+        now, placement = self._clock.now(), self._store.placement
+        author = Author(
+            self.definition.place,
+            self.definition.topics,
+            placement,
+            placement.home(cause.shard),
+        )
+        expansion = outgoing.expand(effect.outgoing, now, caused_by(cause), author)
 
         def fill(commit: Commit) -> None:
             commit.entries += expansion.entries

@@ -9,6 +9,7 @@ letter and blocks nobody.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +21,7 @@ from eventmill.model.definition import Retry
 from eventmill.model.entry import COMMANDS, Entry, metadata_of
 from eventmill.model.envelope import Envelope
 from eventmill.ports.store import Journal
-from eventmill.runtime.subscription import Reacted
+from eventmill.runtime.reaction import Queue, Reacted, queue_of
 from eventmill.runtime.turn import Entities, repeat
 
 NAME: Final = "$courier"
@@ -35,30 +36,30 @@ class Courier:
     batch = limits.DISPATCH_BATCH
     exclusive = False
 
-    def __init__(self, entities: Entities, journal: Journal, doubtful: int) -> None:
+    def __init__(self, entities: Entities, journal: Journal) -> None:
         self._entities = entities
         self._journal = journal
-        self._doubtful = doubtful
-        """Up to this position a command may have been delivered before: in another life of the
-        node, or by an attempt whose commit failed."""
+        self._doubtful: dict[int, int] = {}
+        """By shard: up to this position a command may have been delivered before, by whoever held
+        the shard then, or by an attempt whose commit failed."""
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         reacted = Reacted()
-        doubtful = self._doubtful
-        self._doubtful = max(doubtful, entries[-1].position)
-        failed: set[str] = set()
+        doubtful = self._tried(entries)
+        failed: set[Queue] = set()
         waiting: list[asyncio.Future[bytes]] = []
-        latest: dict[str, asyncio.Future[bytes]] = {}
-        """Of each entity, its latest command that waits for its commit."""
+        latest: dict[Queue, asyncio.Future[bytes]] = {}
+        """Of each entity and shard, the latest command that waits for its commit."""
         for entry in entries:
-            if entry.subject in failed:
+            queue = queue_of(entry)
+            if queue in failed:
                 reacted.behind.append(entry)
                 continue
             try:
                 envelope = self._envelope(entry)
-                if entry.position <= doubtful and await self._is_done(envelope):
+                if entry.position <= doubtful[entry.shard] and await self._is_done(envelope):
                     continue
-                before = latest.get(entry.subject)
+                before = latest.get(queue)
                 if before is not None and (
                     before.done() or (envelope.component, envelope.id) not in self._entities.cells
                 ):
@@ -72,17 +73,24 @@ class Courier:
             except (Rejected, Deleted) as error:
                 reacted.refused.append((entry, error))
             except Exception as error:  # the handler's defect, whatever it is: the entry is parked
-                failed.add(entry.subject)
+                failed.add(queue)
                 reacted.failed.append((entry, error))
             else:
                 if not isinstance(answer, bytes):
                     waiting.append(answer)
-                    latest[entry.subject] = answer
+                    latest[queue] = answer
         for end in await _ends(waiting):
             if isinstance(end, BaseException):
                 # One failed commit fails the whole batch; what did commit is known by its marks.
                 raise end
         return reacted
+
+    def _tried(self, entries: list[Entry]) -> dict[int, int]:
+        """Note that entries are being delivered; return what was doubtful before."""
+        doubtful = dict(self._doubtful)
+        for entry in entries:
+            self._doubtful[entry.shard] = max(doubtful[entry.shard], entry.position)
+        return doubtful
 
     async def _is_done(self, envelope: Envelope) -> bool:
         """Whether it had an effect that left no entry of the entity, and so no mark.
@@ -98,6 +106,9 @@ class Courier:
 
     def committed(self) -> None:
         """Nothing is kept in memory between batches."""
+
+    def taken(self, ends: Mapping[int, int]) -> None:
+        self._doubtful.update(ends)
 
     def _envelope(self, entry: Entry) -> Envelope:
         component, _, id = entry.subject.partition("/")

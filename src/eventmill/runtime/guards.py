@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from eventmill.engine.entity import Live
-from eventmill.errors import HandlerFailed, InvalidPayload
+from eventmill.errors import HandlerFailed
 from eventmill.model.effect import Effect
-from eventmill.model.events import event_type_of
 from eventmill.model.handler import Handler
 from eventmill.sdk import guards
 
@@ -57,19 +56,4 @@ def _guarded(live: Live, handler: Handler[Any, Any], arguments: tuple[Any, ...])
             "change the state in its @on handler (in a key-value entity: self.update(…))",
             code="guard.state_changed",
         )
-    _check_events(handler, returned.effect)
     return returned.effect
-
-
-def _check_events(handler: Handler[Any, Any], effect: Any) -> None:
-    """An event whose values do not fit its fields could be stored, but never read again."""
-    for event in getattr(effect, "events", ()):
-        kind = event_type_of(type(event))
-        try:
-            kind.decode(kind.encode(event), kind.version)
-        except InvalidPayload as error:
-            raise HandlerFailed(
-                f"{handler.place} persists {type(event).__qualname__} with a value that does not "
-                f"fit its field, so nobody could read it again: {error.__cause__ or error}",
-                code="guard.event",
-            ) from error

@@ -12,13 +12,16 @@ from datetime import datetime
 import msgspec
 
 from eventmill.engine.entity import Live
-from eventmill.errors import NotFound, UnknownComponent
-from eventmill.model import limits
+from eventmill.errors import InvalidPayload, NotFound, UnknownComponent
+from eventmill.model import cursor, limits
 from eventmill.model.commit import Timer
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.entry import Entry
+from eventmill.ports.store import is_last
 from eventmill.runtime import past
+from eventmill.runtime.restoring import restore
 from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.tails import Positions
 
 PAGE_MAX = 1_000
 """Rows of one page."""
@@ -66,17 +69,19 @@ class TopicFacts(msgspec.Struct, frozen=True):
     types: list[str]
     key: str
     end: int
-    """The journal's end; a topic's messages have positions up to it."""
+    """Where its shards end, together; its messages have positions up to there."""
 
 
 class Messages(msgspec.Struct, frozen=True):
     """A stretch of a topic."""
 
     messages: list[Entry]
-    position: int
-    """Continue after it."""
+    position: str
+    """Continue after this cursor."""
     start: int
-    """Positions up to this one were not looked at."""
+    """Positions up to this one, of all shards together, were not looked at."""
+    is_end: bool
+    """Whether there was nothing behind it."""
 
 
 class Inspection:
@@ -111,15 +116,16 @@ class Inspection:
     ) -> State:
         """Fold an entity, as it is or as it was after a sequence or at a time.
 
-        Raises `UnknownComponent`, `NotFound` for an entity without events up to there, `Conflict`
-        for the past of a key-value entity, which has no history.
+        Raises `UnknownComponent`, `NotFound` for an entity without events up to there or for a
+        sequence that it has not reached, `Conflict` for the past of a key-value entity, which has no history.
         """
         definition = self._definition(component)
+        journal = self._runtime.store.journal
         if sequence is None and time is None:
-            live = await self._restore(Live(definition, id))
+            live = Live(definition, id)
+            await restore(journal, live)
         else:
             until = round(time.timestamp() * 1e6) if time is not None else None
-            journal = self._runtime.store.journal
             live = await past.restore(journal, definition, id, sequence=sequence, time=until)
         if live.identity.sequence == 0:
             when = "" if sequence is None and time is None else " up to there"
@@ -142,40 +148,50 @@ class Inspection:
         """
         self._definition(component)
         journal = self._runtime.store.journal
-        return await journal.history(component, id, after=after, limit=min(limit, PAGE_MAX))
+        found: list[Entry] = []
+        limit = min(limit, PAGE_MAX)
+        while True:
+            left = limit - len(found)
+            page = await journal.history(component, id, after=after, limit=left)
+            found += page
+            if is_last(page, left) or len(found) >= limit:
+                return found
+            after = page[-1].sequence
+            await asyncio.sleep(0)  # large events must not hold up the node's work
 
     def topics(self) -> list[TopicFacts]:
         """The topics of the service."""
-        end = self._runtime.tail.position
+        tails, placement = self._runtime.tails, self._runtime.store.placement
         return [
             TopicFacts(
                 topic.id,
                 [kind.name for kind in topic.event_types()],
                 topic.key if isinstance(topic.key, str) else topic.key.__name__,
-                end,
+                sum(tails.ends(placement.of_topic(topic.id)).values()),
             )
             for topic in self._runtime.service.topics.values()
         ]
 
     async def messages(
-        self, topic: str, *, after: int, limit: int = 100, wait_seconds: float = 0.0
+        self, topic: str, *, after: str, limit: int = 100, wait_seconds: float = 0.0
     ) -> Messages:
-        """Read a topic's messages after a position; wait for the first if there is none.
+        """Read a topic's messages after a cursor or a position; wait for the first if there is
+        none.
 
-        Raises `NotFound` for an unknown topic.
+        Raises `NotFound` for an unknown topic, `InvalidPayload` for a cursor of something else.
         """
         self._runtime.topic(topic)
-        limit = min(limit, PAGE_MAX)
-        found, position = await self._forward(topic, after, limit)
+        limit, start = min(limit, PAGE_MAX), self.cursor(topic, after)
+        found, positions = await self._forward(topic, start, limit)
         if not found and wait_seconds > 0:
             try:
                 async with asyncio.timeout(min(wait_seconds, WAIT_SECONDS_MAX)):
                     while not found and self._runtime.ready:
-                        await self._runtime.tail.wait(position)
-                        found, position = await self._forward(topic, position, limit)
+                        await self._runtime.tails.wait(positions)
+                        found, positions = await self._forward(topic, positions, limit)
             except TimeoutError:
-                return Messages([], position, after)
-        return Messages(found, position, after)
+                return self._page([], positions, start)
+        return self._page(found, positions, start)
 
     async def last_messages(self, topic: str, *, limit: int) -> Messages:
         """Read a topic's last messages, as far back as `SCANS_MAX` stretches.
@@ -183,20 +199,39 @@ class Inspection:
         Raises `NotFound` for an unknown topic.
         """
         self._runtime.topic(topic)
-        tail = self._runtime.tail
-        end = high = tail.position
+        limit = min(limit, PAGE_MAX)
+        ends = self._runtime.tails.ends(self._runtime.store.placement.of_topic(topic))
         found: list[Entry] = []
-        for _ in range(SCANS_MAX):
-            if high == 0 or len(found) >= limit:
-                break
-            low = max(0, high - limits.SCAN_ROWS)
-            scan = await self._runtime.store.journal.read(
-                tail.shard, low, limit=high - low, sources=frozenset({topic})
-            )
-            found = [*scan.entries, *found]
-            high = low
-            await asyncio.sleep(0)  # a long way back must not hold up the node's work
-        return Messages(found[-min(limit, PAGE_MAX) :] if limit else [], end, high)
+        starts: dict[int, int] = {}
+        for shard, end in ends.items():
+            last, starts[shard] = await self._backward(topic, shard, end, limit, len(ends))
+            found += last
+        if len(ends) > 1:
+            found.sort(key=lambda entry: entry.time)
+        return self._page(found[-limit:] if limit else [], ends, starts)
+
+    def cursor(self, topic: str, text: str) -> dict[int, int]:
+        """Read where somebody wants to begin: `beginning`, `latest`, an id, or a position where the
+        topic has one shard.
+
+        Raises `InvalidPayload`.
+        """
+        shards = self._runtime.store.placement.of_topic(topic)
+        ends = self._runtime.tails.ends(shards)
+        if text == "latest":
+            return ends
+        if text in ("beginning", "0"):
+            return dict.fromkeys(shards, 0)
+        if text.isascii() and text.isdecimal() and len(shards) == 1:
+            text = f"{shards[0]}:{text[:18]}"
+        positions = cursor.read(text)
+        if not positions.keys() <= ends.keys():
+            raise InvalidPayload(f"{text[:40]!r} is no place in topic {topic!r}")
+        return {shard: min(positions.get(shard, 0), end) for shard, end in ends.items()}
+
+    def _page(self, found: list[Entry], positions: Positions, start: Positions) -> Messages:
+        is_end = not self._runtime.tails.lag(positions)
+        return Messages(found, cursor.write(positions), sum(start.values()), is_end)
 
     async def timers(self, *, after: str = "", limit: int = 100) -> list[Timer]:
         """List timers by name."""
@@ -209,31 +244,51 @@ class Inspection:
             raise UnknownComponent(f"no entity component {component!r}; there is {known}")
         return definition
 
-    async def _restore(self, live: Live) -> Live:
-        journal, definition = self._runtime.store.journal, live.definition
-        snapshot, entries = await journal.load(definition.id, live.id)
-        if snapshot is not None and snapshot.schema != definition.schema:
-            return await past.restore(journal, definition, live.id, sequence=None, time=None)
-        live.restore(snapshot, entries)
-        latest = entries[-1] if entries else snapshot
-        live.identity.now = latest.time if latest is not None else 0
-        return live
-
-    async def _forward(self, topic: str, after: int, limit: int) -> tuple[list[Entry], int]:
-        """Read up to `limit` messages of a topic; say up to where was looked."""
-        tail = self._runtime.tail
+    async def _backward(
+        self, topic: str, shard: int, end: int, limit: int, shards: int
+    ) -> tuple[list[Entry], int]:
+        """Read a shard's last messages of a topic; say from where on was looked."""
         found: list[Entry] = []
-        for _ in range(SCANS_MAX):
-            scan = await tail.read(after, limit=limits.SCAN_ROWS, sources=frozenset({topic}))
-            if scan.position == after:
+        high = end
+        for _ in range(SCANS_MAX // shards):
+            if high == 0 or len(found) >= limit:
                 break
+            low = max(0, high - limits.SCAN_ROWS)
+            found = [*await self._between(topic, shard, low, high), *found]
+            high = low
+        return found, high
+
+    async def _between(self, topic: str, shard: int, low: int, high: int) -> list[Entry]:
+        """Read a topic's messages of one stretch of a shard."""
+        journal = self._runtime.store.journal
+        found: list[Entry] = []
+        while low < high:
+            scan = await journal.read(shard, low, limit=high - low, sources=frozenset({topic}))
             found += scan.entries
-            after = scan.position
+            low = scan.position
+            await asyncio.sleep(0)  # a long way back must not hold up the node's work
+        return found
+
+    async def _forward(
+        self, topic: str, after: Positions, limit: int
+    ) -> tuple[list[Entry], dict[int, int]]:
+        """Read up to `limit` messages of a topic; say up to where was looked."""
+        tails, sources = self._runtime.tails, frozenset({topic})
+        found: list[Entry] = []
+        positions = dict(after)
+        for _ in range(SCANS_MAX):
+            stretch = await tails.read(positions, limit=limits.SCAN_ROWS, sources=sources)
+            if not stretch.positions:
+                break
+            room = limit - len(found)
+            found += stretch.entries[:room]
+            positions.update(stretch.positions)
+            for entry in reversed(stretch.entries[room:]):
+                positions[entry.shard] = entry.position - 1
             if len(found) >= limit:
-                found = found[:limit]
-                return found, found[-1].position
+                break
             await asyncio.sleep(0)  # a long scan must not hold up the node's work
-        return found, after
+        return found, positions
 
 
 def _component(definition: EntityDefinition) -> Component:

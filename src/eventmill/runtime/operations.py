@@ -7,7 +7,7 @@ the subscription's own methods, and letters change only under the subscription's
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from eventmill.engine import resend
-from eventmill.errors import Conflict, InvalidPayload, NotFound
+from eventmill.errors import Conflict, InvalidPayload, NotFound, TooLarge
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterKey, LetterStatus
 from eventmill.model.entry import COMMANDS
@@ -36,7 +36,7 @@ class ConsumerStatus(msgspec.Struct, frozen=True):
     sources: list[str]
     position: int
     end: int
-    """The journal's end."""
+    """Where its shards end, together."""
     lag: int
     """Positions behind the end, of all sources together."""
     paused: bool
@@ -47,10 +47,18 @@ class ConsumerStatus(msgspec.Struct, frozen=True):
     handled: int
     failures: int
     """Both since the node started."""
+    view: str = ""
+    """The view that it keeps, for a view."""
+    version: int = 0
+    """That version of it."""
 
 
 class Operations:
-    """Operates one runtime."""
+    """Operates one runtime.
+
+    A view follows the journal once per version, as the subscription `view@version`; where a
+    subscription is named, the plain name of a view means what it has of them.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -67,11 +75,22 @@ class Operations:
         envelope = Envelope(component, id, name, handler.decode_arguments(body), key)
         return await self._runtime.entities.execute(envelope)
 
-    async def publish(self, topic: str, payload: bytes, type: str | None = None) -> None:
-        """Append one event, given as JSON, to a topic.
+    async def publish(
+        self,
+        topic: str,
+        payloads: Sequence[bytes],
+        type: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Append events of one type, given as JSON, to a topic: all or none.
 
-        Raises `NotFound` for an unknown topic, `InvalidPayload` if the event does not fit it.
+        Their key is what the topic makes of each event, or `key`.
+
+        Raises `NotFound` for an unknown topic, `InvalidPayload` if an event does not fit it,
+        `TooLarge` for too many.
         """
+        if len(payloads) > limits.BATCH_EVENTS_MAX:
+            raise TooLarge(f"publish at most {limits.BATCH_EVENTS_MAX} events at once")
         known = self._runtime.topic(topic)
         names = {name: kind for kind in known.event_types() for name in (kind.name, *kind.aliases)}
         if type is None and len(known.types) > 1:
@@ -79,27 +98,30 @@ class Operations:
         kind = names.get(type) if type is not None else next(iter(names.values()))
         if kind is None:
             raise InvalidPayload(f"topic {topic!r} carries {', '.join(names)}, not {type!r}")
-        await self._runtime.publisher.events(known, (kind.decode(payload, kind.version),))
+        events = tuple(kind.decode(payload, kind.version) for payload in payloads)
+        await self._runtime.publisher.events(known, events, key=key)
 
     def consumers(self) -> list[ConsumerStatus]:
         """Every subscription: consumers, views, pushes and the built-in courier."""
         return [self._status(s) for s in self._runtime.subscriptions.values()]
 
     def consumer(self, name: str) -> ConsumerStatus:
-        """One subscription.
+        """One subscription; of a view the version that answers.
 
         Raises `NotFound`.
         """
-        return self._status(self._runtime.subscription(name))
+        return self._status(self._runtime.subscription(self._names(name)[0]))
 
     async def pause(self, name: str) -> ConsumerStatus:
         """Pause a subscription; it stays paused across restarts."""
-        await self._runtime.pause(name)
+        for each in self._names(name):
+            await self._runtime.pause(each)
         return self.consumer(name)
 
     async def resume(self, name: str) -> ConsumerStatus:
         """Resume a paused subscription."""
-        await self._runtime.resume(name)
+        for each in self._names(name):
+            await self._runtime.resume(each)
         return self.consumer(name)
 
     async def reset(
@@ -113,12 +135,16 @@ class Operations:
         Raises `NotFound`, `InvalidPayload` for a position outside the journal, and `Conflict` for
         views, which are rebuilt instead, and for the courier, whose commands would be lost.
         """
-        subscription = self._runtime.subscription(name)
+        subscription = self._runtime.subscription(self._names(name)[0])
         if isinstance(subscription.reaction, Projector):
-            raise Conflict(f"{name!r} keeps a view: rebuild the view instead")
+            view = name.partition("@")[0]
+            raise Conflict(
+                f"{view!r} is a view: rebuild the view instead, with `eventmill views rebuild "
+                f"{view}`"
+            )
         if name.startswith("$"):
             raise Conflict(f"{name!r} is built in and delivers each command once: it has no reset")
-        await subscription.reset(await self._position(to))
+        await subscription.reset(await self._positions(subscription, to))
         return self.consumer(name)
 
     def views(self) -> list[dict[str, Any]]:
@@ -135,11 +161,10 @@ class Operations:
     async def query(self, view: str, query: str, arguments: dict[str, str]) -> bytes:
         """Run a view's query with arguments given as texts; return JSON.
 
-        Raises `NotFound`, `UnknownHandler`, `InvalidPayload`, and `Unavailable` while the view's
-        first version is being built.
+        Raises `NotFound`, `UnknownHandler`, `InvalidPayload`, and `Unavailable` while no version
+        of the view answers.
         """
-        reply = await self._runtime.query_view(view, query, arguments)
-        return reply if isinstance(reply, bytes) else b"[" + b",".join(reply) + b"]"
+        return (await self._runtime.query_view(view, query, arguments)).content
 
     async def letters(
         self,
@@ -151,6 +176,7 @@ class Operations:
     ) -> list[Letter]:
         """List letters after a letter's id, ordered by subscription and position."""
         start = letter_key(after) if after else LetterKey("", 0, 0)
+        subscription = self._names(subscription)[0] if subscription else None
         return await self._runtime.store.parking.letters(
             subscription=subscription,
             statuses=statuses,
@@ -190,6 +216,7 @@ class Operations:
 
         Raises `NotFound`, and `Conflict` for a letter that waits behind another of its key.
         """
+        subscription = self._names(subscription)[0]
         running = self._runtime.subscription(subscription)
         now = self._runtime.clock.now()
         redriven = 0
@@ -209,7 +236,7 @@ class Operations:
 
                 await self._runtime.committer.write(fill)
                 for x in again:
-                    running.block(x.key, LetterStatus.RETRYING, now)
+                    running.block((x.entry.shard, x.key), LetterStatus.RETRYING, now)
                 redriven += len(chosen)
         return redriven
 
@@ -229,6 +256,7 @@ class Operations:
         Raises `NotFound`.
         """
         discarded = 0
+        subscription = self._names(subscription)[0]
         async with self._letters_of(subscription):
             async for chosen in self._chosen(subscription, key, letter, refused):
                 heads = [x for x in chosen if await self._is_head(x)]
@@ -240,7 +268,7 @@ class Operations:
                 running = self._runtime.subscriptions.get(subscription)
                 for head in heads if running is not None else ():
                     assert running is not None
-                    running.block(head.key, LetterStatus.RETRYING, 0)
+                    running.block((head.entry.shard, head.key), LetterStatus.RETRYING, 0)
                 discarded += len(chosen)
         return discarded
 
@@ -264,9 +292,10 @@ class Operations:
             yield [found]
             return
         if key is not None and not refused:
-            queue = await self._runtime.store.parking.queue(subscription, key, limit=1)
-            if queue:
-                yield queue
+            for shard in self._runtime.subscription(subscription).positions:
+                parking = self._runtime.store.parking
+                if queue := await parking.queue(subscription, shard, key, limit=1):
+                    yield queue
             return
         status = LetterStatus.REFUSED if refused else LetterStatus.DEAD
         after = (subscription, -1, 0)
@@ -282,7 +311,7 @@ class Operations:
         if letter.status is LetterStatus.REFUSED:
             return False
         parking = self._runtime.store.parking
-        (head,) = await parking.queue(letter.subscription, letter.key, limit=1)
+        (head,) = await parking.queue(letter.subscription, letter.entry.shard, letter.key, limit=1)
         return head.entry.id == letter.entry.id
 
     async def _need_head(self, letter: Letter) -> None:
@@ -292,31 +321,49 @@ class Operations:
                 "the key, or discard what is before it"
             )
 
-    async def _position(self, to: Literal["beginning", "latest"] | int | datetime) -> int:
-        end = self._runtime.tail.position
+    async def _positions(
+        self, subscription: Subscription, to: Literal["beginning", "latest"] | int | datetime
+    ) -> dict[int, int]:
+        ends = subscription.ends
         if isinstance(to, datetime):
+            position_at = self._runtime.store.journal.position_at
             time = round(to.timestamp() * 1e6)
-            return await self._runtime.store.journal.position_at(self._runtime.tail.shard, time)
-        if isinstance(to, int):
+            return {shard: await position_at(shard, time) for shard in ends}
+        if to == "latest":
+            return ends
+        if to == "beginning":
+            return dict.fromkeys(ends, 0)
+        if len(ends) > 1:
+            raise InvalidPayload(f"it reads {len(ends)} shards: reset it to a time instead")
+        for end in ends.values():
             if not 0 <= to <= end:
                 raise InvalidPayload(f"position {to} is outside the journal, which ends at {end}")
-            return to
-        return end if to == "latest" else 0
+        return dict.fromkeys(ends, to)
+
+    def _names(self, name: str) -> list[str]:
+        """Return the subscriptions that a name means, the oldest version of a view first."""
+        if name not in self._runtime.service.views:
+            return [name]
+        running = [s for s in self._runtime.subscriptions if s.partition("@")[0] == name]
+        return sorted(running, key=_version) or [name]
 
     def _status(self, subscription: Subscription) -> ConsumerStatus:
         blocked = subscription.blocked
+        is_view = isinstance(subscription.reaction, Projector)
         return ConsumerStatus(
             name=subscription.name,
             kind=self._kind_of(subscription),
             sources=sorted(subscription.reaction.sources),
             position=subscription.position,
-            end=self._runtime.tail.position,
+            end=sum(subscription.ends.values()),
             lag=subscription.lag,
             paused=subscription.paused,
             blocked=len(blocked),
-            dead=sum(1 for due in blocked.values() if due is None),
+            dead=blocked.dead,
             handled=subscription.handled,
             failures=subscription.failures,
+            view=subscription.name.partition("@")[0] if is_view else "",
+            version=_version(subscription.name) if is_view else 0,
         )
 
     def _kind_of(
@@ -345,6 +392,10 @@ def letter_key(id: str) -> LetterKey:
     if not (subscription and shard.isdecimal() and position.isdecimal()):
         raise InvalidPayload(f"{id!r} is no letter's id: use subscription:shard:position")
     return LetterKey(subscription, int(shard), int(position))
+
+
+def _version(name: str) -> int:
+    return int(name.partition("@")[2])
 
 
 def _key_of(letter: Letter) -> LetterKey:

@@ -1,20 +1,21 @@
 """Entities as they were: folded from the journal up to a sequence or a time.
 
 Place on the road: beside it. Nothing here touches the entities in memory or enters the cache; the
-fold is the one that loads an entity (`engine.entity.Live`).
+fold is the one that loads an entity (`runtime.restoring`).
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from eventmill.engine.entity import Live
 from eventmill.errors import Conflict, Deleted, EventmillError, NotFound
 from eventmill.model import codec, limits
 from eventmill.model.definition import EntityDefinition
+from eventmill.model.entry import Entry
 from eventmill.model.handler import Handler
 from eventmill.ports.store import Journal
+from eventmill.runtime.restoring import fold
 from eventmill.runtime.turn import failure_of
 
 
@@ -30,22 +31,27 @@ async def restore(
 
     With both, up to whichever comes first; without events up to there it is in its initial state.
 
-    Raises `Conflict` for a key-value entity, which keeps no history.
+    Raises `Conflict` for a key-value entity, which keeps no history, and `NotFound` for a sequence
+    that it has not reached.
     """
     if definition.is_key_value:
         raise Conflict(f"{definition.id!r} is a key-value entity: it keeps no history")
     live = Live(definition, id)
-    while page := await journal.history(
-        definition.id, id, after=live.identity.sequence, limit=limits.SCAN_ROWS
-    ):
-        for entry in page:
-            if sequence is not None and entry.sequence > sequence:
-                return live
-            if time is not None and entry.time > time:
-                return live
-            live.apply(entry)
-            live.identity.now = entry.time
-        await asyncio.sleep(0)  # a long history must not hold up the node's work
+    page = await journal.history(definition.id, id, limit=limits.SCAN_ROWS)
+
+    def is_wanted(entry: Entry) -> bool:
+        is_later = time is not None and entry.time > time
+        return not is_later and (sequence is None or entry.sequence <= sequence)
+
+    await fold(journal, live, page, is_wanted)
+    if sequence is not None and time is None and live.identity.sequence < sequence:
+        count = live.identity.sequence
+        raise NotFound(
+            f"{definition.id}/{id} has no event {sequence}; its last is {count}"
+            if count
+            else f"{definition.id}/{id} has no events",
+            code="entity.no_sequence",
+        )
     return live
 
 
@@ -76,9 +82,7 @@ async def query(
 ) -> bytes:
     """Run a query on an entity as it was.
 
-    Raises what `restore` and `answer` raise, and `NotFound` for a sequence that does not exist.
+    Raises what `restore` and `answer` raise.
     """
     live = await restore(journal, definition, id, sequence=sequence, time=time)
-    if sequence is not None and time is None and live.identity.sequence < sequence:
-        raise NotFound(f"{definition.id}/{id} has no event {sequence}", code="entity.no_sequence")
     return answer(live, handler, arguments)

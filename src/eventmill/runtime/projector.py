@@ -10,7 +10,7 @@ are committed or belong to the batch under way, and is emptied when that batch w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from eventmill.engine.views.schema import RowCodec, Table
@@ -22,7 +22,7 @@ from eventmill.model.entry import DELETED, STATE, Entry
 from eventmill.model.events import EntityDeleted
 from eventmill.ports.store import ViewTables
 from eventmill.runtime.consumer import SKIP, event_of, skipped_by
-from eventmill.runtime.subscription import Reacted, key_of
+from eventmill.runtime.reaction import Queue, Reacted, queue_of
 from eventmill.sdk.context import Context
 
 _KEPT = (DELETED, STATE)
@@ -81,6 +81,11 @@ class TableRows:
         self._rows.clear()
         self._changed.clear()
         self._is_complete = False
+
+    def refresh(self) -> None:
+        """Forget what has been read. A new table that nobody has read yet stays known as empty."""
+        if self._rows:
+            self.clear()
 
     def changes(self) -> Rows | None:
         """Return what changed since the last call; bounds the memory.
@@ -154,12 +159,12 @@ class Projector:
     async def _react(self, entries: list[Entry], *, is_careful: bool) -> Reacted:
         await self._fetch(entries)
         reacted = Reacted()
-        failed: set[str] = set()
+        failed: set[Queue] = set()
         done: list[Entry] = []
         for number, entry in enumerate(entries, 1):
             if number % limits.DISPATCH_BATCH == 0:
                 await asyncio.sleep(0)  # a long batch lets commands pass
-            if failed and key_of(entry) in failed:
+            if failed and queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
             try:
@@ -168,7 +173,7 @@ class Projector:
                     self._check(entry)
                 done.append(entry)
             except Exception as error:  # user code may raise anything; the entry is parked
-                failed.add(key_of(entry))
+                failed.add(queue_of(entry))
                 reacted.failed.append((entry, error))
                 await self._undo(entry.subject, done)
         changes = [change for table in self.tables.values() if (change := table.changes())]
@@ -189,6 +194,11 @@ class Projector:
         self._uncommitted = False
         if self._has_changes:
             self._changed()
+
+    def taken(self, ends: Mapping[int, int]) -> None:
+        """Rows of these shards may have changed elsewhere."""
+        for rows in self.tables.values():
+            rows.refresh()
 
     def _fold(self, entry: Entry) -> None:
         for handler in self._handlers[entry.source]:

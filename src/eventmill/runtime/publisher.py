@@ -16,6 +16,7 @@ from eventmill.engine import outgoing
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Outcome
 from eventmill.model.entry import Entry
+from eventmill.model.subject import check_subject
 from eventmill.model.topic import Topic
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
@@ -45,17 +46,27 @@ class Publisher:
 
     async def events(
         self,
-        topic: Topic,
+        topic: Topic[Any],
         events: tuple[Any, ...],
         *,
         metadata: dict[str, Any] | None = None,
         dedupe: str | None = None,
+        key: str | None = None,
     ) -> int:
-        """Publish Python events; see `messages`."""
+        """Publish Python events, under `key` if the topic shall not make it; see `messages`."""
+        if key is not None:
+            check_subject(f"a key of topic {topic.id!r}", key, least=0)
         now = self._clock.now()
         entries = [outgoing.message_entry(topic, event, now, metadata) for event in events]
         messages = [
-            Message(e.type, e.version, e.subject, e.payload, metadata, dedupe and f"{dedupe}/{i}")
+            Message(
+                e.type,
+                e.version,
+                e.subject if key is None else key,
+                e.payload,
+                metadata,
+                dedupe and f"{dedupe}/{i}",
+            )
             for i, e in enumerate(entries)
         ]
         return await self.messages(topic.id, messages)
@@ -104,10 +115,12 @@ class Publisher:
     def _fill(self, commit: Commit, topic: str, fresh: list[tuple[Message, bytes | None]]) -> None:
         now = self._clock.now()
         expires = now + limits.IDEMPOTENCY_SECONDS * 1_000_000
+        placement = self._store.placement
         for m, key in fresh:
             extra = msgspec.json.encode(m.metadata) if m.metadata else None
+            shard = placement.message(topic, m.subject)
             commit.entries.append(
-                Entry(topic, m.subject, 0, m.type, m.version, now, m.payload, extra)
+                Entry(topic, m.subject, 0, m.type, m.version, now, m.payload, extra, None, shard)
             )
             if key is not None:
                 commit.outcomes.append(Outcome(topic, "", key, expires, b""))

@@ -1,36 +1,21 @@
-"""Pushed subscriptions: a URL that follows topics and entities, subscribed at run time.
+"""The reaction of a pushed subscription: one CloudEvent in one HTTP request per event.
 
-Place on the road: dispatch. A subscription like a consumer's, whose reaction sends each event as
-one CloudEvent in one HTTP request. So order per key, retries, parking, dead letters, pause and
-offsets are those of every subscription (`runtime.subscription`).
+Place on the road: dispatch. Order per key, retries, parking, dead letters, pause and offsets are
+those of every subscription (`runtime.subscription`); `runtime.pushes` makes and ends them.
 
-Invariants: a subscription is a durable fact `subscription/<id>`, and its offset begins in the same
-commit; a key's next event is sent only after the one before was taken or parked; the payload goes
-out as it is stored; an event has the same id, source and time at every delivery.
+Invariants: a key's next event is sent only after the one before was taken or parked; the payload
+goes out as it is stored; an event has the same id, source and time at every delivery.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
-from datetime import datetime
-from typing import Any, Final, Protocol
-from zlib import crc32
-
-import msgspec
-import structlog
+from collections.abc import Mapping
+from typing import Any, Final
 
 from eventmill.engine import cloudevent
 from eventmill.engine.filters import compile_filters
-from eventmill.errors import (
-    Conflict,
-    DeliveryFailed,
-    InvalidPayload,
-    NotFound,
-    Overloaded,
-    Rejected,
-    Unavailable,
-)
+from eventmill.errors import DeliveryFailed, Rejected, Unavailable
 from eventmill.model import limits
 from eventmill.model.cloudevents import (
     STRUCTURED_TYPE,
@@ -39,21 +24,13 @@ from eventmill.model.cloudevents import (
     encode_structured,
 )
 from eventmill.model.cloudevents.json_format import attributes_of
-from eventmill.model.commit import Commit, Offset
-from eventmill.model.definition import Retry, ServiceDefinition
-from eventmill.model.entry import DELETED, STATE, Entry
-from eventmill.model.pushing import Pushing, stored
+from eventmill.model.definition import Retry
+from eventmill.model.entry import Entry
+from eventmill.model.pushing import Pushing
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import UNREACHABLE, Answer, Sender
-from eventmill.ports.store import Store
-from eventmill.runtime.committer import Committer
-from eventmill.runtime.subscription import Reacted, Reaction, Subscription, key_of
-from eventmill.runtime.tail import Tail
-
-log = structlog.get_logger()
-
-FACT: Final = "subscription/"
-NAME: Final = "push@"
+from eventmill.runtime import lanes
+from eventmill.runtime.reaction import Queue, Reacted, key_of, queue_of
 
 REFUSED: Final = frozenset((400, 405, 406, 410, 411, 413, 414, 415, 417, 422, 431))
 """The sink says that this request will never do: a dead letter at once. All other answers that are
@@ -97,17 +74,14 @@ class PushReaction:
         """Monotonic time until which the sink wants to be left alone."""
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
-        reacted = Reacted()
-        lanes: dict[int, list[tuple[Entry, CloudEvent]]] = {}
-        for entry in entries:
-            event = cloudevent.of_entry(entry, self._paths[entry.source])
-            if self._wants(event):
-                lane = crc32(key_of(entry).encode()) % self.pushing.config.concurrency
-                lanes.setdefault(lane, []).append((entry, event))
-        sink = _Sink()
-        async with asyncio.TaskGroup() as group:
-            for lane_events in lanes.values():
-                group.create_task(self._lane(lane_events, reacted, sink))
+        reacted, sink = Reacted(), _Sink()
+        events = [(e, cloudevent.of_entry(e, self._paths[e.source])) for e in entries]
+        wanted = [pair for pair in events if self._wants(pair[1])]
+        await lanes.run(
+            lanes.split(wanted, lambda pair: key_of(pair[0]), self.pushing.config.concurrency),
+            lambda lane: self._lane(lane, reacted, sink),
+            self.pushing.sink,
+        )
         if sink.away is not None:
             # Its outage is not the fault of any event: all wait in the journal, none is parked.
             self.outages += 1
@@ -116,6 +90,9 @@ class PushReaction:
 
     def committed(self) -> None:
         """Nothing is kept in memory between batches."""
+
+    def taken(self, ends: Mapping[int, int]) -> None:
+        """The same."""
 
     def _wants(self, event: CloudEvent) -> bool:
         if self._types is not None and event.type not in self._types:
@@ -127,11 +104,11 @@ class PushReaction:
     async def _lane(
         self, events: list[tuple[Entry, CloudEvent]], reacted: Reacted, sink: _Sink
     ) -> None:
-        failed: set[str] = set()
+        failed: set[Queue] = set()
         for entry, event in events:
             if sink.away is not None:
                 return  # the whole batch is repeated
-            if key_of(entry) in failed:
+            if queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
             try:
@@ -142,7 +119,7 @@ class PushReaction:
                     sink.away = error
                     return
                 sink.reached |= error.code != UNREACHABLE
-                failed.add(key_of(entry))
+                failed.add(queue_of(entry))
                 reacted.failed.append((entry, error))
 
     async def _deliver(self, event: CloudEvent) -> None:
@@ -159,13 +136,18 @@ class PushReaction:
             headers = {name.decode(): value.decode() for name, value in pairs}
         else:
             headers, body = {"content-type": STRUCTURED_TYPE}, encode_structured(event)
-        answer = await self._sender.send(
-            pushing.sink,
-            {**settings.headers, **headers},
-            body,
-            method=settings.method,
-            seconds=settings.timeout,
-        )
+        try:
+            answer = await self._sender.send(
+                pushing.sink,
+                {**settings.headers, **headers},
+                body,
+                method=settings.method,
+                seconds=settings.timeout,
+            )
+        except asyncio.CancelledError as error:
+            if lanes.is_ending():
+                raise
+            raise DeliveryFailed(f"{pushing.sink}: the request was cancelled midway") from error
         if not 200 <= answer.status < 300:
             self._refuse(answer)
 
@@ -177,218 +159,6 @@ class PushReaction:
         if answer.status in (429, 503) and wait:
             self._quiet_until = max(self._quiet_until, self._clock.monotonic() + wait)
         raise DeliveryFailed(text, retry_after_seconds=wait)
-
-
-class Host(Protocol):
-    """What of the runtime is needed here."""
-
-    service: ServiceDefinition
-    store: Store
-    clock: Clock
-    committer: Committer
-    tail: Tail
-
-    async def subscribe(self, name: str, reaction: Reaction, start: int = 0) -> Subscription: ...
-    async def unsubscribe(self, name: str) -> None: ...
-    def subscription(self, name: str) -> Subscription: ...
-    async def pause(self, name: str) -> None: ...
-    async def resume(self, name: str) -> None: ...
-
-
-class Pushes:
-    """All pushed subscriptions of a node."""
-
-    def __init__(self, host: Host, sender: Sender | None, luck: Callable[[], float]) -> None:
-        self._host = host
-        self._sender = sender
-        self._luck = luck
-        self._all: dict[str, Pushing] = {}
-        self._changing = asyncio.Lock()
-
-    def __repr__(self) -> str:
-        return f"<Pushes [{len(self._all)} subscriptions]>"
-
-    async def start(self) -> None:
-        """Go on with what was subscribed before."""
-        for name, fact in (await self._host.store.registry()).items():
-            if name.startswith(FACT):
-                pushing = stored(fact)
-                await self._follow(pushing)
-
-    async def stop(self) -> None:
-        """Give the sender's connections back."""
-        if self._sender is not None:
-            await self._sender.close()
-
-    def list(self) -> list[Pushing]:
-        """All subscriptions, by id."""
-        return [self._all[id] for id in sorted(self._all)]
-
-    def get(self, id: str) -> Pushing:
-        """Return one subscription.
-
-        Raises `NotFound`.
-        """
-        found = self._all.get(id)
-        if found is None:
-            raise NotFound(f"no subscription {id!r}")
-        return found
-
-    def is_paused(self, id: str) -> bool:
-        """Whether a subscription waits for `resume`."""
-        self.get(id)
-        return self._host.subscription(NAME + id).paused
-
-    async def create(self, pushing: Pushing) -> Pushing:
-        """Subscribe; durable when it returns. An id is made up if none is proposed.
-
-        Raises `InvalidPayload`, `NotFound` for an unknown source, `Conflict` for an id that is
-        taken, `Overloaded` when there are too many.
-        """
-        async with self._changing:
-            if len(self._all) >= limits.SUBSCRIPTIONS_MAX:
-                raise Overloaded(f"{limits.SUBSCRIPTIONS_MAX} subscriptions at most; delete some")
-            if pushing.id in self._all:
-                raise Conflict(f"there is a subscription {pushing.id!r} already")
-            pushing = msgspec.structs.replace(pushing, id=pushing.id or self._new_id())
-            self._reaction(pushing)  # refuses what cannot be
-            start = await self._start_of(pushing.config.start)
-            name, shard = NAME + pushing.id, self._host.tail.shard
-
-            def fill(commit: Commit) -> None:
-                commit.registry[FACT + pushing.id] = msgspec.json.encode(pushing)
-                if start:
-                    commit.offsets.append(Offset(name, shard, 0, start))
-
-            await self._host.committer.write(fill)
-            await self._follow(pushing)
-            return pushing
-
-    async def replace(self, id: str, pushing: Pushing) -> Pushing:
-        """Change a subscription; it goes on where it is.
-
-        Raises what `create` raises, and `InvalidPayload` for another id.
-        """
-        async with self._changing:
-            self.get(id)
-            if pushing.id not in ("", id):
-                raise InvalidPayload("id: it cannot be changed")
-            pushing = msgspec.structs.replace(pushing, id=id)
-            reaction = self._reaction(pushing)
-            await self._store(id, msgspec.json.encode(pushing))
-            self._host.subscription(NAME + id).reaction = reaction
-            self._all[id] = pushing
-            return pushing
-
-    async def delete(self, id: str) -> Pushing:
-        """End a subscription; its offset and letters go with it.
-
-        Raises `NotFound`.
-        """
-        async with self._changing:
-            pushing = self.get(id)
-            await self._host.resume(NAME + id)  # a later one of that id must not begin paused
-            await self._host.unsubscribe(NAME + id)
-            del self._all[id]
-
-            def fill(commit: Commit) -> None:
-                commit.registry[FACT + id] = None
-                commit.forgotten.append(NAME + id)
-
-            await self._host.committer.write(fill)
-            return pushing
-
-    async def pause(self, id: str) -> Pushing:
-        """Hold a subscription, also across restarts.
-
-        Raises `NotFound`.
-        """
-        pushing = self.get(id)
-        await self._host.pause(NAME + id)
-        return pushing
-
-    async def resume(self, id: str) -> Pushing:
-        """Go on where it was paused.
-
-        Raises `NotFound`.
-        """
-        pushing = self.get(id)
-        await self._host.resume(NAME + id)
-        return pushing
-
-    async def _follow(self, pushing: Pushing) -> None:
-        await self._host.subscribe(NAME + pushing.id, self._reaction(pushing, known=False))
-        self._all[pushing.id] = pushing
-
-    def _reaction(self, pushing: Pushing, *, known: bool = True) -> PushReaction:
-        if self._sender is None:
-            raise InvalidPayload("this node sends nothing: it was started without a sender")
-        if known:
-            self._sender.check(pushing.sink)
-        sources = sources_of(self._host.service, pushing.source)
-        if known and not sources:
-            there = ", ".join(sources_of(self._host.service, None)) or "nothing"
-            raise NotFound(f"source {pushing.source!r}: there is {there}")
-        skipped = _skipped(self._host.service, sources, pushing.types)
-        return PushReaction(pushing, sources, skipped, self._sender, self._host.clock)
-
-    async def _store(self, id: str, fact: bytes) -> None:
-        await self._host.committer.write(lambda c: c.registry.update({FACT + id: fact}))
-
-    def _new_id(self) -> str:
-        while (id := f"s-{int(self._luck() * 2**52):013x}") in self._all:
-            pass
-        return id
-
-    async def _start_of(self, text: str) -> int:
-        tail = self._host.tail
-        if text == "beginning":
-            return 0
-        if text == "latest":
-            return tail.position
-        if text.isascii() and text.isdecimal():
-            return min(int(text[:18]), tail.position)
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
-            raise InvalidPayload(
-                "config.start is 'beginning', 'latest', a position or a time with its zone"
-            )
-        time = round(moment.timestamp() * 1e6)
-        return await self._host.store.journal.position_at(tail.shard, time)
-
-
-def sources_of(service: ServiceDefinition, source: str | None) -> dict[str, str]:
-    """Return what a subscription's `source` names: id of topic or entity → CloudEvents source.
-
-    It names a topic or an entity component by its id or by its CloudEvents source; None is all.
-    """
-    every = {id: cloudevent.topic_source(service.name, id) for id in service.topics}
-    every |= {id: cloudevent.entity_source(service.name, id) for id in service.entities}
-    if source is None:
-        return every
-    return {id: path for id, path in every.items() if source in (id, path)}
-
-
-def _skipped(
-    service: ServiceDefinition, sources: Iterable[str], types: Collection[str] | None
-) -> frozenset[tuple[str, str]]:
-    """Return (source, stored type) of what is not wanted for its type alone."""
-    if types is None:
-        return frozenset()
-    stored_types: dict[str, set[str]] = {
-        id: {kind.name for kind in topic.event_types()} for id, topic in service.topics.items()
-    }
-    for id, entity in service.entities.items():
-        stored_types[id] = {*entity.event_types, STATE, DELETED}
-    return frozenset(
-        (id, type)
-        for id in sources
-        for type in stored_types[id]
-        if cloudevent.BUILT_IN.get(type, type) not in types
-    )
 
 
 def _text(value: Any) -> str:

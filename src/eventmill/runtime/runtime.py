@@ -6,18 +6,19 @@ test kit come in through the methods here; `start` and `stop` say in which order
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
+from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.views.definition import compile_view
 from eventmill.errors import NotFound, Unavailable, UnknownHandler
 from eventmill.model import limits
-from eventmill.model.commit import Offset
-from eventmill.model.definition import ConsumerDefinition, ServiceDefinition, Start
+from eventmill.model.commit import Commit, Offset
+from eventmill.model.definition import ServiceDefinition, Start, StartAt
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
@@ -30,20 +31,21 @@ from eventmill.runtime.committer import Committer
 from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.runtime.guards import Guards
 from eventmill.runtime.publisher import Publisher
-from eventmill.runtime.push import Pushes
+from eventmill.runtime.pushes import Pushes
+from eventmill.runtime.reaction import Reaction
+from eventmill.runtime.retention import Retention
 from eventmill.runtime.scheduler import Scheduler
-from eventmill.runtime.subscription import Reaction, Subscription
+from eventmill.runtime.subscription import PAUSED, Subscription
 from eventmill.runtime.supervisor import Supervisor
-from eventmill.runtime.tail import Tail
+from eventmill.runtime.tails import Tails
 from eventmill.runtime.turn import Entities
-from eventmill.runtime.views import Views
+from eventmill.runtime.view_opening import Surroundings
+from eventmill.runtime.views import Answer, Views
 
 log = structlog.get_logger()
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_PAUSED = "paused/"
 
 
 class Runtime:
@@ -82,19 +84,26 @@ class Runtime:
             cache_bytes=cache_bytes,
         )
         self.publisher = Publisher(store, self.committer, clock)
-        self.tail = Tail(store.journal)
-        self.scheduler = Scheduler(store, self.committer, clock)
+        self.tails = Tails(store.journal)
+        self.held: set[int] = set()
+        """Home shards whose work is done here."""
+        self.scheduler = Scheduler(store, self.committer, clock, self.held)
         self.subscriptions: dict[str, Subscription] = {}
-        self.committer.on_commit.append(self.tail.extend)
-        self.committer.on_failure.append(lambda batch: self.tail.doubt())
+        self._starts: dict[str, StartAt] = {}
+        """Where subscriptions begin in shards that nobody has read for them yet."""
+        self.retention = Retention(service.topics, store, clock, self.held, self.subscriptions)
+        self.committer.on_commit.append(self.tails.extend)
+        self.committer.on_failure.append(lambda batch: self.tails.doubt())
         self.views = Views(
             {id: (view, compile_view(view)) for id, view in service.views.items()},
-            store,
-            self.committer,
-            clock,
-            self.supervisor,
-            self.subscribe,
-            self.unsubscribe,
+            Surroundings(
+                store,
+                self.committer,
+                clock,
+                self.supervisor,
+                self.subscribe,
+                self.unsubscribe,
+            ),
         )
         self.pushes = Pushes(self, sender, luck)
         self._luck = luck
@@ -117,18 +126,23 @@ class Runtime:
         self.ready = True
 
     async def _start_loops(self) -> None:
-        await self.tail.start()
+        placement = await self.store.place(self.service.topics)
+        await self.tails.start(placement.all())
         self.supervisor.start("committer", self.committer.run())
-        await self.subscribe(
-            courier.NAME, courier.Courier(self.entities, self.store.journal, self.tail.position)
-        )
+        if placement.shards == 1:
+            await self.take(0)  # an embedded store has one shard, and no other node
+        await self.subscribe(courier.NAME, courier.Courier(self.entities, self.store.journal))
         for consumer in self.service.consumers.values():
-            reaction = ConsumerReaction(consumer, self, self.clock, guarded=self.guarded)
-            await self.subscribe(consumer.subscription, reaction, await self._start_of(consumer))
+            reaction = ConsumerReaction(
+                consumer, self, self.store, self.clock, guarded=self.guarded
+            )
+            await self.subscribe(consumer.subscription, reaction, consumer.start)
         await self.views.start()
         await self.pushes.start()
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
+        if self.retention.topics:
+            self.supervisor.start("retention", self.retention.run())
 
     async def stop(self) -> None:
         """Finish what was accepted, store the offsets, give the store back."""
@@ -147,41 +161,77 @@ class Runtime:
             await self.pushes.stop()
             await self.store.close()
 
-    async def subscribe(self, name: str, reaction: Reaction, start: int = 0) -> Subscription:
-        """Start a subscription where it left off, or at `start` if it is new."""
-        offsets = await self.store.offsets()
-        offset = offsets.get((name, self.tail.shard))
-        if offset is None:
-            offset = start
-            if start:
-                # Stored at once: a restart before the first event must not skip what came between.
-                first = Offset(name, self.tail.shard, 0, start)
-                await self.committer.write(lambda commit: commit.offsets.append(first))
+    async def take(self, home: int) -> None:
+        """Begin the work of a home shard, which this node holds in the store from now on."""
+        await self.tails.look()
+        for subscription in self.subscriptions.values():
+            await self._follow(subscription, [home])
+        self.held.add(home)
+        self.scheduler.wake()
+
+    async def leave(self, home: int) -> None:
+        """End the work of a home shard: what is under way is finished, then nothing is held."""
+        self.held.discard(home)
+        for subscription in self.subscriptions.values():
+            shards = self.store.placement.read_by(home, subscription.reaction.sources)
+            await subscription.leave(shards)
+        self.entities.cells.leave(home)
+
+    async def subscribe(
+        self, name: str, reaction: Reaction, start: StartAt = Start.BEGINNING
+    ) -> Subscription:
+        """Start a subscription where it left off, or at `start` where it is new."""
         subscription = Subscription(
             name,
             reaction,
-            self.tail,
+            self.tails,
             self.store,
             self.committer,
             self.clock,
             self._luck,
-            offset=offset,
-            paused=_PAUSED + name in await self.store.registry(),
+            paused=PAUSED + name in await self.store.registry(),
         )
-        for owner, key, status, due in await self.store.parking.heads():
-            if owner == name:
-                subscription.block(key, status, due)
+        self._starts[name] = start
+        await self._follow(subscription, self.held)
         self.subscriptions[name] = subscription
         self.supervisor.start(f"subscription {name}", subscription.run())
-        self.supervisor.start(f"retries {name}", subscription.run_retries())
+        self.supervisor.start(f"retries {name}", subscription.retries.run())
         return subscription
+
+    async def _follow(self, subscription: Subscription, homes: Iterable[int]) -> None:
+        name, read_by = subscription.name, self.store.placement.read_by
+        shards = [s for home in homes for s in read_by(home, subscription.reaction.sources)]
+        stored = await self.store.offsets()
+        offsets = {shard: stored[name, shard] for shard in shards if (name, shard) in stored}
+        new = {s: await self._begin(s, self._starts[name]) for s in shards if s not in offsets}
+        first = [Offset(name, shard, 0, at) for shard, at in new.items() if at]
+        if first:
+
+            def fill(commit: Commit) -> None:
+                commit.offsets += first
+
+            # Stored at once: a restart before the first event must not skip what came between.
+            await self.committer.write(fill)
+        await subscription.follow({**offsets, **new}, await self.store.parking.heads(shards))
+
+    async def _begin(self, shard: int, start: StartAt) -> int:
+        match start:
+            case Start.BEGINNING:
+                return 0
+            case Start.LATEST:
+                return self.tails.end(shard)
+            case datetime():
+                time = round(start.timestamp() * 1e6)
+                return await self.store.journal.position_at(shard, time)
+            case _:
+                return start.get(shard, 0)
 
     async def unsubscribe(self, name: str) -> None:
         """End a subscription's loops; its offset stays."""
         subscription = self.subscription(name)
         await self.supervisor.stop(f"subscription {name}", f"retries {name}")
         await subscription.flush()
-        del self.subscriptions[name]
+        del self.subscriptions[name], self._starts[name]
 
     def subscription(self, name: str) -> Subscription:
         """Return a running subscription.
@@ -198,13 +248,13 @@ class Runtime:
     async def pause(self, name: str) -> None:
         """Pause a subscription; it stays paused across restarts."""
         subscription = self.subscription(name)
-        await self.set_fact(_PAUSED + name, b"1")
+        await self.set_fact(PAUSED + name, b"1")
         subscription.pause()
 
     async def resume(self, name: str) -> None:
         """Resume a paused subscription."""
         subscription = self.subscription(name)
-        await self.set_fact(_PAUSED + name, None)
+        await self.set_fact(PAUSED + name, None)
         subscription.resume()
 
     async def set_fact(self, name: str, value: bytes | None) -> None:
@@ -233,8 +283,14 @@ class Runtime:
         reply: R = handler.decode_reply(await self.entities.execute(envelope))
         return reply
 
-    async def publish(self, topic: Topic, events: tuple[Any, ...], key: str | None = None) -> None:
-        """Append events to a topic."""
+    async def publish(
+        self, topic: Topic[Any], events: tuple[Any, ...], key: str | None = None
+    ) -> None:
+        """Append events to a topic.
+
+        Raises `HandlerFailed` for a topic that is not the service's.
+        """
+        outgoing.check_topic(topic, self.service.topics)
         await self.publisher.events(topic, events, dedupe=key)
 
     async def query(self, handler: Handler[P, R], arguments: tuple[Any, ...]) -> R:
@@ -242,14 +298,17 @@ class Runtime:
         result: R = await self.views.query(handler.component, handler.name, arguments)
         return result
 
-    async def query_view(
-        self, view: str, query: str, texts: dict[str, str], streamed: bool = False
-    ) -> bytes | list[bytes]:
-        """Run a view's query with arguments given as texts; return JSON, by row if streamed."""
+    async def query_view(self, view: str, query: str, texts: dict[str, str]) -> Answer[bytes]:
+        """Run a view's query with arguments given as texts; return JSON."""
         arguments = self._view_query(view, query).parse_arguments(texts)
-        if streamed:
-            return await self.views.items(view, query, arguments)
         return await self.views.reply(view, query, arguments)
+
+    async def stream_view(
+        self, view: str, query: str, texts: dict[str, str]
+    ) -> Answer[list[bytes]]:
+        """The same, JSON by row."""
+        arguments = self._view_query(view, query).parse_arguments(texts)
+        return await self.views.items(view, query, arguments)
 
     def watch_view(
         self, view: str, query: str, texts: dict[str, str]
@@ -269,7 +328,7 @@ class Runtime:
             raise UnknownHandler(f"view {view!r} has no query {query!r}; there is {known}")
         return found.handler
 
-    def topic(self, id: str) -> Topic:
+    def topic(self, id: str) -> Topic[Any]:
         """Return a topic of the service.
 
         Raises `NotFound`.
@@ -279,9 +338,3 @@ class Runtime:
             known = ", ".join(self.service.topics) or "none"
             raise NotFound(f"no topic {id!r}; there is {known}")
         return topic
-
-    async def _start_of(self, consumer: ConsumerDefinition) -> int:
-        if isinstance(consumer.start, datetime):
-            time = round(consumer.start.timestamp() * 1e6)
-            return await self.store.journal.position_at(self.tail.shard, time)
-        return self.tail.position if consumer.start is Start.LATEST else 0

@@ -7,6 +7,7 @@ timers that are due are in memory.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import structlog
 
@@ -32,10 +33,16 @@ SWEEP_MORE_SECONDS = 0.05
 
 
 class Scheduler:
-    """Owns the timers' loop."""
+    """Owns the timers' loop.
 
-    def __init__(self, store: Store, committer: Committer, clock: Clock) -> None:
+    Parameters: `held` are the home shards that this node holds, now.
+    """
+
+    def __init__(
+        self, store: Store, committer: Committer, clock: Clock, held: Collection[int]
+    ) -> None:
         self._store = store
+        self._held = held
         self._committer = committer
         self._clock = clock
         self._changed = asyncio.Event()
@@ -45,6 +52,10 @@ class Scheduler:
     def _look(self, commit: Commit) -> None:
         if commit.timers:
             self._changed.set()
+
+    def wake(self) -> None:
+        """Look again: shards were taken."""
+        self._changed.set()
 
     async def run(self) -> None:
         """Fire timers until cancelled."""
@@ -61,7 +72,7 @@ class Scheduler:
     async def _fire(self) -> float:
         now = self._clock.now()
         ahead = round(LOOK_AHEAD_SECONDS * 1e6)
-        timers = await self._store.due_timers(now + ahead, limit=TIMERS_AT_ONCE)
+        timers = await self._store.due_timers(now + ahead, self._held, limit=TIMERS_AT_ONCE)
         # One that is being cancelled or replaced is looked at again when that is done.
         changing = self._committer.changes_timer
         due = [timer for timer in timers if timer.due <= now and not changing(timer.name)]
@@ -81,7 +92,7 @@ class Scheduler:
         return max((timers[0].due - now) / 1e6, CHANGING_SECONDS)
 
     async def run_sweeps(self) -> None:
-        """Remove expired outcomes until cancelled."""
+        """Remove expired outcomes and refused letters until cancelled."""
         while True:
             found = 0
             try:

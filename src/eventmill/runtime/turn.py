@@ -61,9 +61,7 @@ class Entities:
         self._committer = committer
         self._clock = clock
         self._guards = guards
-        self.cells = Cells(
-            definitions, store.journal, entities_max=cache_entities, bytes_max=cache_bytes
-        )
+        self.cells = Cells(definitions, store, entities_max=cache_entities, bytes_max=cache_bytes)
         self._claims: Claims[tuple[str, str, str], bytes] = Claims()
         committer.on_failure.append(self.cells.forget)
 
@@ -98,7 +96,12 @@ class Entities:
         if envelope.idempotency_key is not None:
             # A key belongs to a command: the same one with another is no repetition.
             return await self._execute_once(envelope, f"{envelope.name} {envelope.idempotency_key}")
-        answer = await self.submit(envelope)
+        key = (envelope.component, envelope.id)
+        cell = self.cells.get(key)
+        if cell is not None:  # the usual case, without a coroutine more
+            answer = self._turn(key, cell, envelope, None)
+        else:
+            answer = await self.submit(envelope)
         return answer if isinstance(answer, bytes) else await answer
 
     async def submit(
@@ -200,7 +203,8 @@ class Entities:
             raise failure_of(handler, error) from error
         if once is not None:
             batch.commit.outcomes.append(self._outcome(cell, once, reply, None))
-        elif not changes_anything(effect):
+            batch.commit.bytes += len(reply)
+        elif not (effect.events or changes_anything(effect)):
             return self._released(cell, reply)
         elif envelope.origin is not None and not changes_state(effect):
             # Without an entry of its own the entity keeps no mark: the outcome is the mark.

@@ -12,7 +12,7 @@ from eventmill.model import limits
 from eventmill.model.definition import ConsumerDefinition, Retry, Start
 from eventmill.model.effect import Effect
 from eventmill.sdk.component import check_name, place_of
-from eventmill.sdk.reaction import route_of, source_of
+from eventmill.sdk.reaction import check_types, route_of, source_of
 
 Reaction = Callable[..., Awaitable[Effect[None] | None] | Effect[None] | None]
 
@@ -45,12 +45,7 @@ class Consumer:
         start = options["start"]
         route = route_of(self.function)
         source = source_of(options["source"], place)
-        known = {kind.cls for kind in source.event_types.values()} | {source.state_class}
-        strangers = [t.__name__ for t in route.types if t not in known and t.__name__ != _DELETED]
-        if strangers:
-            raise ConfigurationError(
-                f"{place}: {source.id!r} has no events of type {', '.join(strangers)}"
-            )
+        check_types(route, source, place)
         return ConsumerDefinition(
             id=options["id"],
             source=source,
@@ -65,9 +60,6 @@ class Consumer:
             is_async=inspect.iscoroutinefunction(self.function),
             place=place,
         )
-
-
-_DELETED = "EntityDeleted"
 
 
 def consumer(

@@ -10,6 +10,7 @@ from eventmill.model.entry import Entry, metadata_of
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 
+E = TypeVar("E")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -28,7 +29,9 @@ class Calls(Protocol):
 
     async def query(self, handler: Handler[Any, Any], arguments: tuple[Any, ...]) -> Any: ...
 
-    async def publish(self, topic: Topic, events: tuple[Any, ...], key: str | None) -> None: ...
+    async def publish(
+        self, topic: Topic[Any], events: tuple[Any, ...], key: str | None
+    ) -> None: ...
 
 
 class Context:
@@ -110,7 +113,7 @@ class Context:
         rows: R = await calls.query(handler, handler.arguments(args, kwargs))
         return rows
 
-    async def publish(self, topic: Topic, *events: Any) -> None:
+    async def publish(self, topic: Topic[E], *events: E) -> None:
         """Append events to a topic now. Prefer the effect, which is atomic with the reaction."""
         calls, key = self._reach()
         await calls.publish(topic, events, key)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from eventmill.model.effect import Cancelling, Effect, Publication, scheduling_of, sending_of
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.sdk import guards
 
+E = TypeVar("E")
 P = ParamSpec("P")
 
 
-def publish(topic: Topic, *events: Any, metadata: dict[str, Any] | None = None) -> Effect[None]:
+def publish(topic: Topic[E], *events: E, metadata: dict[str, Any] | None = None) -> Effect[None]:
     """Append events to a topic, atomic with what caused them."""
     return guards.made(Effect(outgoing=(Publication(topic, events, metadata),)))
 

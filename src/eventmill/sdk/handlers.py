@@ -6,9 +6,11 @@ on an instance it is the bound method.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_origin, overload
 
+from eventmill.errors import ConfigurationError
 from eventmill.model.effect import Effect
 from eventmill.model.handler import Handler, effect_result
 
@@ -31,6 +33,13 @@ class Command(Handler[P, R], Generic[C, P, R]):
         return self if instance is None else self.function.__get__(instance, owner)
 
     def _result_of(self, annotation: Any) -> Any:
+        if annotation is not Any and not _is_effect(annotation):
+            shown = inspect.formatannotation(None if annotation is type(None) else annotation)
+            raise ConfigurationError(
+                f"{self.place}: a command returns an Effect[…], not {shown}: "
+                "return self.persist(…), self.update(…) or self.reply(…); what only reads is a "
+                "@query"
+            )
         return effect_result(annotation)
 
 
@@ -83,10 +92,19 @@ def on(*sources: Any, table: str = "") -> Callable[[F], F]:
 
     Parameters: `sources` are event classes in an entity; in a view an entity class or a topic, and
     `table` names the table it changes if the view has several and the row type does not tell.
+
+    Raises `ConfigurationError` if it names no source, as when it is written without parentheses.
     """
+    if not sources or inspect.isfunction(sources[0]):
+        raise ConfigurationError("@on names what it reacts to: @on(ItemAdded), @on(Cart)")
 
     def mark(function: F) -> F:
         setattr(function, ON, (sources, table))
         return function
 
     return mark
+
+
+def _is_effect(annotation: Any) -> bool:
+    origin = get_origin(annotation) or annotation
+    return isinstance(origin, type) and issubclass(origin, Effect)

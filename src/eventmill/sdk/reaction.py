@@ -16,14 +16,15 @@ import msgspec
 from eventmill.errors import ConfigurationError
 from eventmill.model import codec
 from eventmill.model.definition import Route, Source
-from eventmill.model.events import Event, EventType, event_type_of, is_event_class
+from eventmill.model.events import EntityDeleted, Event, EventType, event_type_of, is_event_class
 from eventmill.model.topic import Topic
 from eventmill.sdk.component import id_of, place_of
 from eventmill.sdk.context import Context
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import ON
 
-_CATCH_ALL = (Event, object, Any)
+CATCH_ALL = (Event, object, Any)
+"""Annotations of whoever takes every event."""
 
 
 def hints_of(function: Callable[..., Any], owner: type | None = None) -> dict[str, Any]:
@@ -59,13 +60,25 @@ def route_of(function: Callable[..., Any], owner: type | None = None) -> Route:
     if is_batch:
         (annotation,) = get_args(annotation)
     types = members_of(annotation)
-    if any(t in _CATCH_ALL for t in types):
+    if any(t in CATCH_ALL for t in types):
         types = ()
     for cls in types:
         if not (is_event_class(cls) or issubclass_of(cls, KeyValueEntity)):
             raise ConfigurationError(f"{place_of(function)}: {cls!r} is no event type")
     takes_context = any(issubclass_of(hints.get(name), Context) for name in names[1:])
     return Route(function, types, takes_context, is_batch)
+
+
+def check_types(route: Route, source: Source, place: str) -> None:
+    """Raise `ConfigurationError` for event types that the source does not have."""
+    known = {kind.cls for kind in source.event_types.values()} | {source.state_class, EntityDeleted}
+    strangers = [t.__name__ for t in route.types if t not in known]
+    if strangers:
+        names = sorted(c.__name__ for c in known if c is not None)
+        raise ConfigurationError(
+            f"{place}: {source.id!r} has no events of type {', '.join(strangers)}; "
+            f"it has {', '.join(names)}"
+        )
 
 
 def issubclass_of(candidate: Any, base: type) -> bool:
@@ -81,8 +94,18 @@ def source_of(thing: Any, place: str) -> Source:
         return Source(id_of(thing), {}, thing, codec.decoder(thing).decode)
     if issubclass_of(thing, EventSourcedEntity) and id_of(thing):
         return Source(id_of(thing), names_of(map(event_type_of, folds_of(thing)), place))
+    if issubclass_of(thing, KeyValueEntity) or issubclass_of(thing, EventSourcedEntity):
+        # Said as the service says it of the class, which is then told once.
+        raise ConfigurationError(no_component(thing))
     raise ConfigurationError(
         f"{place}: the source must be a topic or an entity class with @component, not {thing!r}"
+    )
+
+
+def no_component(thing: Any) -> str:
+    """Say that a class or function carries no mark."""
+    return (
+        f'{place_of(thing)}: a component needs @component("…") (a class) or @consumer (a function)'
     )
 
 
@@ -91,6 +114,10 @@ def folds_of(cls: type) -> dict[type, Callable[[Any, Any], None]]:
     folds: dict[type, Callable[[Any, Any], None]] = {}
     for value in vars(cls).values():
         for event_class in getattr(value, ON, ((), ""))[0]:
+            if not is_event_class(event_class):
+                raise ConfigurationError(
+                    f"{place_of(value)}: @on({event_class!r}) names no event class"
+                )
             if event_class in folds:
                 raise ConfigurationError(
                     f"{place_of(value)}: {event_class.__name__} already has an @on handler"

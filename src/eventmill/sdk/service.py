@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from eventmill.errors import ConfigurationError
-from eventmill.model import codec
-from eventmill.model.definition import EntityDefinition, ServiceDefinition
-from eventmill.model.events import event_type_of
-from eventmill.model.handler import Handler
+from eventmill.model.definition import ServiceDefinition
 from eventmill.model.topic import Topic
 from eventmill.sdk.component import check_name, id_of, place_of
 from eventmill.sdk.consumer import Consumer
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
-from eventmill.sdk.handlers import Command, Query, SqlQuery
-from eventmill.sdk.reaction import (
-    check_annotated,
-    check_event_type,
-    fields_need_defaults,
-    folds_of,
-    issubclass_of,
-    names_of,
-)
+from eventmill.sdk.publications import published_topics
+from eventmill.sdk.reaction import check_event_type, issubclass_of, names_of, no_component
+from eventmill.sdk.reading import check_names, define_entity
 from eventmill.sdk.view import View, define_view
 
 
@@ -36,8 +26,11 @@ class Service:
     """
 
     def __init__(
-        self, name: str, *, components: Sequence[Any] = (), topics: Sequence[Topic] = ()
+        self, name: str, *, components: Sequence[Any] = (), topics: Sequence[Topic[Any]] = ()
     ) -> None:
+        for option, given in (("components", components), ("topics", topics)):
+            if not isinstance(given, Sequence):
+                raise ConfigurationError(f"service {name!r}: {option}= is a list: [{given!r}]")
         self.name = name
         self.components = list(components)
         self.topics = list(topics)
@@ -57,41 +50,51 @@ class _Reader:
         self.service = service
         self.problems: list[str] = []
         self.definition = ServiceDefinition(service.name, {}, {}, {}, {})
-        self.ids: dict[str, str] = {}
+        self.ids: dict[str, tuple[Any, str]] = {}
+        """Id → who has it, and where it is written; broken ones too."""
 
     def read(self) -> None:
-        with self.noting():
+        with self.noting(f"service {self.service.name!r}"):
             check_name("service", self.service.name)
         for topic in self.service.topics:
-            with self.noting():
-                self.claim(topic.id, f"topic {topic.id!r}")
-                check_name("topic", topic.id)
-                names_of(topic.event_types(), f"topic {topic.id!r}")
-                for kind in topic.event_types():
-                    check_event_type(kind)
-                self.definition.topics[topic.id] = topic
+            with self.noting(repr(topic)):
+                self.read_topic(topic)
         for thing in self.service.components:
-            with self.noting():
+            with self.noting(place_of(thing)):
                 self.read_component(thing)
         self.check_sources()
+        self.check_publications()
+        # What two components stumble over is told once.
+        self.problems = list(dict.fromkeys(self.problems))
+
+    def read_topic(self, topic: Any) -> None:
+        if not isinstance(topic, Topic):
+            raise ConfigurationError(f"{topic!r} is no topic: topics= lists Topic(…) objects")
+        self.claim(topic.id, topic, f"topic {topic.id!r}")
+        check_name("topic", topic.id)
+        names_of(topic.event_types(), f"topic {topic.id!r}")
+        for kind in topic.event_types():
+            check_event_type(kind)
+        self.definition.topics[topic.id] = topic
 
     def read_component(self, thing: Any) -> None:
         if isinstance(thing, Consumer):
-            self.claim(thing.id, f"consumer {place_of(thing.function)}")
+            self.claim(thing.id, thing, f"consumer {place_of(thing.function)}")
             consumer = thing.define()
             if consumer.group:
-                self.claim(consumer.subscription, consumer.place)
+                self.claim(consumer.subscription, thing, consumer.place)
             self.definition.consumers[consumer.id] = consumer
             return
         id, place = id_of(thing), place_of(thing)
         if not id:
-            raise ConfigurationError(
-                f'{place}: a component needs @component("…") (a class) or @consumer (a function)'
-            )
-        self.claim(id, place)
+            if id_of(type(thing)):
+                self.claim(id_of(type(thing)), thing, place)
+            raise ConfigurationError(_unmarked(thing))
+        self.claim(id, thing, place)
         if issubclass_of(thing, View):
+            check_names(thing)
             self.definition.views[id] = define_view(thing)
-        elif issubclass_of(thing, (EventSourcedEntity)) or issubclass_of(thing, KeyValueEntity):
+        elif issubclass_of(thing, EventSourcedEntity) or issubclass_of(thing, KeyValueEntity):
             self.definition.entities[id] = define_entity(thing)
         else:
             raise ConfigurationError(
@@ -99,80 +102,58 @@ class _Reader:
             )
 
     def check_sources(self) -> None:
-        known = self.definition.entities.keys() | self.definition.topics.keys()
         followers = [(c.place, c.source.id) for c in self.definition.consumers.values()]
         for view in self.definition.views.values():
             followers += [(place_of(h.route.function), h.source.id) for h in view.handlers]
         for place, source in followers:
-            if source not in known:
+            # A source that is listed but broken has its own problem already.
+            if source not in self.ids:
                 self.problems.append(
                     f"{place}: its source {source!r} is not part of service "
                     f"{self.service.name!r}; add it to components= or topics="
                 )
 
-    def claim(self, id: str, place: str) -> None:
-        if id in self.ids:
-            raise ConfigurationError(f"{place}: the id {id!r} is already taken by {self.ids[id]}")
-        self.ids[id] = place
+    def check_publications(self) -> None:
+        for consumer in self.definition.consumers.values():
+            consumer.topics = self.definition.topics
+            # `x.publish` may be a client's here, for a topic of another service.
+            self.check_published(consumer.place, published_topics(consumer.route.function))
+        for entity in self.definition.entities.values():
+            entity.topics = self.definition.topics
+            for handler in entity.commands.values():
+                topics = published_topics(handler.function, effects=True)
+                self.check_published(handler.place, topics)
+
+    def check_published(self, place: str, topics: Iterable[Topic[Any]]) -> None:
+        self.problems += [
+            f"{place}: it publishes to {topic.id!r}, which is not part of service "
+            f"{self.service.name!r}; add it to topics="
+            for topic in topics
+            if topic.id not in self.ids
+        ]
+
+    def claim(self, id: str, thing: Any, place: str) -> None:
+        other, its_place = self.ids.get(id, (None, ""))
+        if other is thing:
+            raise ConfigurationError(f"{place}: it is listed twice")
+        if other is not None:
+            raise ConfigurationError(f"{place}: the id {id!r} is already taken by {its_place}")
+        self.ids[id] = (thing, place)
 
     @contextmanager
-    def noting(self) -> Iterator[None]:
+    def noting(self, place: str) -> Iterator[None]:
         try:
             yield
         except ConfigurationError as error:
             self.problems.append(error.message)
+        except Exception as error:  # a class that Python or msgspec cannot make sense of
+            self.problems.append(f"{place}: {type(error).__name__}: {error}")
 
 
-def define_entity(cls: type) -> EntityDefinition:
-    """Read an entity class.
-
-    Raises `ConfigurationError` that names the method.
-    """
-    id, place = id_of(cls), place_of(cls)
-    required = fields_need_defaults(cls)
-    if required:
-        raise ConfigurationError(
-            f"{place}: give {', '.join(required)} a default: it is the state of a new entity"
-        )
-    check_annotated(cls)
-    members = vars(cls)
-    commands: dict[str, Handler[Any, Any]] = {
-        n: v for n, v in members.items() if isinstance(v, Command)
-    }
-    queries: dict[str, Handler[Any, Any]] = {
-        n: v for n, v in members.items() if isinstance(v, Query)
-    }
-    for name, function in members.items():
-        if name.startswith("_") or not inspect.isfunction(function):
-            continue
-        if "Effect" in str(function.__annotations__.get("return")):
-            raise ConfigurationError(f"{place_of(function)}: {name!r} needs @command above it")
-    for handler in (*commands.values(), *queries.values()):
-        if inspect.iscoroutinefunction(handler.function):
-            raise ConfigurationError(
-                f"{handler.place}: commands and queries are not async, they only decide and read; "
-                "calls to the outside belong into a consumer"
-            )
-        if isinstance(handler, SqlQuery):
-            raise ConfigurationError(f"{handler.place}: @query with SQL belongs into a View")
-        handler.resolve()
-    is_key_value = issubclass_of(cls, KeyValueEntity)
-    folds = folds_of(cls)
-    for event_class in folds:
-        check_event_type(event_type_of(event_class))
-    if is_key_value and folds:
-        raise ConfigurationError(f"{place}: a key-value entity has no @on; use self.update(…)")
-    return EntityDefinition(
-        id=id,
-        cls=cls,
-        commands=commands,
-        queries=queries,
-        folds=folds,
-        event_types=names_of(map(event_type_of, folds), place),
-        is_key_value=is_key_value,
-        snapshot_every=getattr(cls, "snapshot_every", 0),
-        retention=cls.retention,  # type: ignore[attr-defined]  # both entity bases have it
-        schema=f"{getattr(cls, 'snapshot_version', 1)}|{codec.schema_fingerprint(cls)}",
-        encode_state=codec.encode,
-        decode_state=codec.decoder(cls).decode,
-    )
+def _unmarked(thing: Any) -> str:
+    if isinstance(thing, Topic):
+        return f"{thing!r} is a topic: it belongs into topics=, not into components="
+    if id_of(type(thing)):
+        name = type(thing).__name__
+        return f"{place_of(type(thing))}: list the class {name}, not an instance of it: no {name}()"
+    return no_component(thing)

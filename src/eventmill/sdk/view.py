@@ -21,6 +21,7 @@ from eventmill.sdk.context import Context
 from eventmill.sdk.handlers import ON, Query, SqlQuery
 from eventmill.sdk.reaction import (
     check_annotated,
+    check_types,
     hints_of,
     issubclass_of,
     members_of,
@@ -36,9 +37,10 @@ class Record(msgspec.Struct):
 class View:
     """Rows made of events.
 
-    Nested `Record` classes are its tables: a single one is named like the view (`-` and `.` become
-    `_`), several are named after their classes in snake case. `@on(source)` methods take the
-    event and the current row of the event's subject and return the new row, or None to delete it.
+    Nested `Record` classes that its handlers take or return are its tables: a single one is named
+    like the view (`-` and `.` become `_`), several are named after their classes in snake case.
+    `@on(source)` methods take the event and the current row of the event's subject and return the
+    new row, or None to delete it.
     """
 
     version: ClassVar[int] = 1
@@ -84,11 +86,26 @@ def _tables_of(cls: type[View], id: str) -> dict[str, ViewTable]:
         check_annotated(row)
     if not rows:
         raise ConfigurationError(f"{place_of(cls)}: declare the rows as a nested class Row(Record)")
-    if len(rows) == 1:
+    # The others only type what queries return.
+    written = [row for row in rows if _is_written(cls, row)] or rows
+    if len(written) == 1:
         name = re.sub(r"[-.]", "_", id)
-        return {name: ViewTable(name, rows[0])}
-    names = {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", row.__name__).lower(): row for row in rows}
-    return {name: ViewTable(name, row) for name, row in names.items()}
+        return {name: ViewTable(name, written[0])}
+    return {_snake(row): ViewTable(_snake(row), row) for row in written}
+
+
+def _is_written(cls: type[View], row: type) -> bool:
+    for function in vars(cls).values():
+        _, table = getattr(function, ON, ((), None))
+        if table is not None:
+            hints = hints_of(function, cls).values()
+            if table == _snake(row) or any(row in members_of(hint) for hint in hints):
+                return True
+    return False
+
+
+def _snake(row: type) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", row.__name__).lower()
 
 
 def _handler_of(cls: type, function: Any, tables: dict[str, ViewTable]) -> ViewHandler:
@@ -113,7 +130,9 @@ def _handler_of(cls: type, function: Any, tables: dict[str, ViewTable]) -> ViewH
         table = _table_by_row(hints_of(function, cls).get(parameters[2]), tables, place)
     if table not in tables:
         raise ConfigurationError(f"{place}: unknown table {table!r}; there is {', '.join(tables)}")
-    return ViewHandler(source_of(sources[0], place), route_of(function, cls), table)
+    source, route = source_of(sources[0], place), route_of(function, cls)
+    check_types(route, source, place)
+    return ViewHandler(source, route, table)
 
 
 def _table_by_row(annotation: Any, tables: dict[str, ViewTable], place: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from eventmill.adapters.memory.store import Store
 from eventmill.errors import Rejected
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ConsumerDefinition
@@ -100,7 +101,7 @@ class ConsumerKit:
                 entry_of(self._source, event, subject, self._position, now=now, metadata=metadata)
             )
         calls = _Calls(self._answers)
-        reaction = _Recording(self.definition, calls, self.clock, guarded=True)
+        reaction = _Recording(self.definition, calls, Store(), self.clock, guarded=True)
         reacted = await reaction.react(entries, attempt)
         for _, error in reacted.failed:
             raise error
@@ -149,7 +150,7 @@ class _Calls:
         self.made.append(Called(handler, "", named, None))
         return self._answered(handler, **named)
 
-    async def publish(self, topic: Topic, events: tuple[Any, ...], key: str | None) -> None:
+    async def publish(self, topic: Topic[Any], events: tuple[Any, ...], key: str | None) -> None:
         raise Rejected("ctx.publish happens at once: test it with a Host, or return publish(…)")
 
     def _answered(self, handler: Handler[Any, Any], *args: Any, **named: Any) -> Any:

@@ -25,7 +25,7 @@ from eventmill.model.events import EntityDeleted
 from eventmill.model.handler import Handler
 from eventmill.runtime.guards import Guards
 from eventmill.runtime.turn import failure_of
-from eventmill.sdk.service import define_entity
+from eventmill.sdk.reading import define_entity
 from eventmill.testing.clock import MIDNIGHT
 from eventmill.testing.incoming import entry_of
 from eventmill.testing.outgoing import Published, Scheduled, Sent, cancelled, published
@@ -172,7 +172,8 @@ class EntityKit(Generic[S]):
 
     def _check_replay(self) -> None:
         again = engine.Live(self.definition, self._live.id)
-        again.restore(None, self.history)
+        for entry in self.history:
+            again.apply(entry)
         encode = self.definition.encode_state
         if encode(again.state) != encode(self._live.state):
             raise AssertionError(

@@ -7,11 +7,12 @@ is durable and its writer never hears of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from eventmill.errors import StoreUnavailable
 from eventmill.model.commit import Commit, Timer
+from eventmill.model.placement import Placement
 from eventmill.ports.store import Journal, Parking, Store, ViewTables
 
 When = Literal["before", "after"]
@@ -35,7 +36,6 @@ class FaultyStore:
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner
-        self.shards = inner.shards
         self.commits = 0
         """Commits that were asked for."""
         self.injected = 0
@@ -64,6 +64,19 @@ class FaultyStore:
     def forget_faults(self) -> None:
         """Drop the faults that have not happened yet."""
         self._faults.clear()
+
+    @property
+    def placement(self) -> Placement:
+        return self.inner.placement
+
+    async def place(self, topics: Collection[str]) -> Placement:
+        return await self.inner.place(topics)
+
+    def hold(self, shard: int, epoch: int) -> None:
+        self.inner.hold(shard, epoch)
+
+    def let_go(self, shard: int) -> None:
+        self.inner.let_go(shard)
 
     async def commit(self, commit: Commit) -> None:
         self.commits += 1
@@ -116,11 +129,14 @@ class FaultyStore:
     async def registry(self) -> dict[str, bytes]:
         return await self.inner.registry()
 
-    async def due_timers(self, until: int, *, limit: int) -> list[Timer]:
-        return await self.inner.due_timers(until, limit=limit)
+    async def due_timers(self, until: int, shards: Collection[int], *, limit: int) -> list[Timer]:
+        return await self.inner.due_timers(until, shards, limit=limit)
 
     async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
         return await self.inner.timers(after=after, limit=limit)
+
+    async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:
+        return await self.inner.trim(sources, shard, after, until)
 
     async def sweep(self, now: int, *, limit: int) -> int:
         return await self.inner.sweep(now, limit=limit)

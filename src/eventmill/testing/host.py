@@ -32,6 +32,7 @@ from eventmill.sdk.service import Service
 from eventmill.testing.clock import VirtualClock
 from eventmill.testing.probe import TopicProbe
 
+E = TypeVar("E")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -164,11 +165,11 @@ class Host:
         await self.settle()
         return await self.runtime.query(handler, handler.arguments(args, kwargs))
 
-    async def publish(self, topic: Topic, *events: Any) -> None:
+    async def publish(self, topic: Topic[E], *events: E) -> None:
         """Append events to a topic, as an outside publisher."""
         await self.runtime.publish(topic, events)
 
-    def probe(self, topic: Topic) -> TopicProbe:
+    def probe(self, topic: Topic[Any]) -> TopicProbe:
         """Watch a topic from now on."""
         return TopicProbe(topic, lambda: self.runtime, self.settle)
 
@@ -236,7 +237,7 @@ class Host:
             due = [at for at in subscription.blocked.values() if at is not None]
             if subscription.lag or (due if retries else min(due, default=horizon) < horizon):
                 return False
-        return not await self.store.due_timers(self.clock.now(), limit=1)
+        return not await self.store.due_timers(self.clock.now(), self.runtime.held, limit=1)
 
     def _running(self) -> list[Subscription]:
         return [s for s in self.runtime.subscriptions.values() if not s.paused]
@@ -247,7 +248,7 @@ class Host:
             self.clock.move_to(max(wake, self.clock.now()))
 
     async def _appointments(self) -> list[int]:
-        timers = await self.store.due_timers(2**62, limit=1)
+        timers = await self.store.due_timers(2**62, self.runtime.held, limit=1)
         return [timer.due for timer in timers] + [
             at
             for subscription in self._running()

@@ -14,7 +14,7 @@ from eventmill.model.topic import Topic
 class Published(NamedTuple):
     """An event for a topic."""
 
-    topic: Topic
+    topic: Topic[Any]
     event: Any
 
 

@@ -25,13 +25,16 @@ class TopicProbe:
     """
 
     def __init__(
-        self, topic: Topic, runtime: Callable[[], Runtime], settle: Callable[[], Awaitable[None]]
+        self,
+        topic: Topic[Any],
+        runtime: Callable[[], Runtime],
+        settle: Callable[[], Awaitable[None]],
     ) -> None:
         self.topic = topic
         self._runtime = runtime
         self._settle = settle
         self._source = source_of(topic, f"probe of {topic!r}")
-        self._position = runtime().tail.position
+        self._positions = self._ends()
         self.entries: list[Entry] = []
         """Those that the last expectation judged: subjects, metadata, positions."""
 
@@ -56,14 +59,17 @@ class TopicProbe:
 
     async def _new(self) -> list[Any]:
         await self._settle()
-        journal, shard = self._runtime().store.journal, self._runtime().tail.shard
         self.entries = []
-        while (end := await journal.end(shard)) > self._position:
-            wanted = frozenset({self.topic.id})
-            scan = await journal.read(shard, self._position, limit=end, sources=wanted)
-            self.entries += scan.entries
-            self._position = scan.position
+        tails, sources = self._runtime().tails, frozenset({self.topic.id})
+        while tails.lag(self._positions):
+            stretch = await tails.read(self._positions, limit=1_000, sources=sources)
+            self.entries += stretch.entries
+            self._positions.update(stretch.positions)
         return [event_of(self._source, entry, (), False) for entry in self.entries]
+
+    def _ends(self) -> dict[int, int]:
+        runtime = self._runtime()
+        return runtime.tails.ends(runtime.store.placement.of_topic(self.topic.id))
 
     async def _explained(self, wanted: str, events: list[Any]) -> str:
         got = f"{len(events)}:" if events else "nothing"

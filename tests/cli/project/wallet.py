@@ -69,6 +69,10 @@ class Account(EventSourcedEntity):
         name = f"remind-{self.entity_id}"
         return self.persist().schedule(name, later, Account.withdraw, self.entity_id, amount=1)
 
+    @command
+    def rename(self, to: str) -> Effect[str]:
+        return self.reply(to)
+
     @query
     def current(self) -> int:
         return self.balance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -10,6 +11,8 @@ from eventmill import (
     Context,
     Effect,
     KeyValueEntity,
+    Service,
+    Topic,
     command,
     component,
     publish,
@@ -19,12 +22,23 @@ from eventmill import (
 from eventmill.testing import ConsumerKit, EntityKit, Host
 from examples.shopping_cart.shop import (
     Cart,
+    CheckedOut,
     ItemAdded,
     OpenCarts,
     OrderPlaced,
     orders,
     place_order,
 )
+
+
+@dataclass
+class Plain:
+    number: int
+
+
+@dataclass
+class Other:
+    number: int
 
 
 @component("note")
@@ -65,6 +79,20 @@ async def in_a_consumer(ctx: Context) -> Effect[None]:
     if ctx.sequence:
         return schedule("later", timedelta(hours=1), Cart.add_item, "c1", sku="x", quantity=1)
     return publish(orders, OrderPlaced(order_id="o1", items={}))
+
+
+def topics_know_their_types() -> None:
+    one = Topic("one", OrderPlaced, key="order_id")
+    two = Topic("two", OrderPlaced, ItemAdded, key=lambda event: str(event))
+    assert_type(one, Topic[OrderPlaced])
+    assert_type(two, Topic[OrderPlaced | ItemAdded])
+    publish(two, OrderPlaced(order_id="o1", items={}), ItemAdded(sku="x", quantity=1))
+    publish(Topic("five", OrderPlaced, ItemAdded, CheckedOut, Plain, Other), Plain(1), Other(2))
+    declared: Topic[Plain] = Topic("plain", Plain)
+    publish(declared, Plain(1))
+    anything: list[Topic[Any]] = [one, two, declared]
+    Service("shop", topics=anything)
+    Service("shop", topics=[one, two, declared])
 
 
 async def over_http(client: Client) -> None:

@@ -9,13 +9,16 @@ from eventmill import (
     Context,
     Effect,
     EventSourcedEntity,
+    Topic,
     command,
     component,
+    ignore,
+    publish,
     schedule,
     send,
 )
 from eventmill.testing import EntityKit, Host
-from examples.shopping_cart.shop import Cart, ItemAdded, OpenCarts
+from examples.shopping_cart.shop import Cart, CheckedOut, ItemAdded, OpenCarts, OrderPlaced, orders
 
 
 async def wrong_calls(ctx: Context, client: Client, host: Host) -> None:
@@ -42,6 +45,17 @@ def wrong_effects() -> None:
     schedule("later", timedelta(hours=1), Cart.add_item, "c1", quantity=1)  # wrong
     schedule("later", 5, Cart.check_out, "c1")  # wrong
     Cart.checkout  # wrong  # noqa: B018
+
+
+async def wrong_publications(ctx: Context, client: Client, host: Host) -> None:
+    added = ItemAdded(sku="x", quantity=1)
+    two = Topic("two", OrderPlaced, CheckedOut)
+    publish(orders, added)  # wrong
+    publish(two, added)  # wrong
+    ignore().publish(orders, added)  # wrong
+    await ctx.publish(orders, added)  # wrong
+    await client.publish(orders, added)  # wrong
+    await host.publish(two, CheckedOut(items={}), added)  # wrong
 
 
 def wrong_event() -> None:

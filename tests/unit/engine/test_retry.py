@@ -14,6 +14,7 @@ from eventmill.errors import (
     InvalidPayload,
     Rejected,
     StoreUnavailable,
+    TooLarge,
 )
 from eventmill.model import limits
 from eventmill.model.commit import LetterStatus
@@ -64,7 +65,7 @@ def test_a_failure_is_retried_until_the_policy_is_spent() -> None:
 
 
 def test_what_cannot_get_better_is_dead_at_once() -> None:
-    for error in (Rejected(), InvalidPayload(), Deleted(), InternalError()):
+    for error in (Rejected(), InvalidPayload(), TooLarge(), Deleted(), InternalError()):
         assert park(error) is LetterStatus.DEAD
     for passing in (StoreUnavailable(), HandlerFailed(), TimeoutError()):
         assert park(passing) is LetterStatus.RETRYING

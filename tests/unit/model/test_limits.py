@@ -16,8 +16,9 @@ def test_a_full_payload_fits_into_a_body() -> None:
     assert limits.BODY_BYTES_MAX > limits.PAYLOAD_BYTES_MAX + limits.METADATA_BYTES_MAX
 
 
-def test_what_one_command_may_persist_fits_into_one_commit() -> None:
-    assert limits.EVENTS_PER_EFFECT_MAX <= limits.COMMIT_ENTRIES_MAX
+def test_what_one_effect_may_cause_fits_into_one_commit() -> None:
+    most = limits.EVENTS_PER_EFFECT_MAX + limits.OUTGOING_PER_EFFECT_MAX
+    assert most <= limits.COMMIT_ENTRIES_MAX
 
 
 def test_a_batch_from_outside_fits_into_one_commit() -> None:
@@ -35,6 +36,17 @@ def test_a_scan_fills_a_batch() -> None:
 
 def test_the_tail_holds_everything_that_waits_to_be_committed() -> None:
     assert limits.TAIL_RECORDS >= limits.COMMITS_WAITING_MAX * limits.COMMIT_ENTRIES_MAX
+    assert limits.TAIL_BYTES >= limits.COMMITS_WAITING_MAX * limits.COMMIT_BYTES_MAX
+
+
+def test_a_batch_from_outside_and_an_effect_are_one_commits_worth() -> None:
+    assert limits.BODY_BYTES_MAX <= limits.COMMIT_BYTES_MAX
+    assert limits.EFFECT_BYTES_MAX <= limits.COMMIT_BYTES_MAX
+    assert limits.EFFECT_BYTES_MAX >= limits.PAYLOAD_BYTES_MAX
+
+
+def test_a_scan_reads_the_largest_payloads_and_fits_into_a_commit() -> None:
+    assert limits.PAYLOAD_BYTES_MAX <= limits.SCAN_BYTES_MAX <= limits.COMMIT_BYTES_MAX
 
 
 def test_the_tail_holds_several_of_the_largest_payloads() -> None:

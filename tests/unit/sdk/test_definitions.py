@@ -148,3 +148,40 @@ def test_a_view_query_needs_sql() -> None:
 
     problems = Service("hotel", components=[Floors], topics=[rooms]).define()[1]
     assert any("needs SQL" in problem for problem in problems)
+
+
+def test_a_record_that_no_handler_knows_is_no_table() -> None:
+    rooms = Topic("rooms", Opened)
+
+    @component("floors")
+    class Floors(View):
+        class Row(Record):
+            floor: int = 0
+
+        class Total(Record):
+            count: int
+
+        @on(rooms)
+        def opened(self, event: Opened, row: Row | None) -> Row | None: ...
+
+        @query("SELECT count(*) AS count FROM floors")
+        def total(self) -> Total | None: ...
+
+    @component("houses")
+    class Houses(View):
+        class Floor(Record):
+            floor: int = 0
+
+        class TopFloor(Record):
+            floor: int = 0
+
+        @on(rooms)
+        def opened(self, event: Opened, row: Floor | None) -> Floor | None: ...
+
+        @on(rooms, table="top_floor")
+        def topped(self, event: Opened, row: object) -> object: ...
+
+    definition, problems = Service("hotel", components=[Floors, Houses], topics=[rooms]).define()
+    assert problems == []
+    assert list(definition.views["floors"].tables) == ["floors"]
+    assert list(definition.views["houses"].tables) == ["floor", "top_floor"]

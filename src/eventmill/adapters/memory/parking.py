@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 
+from eventmill.adapters.memory.portion import take
 from eventmill.model.commit import Letter, LetterStatus
+from eventmill.ports.store import Head
 
 Key = tuple[str, int, int]
 """(subscription, shard, position)."""
@@ -16,18 +19,23 @@ class Parking:
     def __init__(self) -> None:
         self.by_key: dict[Key, Letter] = {}
 
-    async def heads(self) -> list[tuple[str, str, LetterStatus, int]]:
-        first: dict[tuple[str, str], Letter] = {}
+    async def heads(self, shards: Collection[int]) -> list[Head]:
+        first: dict[tuple[str, int, str], Letter] = {}
         for letter in self._blocking():
-            first.setdefault((letter.subscription, letter.key), letter)
-        return [(x.subscription, x.key, x.status, x.due) for x in first.values()]
+            if letter.entry.shard in shards:
+                first.setdefault((letter.subscription, letter.entry.shard, letter.key), letter)
+        return [Head(*key, letter.status, letter.due) for key, letter in first.items()]
 
-    async def count(self, subscription: str) -> int:
-        return sum(letter.subscription == subscription for letter in self._blocking())
+    async def count(self, subscription: str, shards: Collection[int]) -> int:
+        return sum(
+            letter.subscription == subscription and letter.entry.shard in shards
+            for letter in self._blocking()
+        )
 
-    async def queue(self, subscription: str, key: str, *, limit: int) -> list[Letter]:
-        wanted = (subscription, key)
-        return [x for x in self._blocking() if (x.subscription, x.key) == wanted][:limit]
+    async def queue(self, subscription: str, shard: int, key: str, *, limit: int) -> list[Letter]:
+        wanted = (subscription, shard, key)
+        queue = (x for x in self._blocking() if (x.subscription, x.entry.shard, x.key) == wanted)
+        return take(islice(queue, limit), lambda letter: letter.entry)[0]
 
     async def letters(
         self,

@@ -8,32 +8,62 @@ long as the object, across `close` and `open`, so a restart can be tested.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from copy import copy
 
 from eventmill.adapters.memory.journal import Journal
 from eventmill.adapters.memory.parking import Parking
 from eventmill.adapters.memory.views import ViewTables
-from eventmill.errors import ConfigurationError, Conflict
-from eventmill.model.commit import Commit, Letter, Timer
+from eventmill.errors import ConfigurationError, Conflict, NotOwner
+from eventmill.model import limits
+from eventmill.model.commit import Commit, Letter, Timer, homes_of
+from eventmill.model.placement import Placement
 
 
 class Store:
-    """A store whose data is gone with the object."""
+    """A store whose data is gone with the object.
 
-    shards = 1
+    Parameters: with one shard it is an embedded store, which holds that shard; with several it is
+    a shared one, and `beside` is another node's store of the same data.
+    """
 
-    def __init__(self) -> None:
-        self.journal = Journal()
-        self.parking = Parking()
-        self.views = ViewTables()
-        self._offsets: dict[tuple[str, int], int] = {}
-        self._timers: dict[str, Timer] = {}
-        self._registry: dict[str, bytes] = {}
+    def __init__(self, shards: int = 1, *, beside: Store | None = None) -> None:
+        self.journal: Journal = beside.journal if beside else Journal()
+        self.parking: Parking = beside.parking if beside else Parking()
+        self.views: ViewTables = beside.views if beside else ViewTables()
+        self._offsets: dict[tuple[str, int], int] = beside._offsets if beside else {}
+        self._timers: dict[str, Timer] = beside._timers if beside else {}
+        self._registry: dict[str, bytes] = beside._registry if beside else {}
+        self._topics: dict[str, int] = beside._topics if beside else {}
+        self.epochs: Counter[int] = beside.epochs if beside else Counter()
+        """Of each home shard, raised by every claim."""
+        self._shards = len(beside.epochs) if beside else shards
+        self._placement = Placement(self._shards)
+        self.epochs.update(dict.fromkeys(range(self._shards), 0))
+        self._held: dict[int, int] = {0: 0} if self._shards == 1 else {}
         self._taken = False
 
     def __repr__(self) -> str:
         state = "open" if self._taken else "closed"
-        return f"<memory.Store [{state}, position {self.journal.last}]>"
+        return f"<memory.Store [{state}, {self.journal.last.total()} entries]>"
+
+    @property
+    def placement(self) -> Placement:
+        if len(self._placement.topics) != len(self._topics):
+            self._placement = Placement(self._shards, dict(self._topics))
+        return self._placement
+
+    async def place(self, topics: Collection[str]) -> Placement:
+        if self._shards > 1:
+            for topic in topics:
+                self._topics.setdefault(topic, len(self._topics) + 1)
+        return self.placement
+
+    def hold(self, shard: int, epoch: int) -> None:
+        self._held[shard] = epoch
+
+    def let_go(self, shard: int) -> None:
+        self._held.pop(shard, None)
 
     async def open(self) -> None:
         if self._taken:
@@ -46,8 +76,10 @@ class Store:
         self._taken = False
 
     async def commit(self, commit: Commit) -> None:
+        self._check_owner(commit)
         self._check_offsets(commit)
         self._check_sequences(commit)
+        self._check_outcomes(commit)
         self.views.write(commit.rows)
         # From here on nothing can fail.
         self._move_offsets(commit)
@@ -66,9 +98,10 @@ class Store:
     async def registry(self) -> dict[str, bytes]:
         return dict(self._registry)
 
-    async def due_timers(self, until: int, *, limit: int) -> list[Timer]:
+    async def due_timers(self, until: int, shards: Collection[int], *, limit: int) -> list[Timer]:
         due = sorted(
-            (t for t in self._timers.values() if t.due <= until), key=lambda timer: timer.due
+            (t for t in self._timers.values() if t.due <= until and t.command.shard in shards),
+            key=lambda timer: timer.due,
         )
         return [_copied(timer) for timer in due[:limit]]
 
@@ -76,12 +109,40 @@ class Store:
         names = sorted(name for name in self._timers if name > after)
         return [_copied(self._timers[name]) for name in names[:limit]]
 
+    async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:
+        return self.journal.trim(sources, shard, after, until)
+
     async def sweep(self, now: int, *, limit: int) -> int:
         outcomes = self.journal.outcomes_by_key
         expired = [key for key, outcome in outcomes.items() if outcome.expires <= now][:limit]
         for key in expired:
             del outcomes[key]
-        return len(expired)
+        return len(expired) + self._sweep_refused(now, limit - len(expired))
+
+    def _sweep_refused(self, now: int, limit: int) -> int:
+        letters = self.parking.by_key
+        refused = sorted((x.due, k) for k, x in letters.items() if x.status == "refused")
+        too_many = max(0, len(refused) - limits.REFUSED_MAX)
+        old = [key for n, (due, key) in enumerate(refused) if due <= now or n < too_many][:limit]
+        for key in old:
+            del letters[key]
+        return len(old)
+
+    def _check_owner(self, commit: Commit) -> None:
+        for shard in homes_of(commit, self.placement):
+            if self._held.get(shard) != self.epochs[shard]:
+                raise NotOwner(f"shard {shard} is held by another node")
+
+    def _check_outcomes(self, commit: Commit) -> None:
+        if self._shards == 1:
+            return  # alone: whoever repeats a key here was asked before
+        for outcome in commit.outcomes:
+            key = (outcome.source, outcome.subject, outcome.key)
+            stored = self.journal.outcomes_by_key.get(key)
+            if stored and stored.expires > outcome.made:
+                raise Conflict(
+                    f"somebody else used a key of {outcome.source} first", code="conflict.key"
+                )
 
     def _check_offsets(self, commit: Commit) -> None:
         at = dict(self._offsets)
@@ -121,8 +182,10 @@ class Store:
         journal = self.journal
         for subject in commit.purged:
             journal.purge(subject)
-        for position, entry in enumerate(commit.entries, journal.last + 1):
-            entry.position = position
+        ends = Counter(journal.last)
+        for entry in commit.entries:
+            ends[entry.shard] += 1
+            entry.position = ends[entry.shard]
         journal.append([copy(entry) for entry in commit.entries])
         for source, name, sequence in commit.compacted:
             journal.compact((source, name), sequence)

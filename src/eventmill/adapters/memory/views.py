@@ -5,9 +5,9 @@ Queries run at once on the loop's thread: with a virtual clock, nothing else may
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
@@ -15,19 +15,31 @@ import msgspec
 
 from eventmill.adapters.sqlite import view_sql
 from eventmill.adapters.sqlite.connection import errors
-from eventmill.adapters.sqlite.views import STEPS_BETWEEN_CHECKS, write_rows
-from eventmill.errors import DeadlineExceeded, RequestError, StoreUnavailable
+from eventmill.adapters.sqlite.view_query import answer, restrict
+from eventmill.adapters.sqlite.views import write_rows
+from eventmill.errors import DeadlineExceeded
 from eventmill.model.commit import Rows
 from eventmill.model.table import PhysicalTable
 
+STEPS_BETWEEN_LOOKS = 10_000
+"""Instructions of SQLite after which a query looks at the clock."""
+
+_WRITER = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+_READER = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+_numbers = itertools.count()
+
 
 class ViewTables:
-    """One connection for everything; queries cannot write through it."""
+    """Two connections to one database: queries cannot write through theirs."""
 
     def __init__(self) -> None:
-        self._db = apsw.Connection(":memory:")
-        self._db.execute("PRAGMA trusted_schema = OFF")
-        self._db.execute("PRAGMA case_sensitive_like = ON")
+        name = f"file:/eventmill-{next(_numbers)}?vfs=memdb"
+        self._db = apsw.Connection(name, flags=_WRITER)
+        self._reader = apsw.Connection(name, flags=_READER)
+        for db in (self._db, self._reader):
+            db.execute("PRAGMA trusted_schema = OFF")
+            db.execute("PRAGMA case_sensitive_like = ON")
+        restrict(self._reader)
 
     async def prepare(self, tables: Sequence[PhysicalTable]) -> None:
         with errors():
@@ -48,30 +60,16 @@ class ViewTables:
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
         deadline = time.monotonic() + seconds
-        self._db.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CHECKS)
+        self._reader.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
         try:
-            with self._reading():
-                (answer,) = next(self._db.execute(sql, parameters))
-        except apsw.InterruptError as error:
-            raise DeadlineExceeded(f"the query ran longer than {seconds:g} s") from error
-        except (apsw.SQLError, apsw.TooBigError, apsw.ReadOnlyError) as error:
-            raise RequestError(f"the query cannot run: {error}", code="view.query") from error
-        except apsw.Error as error:
-            raise StoreUnavailable(f"the view tables cannot be read now: {error}") from error
+            return answer(self._reader, sql, parameters)
+        except DeadlineExceeded as error:
+            raise DeadlineExceeded(f"the query took longer than {seconds:g} s") from error
         finally:
-            self._db.set_progress_handler(None)
-        return answer.encode() if isinstance(answer, str) else bytes(answer)
+            self._reader.set_progress_handler(None)
 
     def write(self, changes: Sequence[Rows]) -> None:
         """Write all changes or none."""
         with errors(), self._db:
             for rows in changes:
                 write_rows(self._db, rows)
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        self._db.execute("PRAGMA query_only = ON")
-        try:
-            yield
-        finally:
-            self._db.execute("PRAGMA query_only = OFF")

@@ -40,6 +40,14 @@ class StoredType(msgspec.Struct):
     """Position and payload of some, the first and the last among them."""
 
 
+class Subscriber(msgspec.Struct, frozen=True):
+    """What a subscription has left in the store."""
+
+    name: str
+    position: int
+    letters: int
+
+
 class Health(msgspec.Struct, frozen=True):
     """How a data file is."""
 
@@ -95,6 +103,20 @@ def waiting_commands(directory: Path, courier: str) -> list[tuple[str, Entry]]:
         for name, _, command in db.execute(SQL["timers"], ("", COMMANDS_MAX)):
             waiting.append((f"timer {name!r}", _decode_entry(command)))
     return waiting
+
+
+def subscribers(directory: Path) -> list[Subscriber]:
+    """Return every subscription that has left something, by name.
+
+    Raises `ConfigurationError` if there is no store.
+    """
+    sql = (
+        "SELECT subscription, max(position), sum(letters) FROM ("
+        "SELECT subscription, position, 0 AS letters FROM offset UNION ALL "
+        "SELECT subscription, 0, 1 FROM letter) GROUP BY subscription ORDER BY subscription"
+    )
+    with _reading(directory) as db:
+        return [Subscriber(*row) for row in db.execute(sql)]
 
 
 def health(directory: Path, *, thorough: bool) -> Health:

@@ -10,13 +10,16 @@ import msgspec
 
 from eventmill.adapters.sqlite.connection import errors
 from eventmill.adapters.sqlite.names import Names
+from eventmill.adapters.sqlite.portion import take
 from eventmill.adapters.sqlite.statements import SQL
+from eventmill.model import limits
 from eventmill.model.commit import Outcome, Snapshot
 from eventmill.model.entry import Entry
 from eventmill.ports.store import Scan
 
 _decode_marks = msgspec.msgpack.Decoder(dict[str, int]).decode
-_ALL = 2**62
+_PAYLOAD = 7
+"""Column of an entry's payload."""
 
 KEYS_AT_ONCE = 500
 """Outcomes looked up by one statement: three times as fast as one by one, and not too long a text."""
@@ -53,8 +56,7 @@ class Journal:
                 kept = _decode_marks(marks) if marks else {}
                 snapshot = Snapshot(source, subject, sequence, time, schema, state, kept)
             after = snapshot.sequence if snapshot else 0
-            rows = self._reader.execute(SQL["history"], (number, subject, after, _ALL))
-            return snapshot, self._entries(rows)
+            return snapshot, self._page(number, subject, after, limits.SCAN_ROWS)
 
     async def history(
         self, source: str, subject: str, *, after: int = 0, limit: int
@@ -63,8 +65,7 @@ class Journal:
             number = self._known().numbers.get(source)
             if number is None:
                 return []
-            rows = self._reader.execute(SQL["history"], (number, subject, after, limit))
-            return self._entries(rows)
+            return self._page(number, subject, after, limit)
 
     async def read(
         self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
@@ -74,17 +75,25 @@ class Journal:
             return Scan([], after)
         with errors():
             known = self._known().numbers
-            rows: Iterable[tuple[object, ...]]
-            rows = self._reader.execute(SQL["scan"], (after, until))
-            if sources is not None:
-                wanted = {known.get(source) for source in sources}
-                rows = [row for row in rows if row[1] in wanted]
-            return Scan(self._entries(rows), until)
+            rows, is_all = take(self._reader.execute(SQL["scan"], (after, until)), _PAYLOAD)
+        position = until if is_all else rows[-1][0]
+        if sources is not None:
+            wanted = {known.get(source) for source in sources}
+            rows = [row for row in rows if row[1] in wanted]
+        return Scan(self._entries(rows), position)
+
+    def has_room_for(self, types: Iterable[str]) -> bool:
+        known = self.names.numbers
+        new = {type for type in types if type not in known}
+        return not new or len(known) + len(new) <= limits.NAMES_MAX
 
     async def end(self, shard: int) -> int:
         with errors():
             (position,) = next(self._reader.execute(SQL["end"]))
             return int(position)
+
+    async def ends(self) -> dict[int, int]:
+        return {0: await self.end(0)}
 
     async def position_at(self, shard: int, time: int) -> int:
         low, high = 0, await self.end(shard)
@@ -111,6 +120,10 @@ class Journal:
                 rows = self._reader.execute(_any_of(len(some)), (source, subject, *some))
                 found += [Outcome(source, subject, *row) for row in rows]
         return found
+
+    def _page(self, number: int, subject: str, after: int, limit: int) -> list[Entry]:
+        rows = self._reader.execute(SQL["history"], (number, subject, after, limit))
+        return self._entries(take(rows, _PAYLOAD)[0])
 
     def _entries(self, rows: Iterable[tuple[object, ...]]) -> list[Entry]:
         texts = self.names.texts

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import apsw
 import msgspec
 
 from eventmill.adapters.sqlite.connection import errors
+from eventmill.adapters.sqlite.portion import take
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.model.commit import Letter, LetterStatus
 from eventmill.model.entry import Entry
+from eventmill.ports.store import Head
+
+_ENTRY = 11
+"""Column of a letter's entry."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
@@ -26,21 +31,22 @@ class Parking:
         assert self.db is not None, "the store is not open"
         return self.db
 
-    async def heads(self) -> list[tuple[str, str, LetterStatus, int]]:
+    async def heads(self, shards: Collection[int]) -> list[Head]:
         with errors():
             return [
-                (subscription, key, LetterStatus(status), due)
+                Head(subscription, 0, key, LetterStatus(status), due)
                 for subscription, key, status, due in self._reader.execute(SQL["heads"])
             ]
 
-    async def count(self, subscription: str) -> int:
+    async def count(self, subscription: str, shards: Collection[int]) -> int:
         with errors():
             (count,) = next(self._reader.execute(SQL["count_letters"], (subscription,)))
             return int(count)
 
-    async def queue(self, subscription: str, key: str, *, limit: int) -> list[Letter]:
+    async def queue(self, subscription: str, shard: int, key: str, *, limit: int) -> list[Letter]:
         with errors():
-            return letters_of(self._reader.execute(SQL["queue"], (subscription, key, limit)))
+            rows = self._reader.execute(SQL["queue"], (subscription, key, limit))
+            return letters_of(take(rows, _ENTRY)[0])
 
     async def letters(
         self,

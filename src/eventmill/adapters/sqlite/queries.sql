@@ -50,6 +50,15 @@ DELETE FROM outcome WHERE number IN (
     SELECT number FROM (SELECT number, expires FROM outcome ORDER BY number LIMIT :limit)
     WHERE expires <= :now)
 
+-- name: sweep_refused
+DELETE FROM letter WHERE (subscription, shard, position) IN (
+    SELECT subscription, shard, position FROM letter
+    WHERE status = 'refused' AND due <= max(:now, coalesce((
+        SELECT due FROM letter WHERE status = 'refused'
+        ORDER BY due DESC, subscription DESC, shard DESC, position DESC
+        LIMIT 1 OFFSET :kept), 0))
+    ORDER BY due, subscription, shard, position LIMIT :limit)
+
 -- name: put_timer
 INSERT INTO timer VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET due = excluded.due, command = excluded.command
@@ -111,6 +120,9 @@ DELETE FROM entry WHERE source = ? AND subject = ? AND sequence < ? AND sequence
 
 -- name: beyond
 SELECT 1 FROM entry WHERE source = ? AND subject = ? AND sequence > ? AND sequence > 0 LIMIT 1
+
+-- name: trim
+DELETE FROM entry WHERE position > ? AND position <= ? AND source = ? AND sequence = 0
 
 -- name: purge_entries
 DELETE FROM entry WHERE source = ? AND subject = ? AND sequence > 0

@@ -81,6 +81,9 @@ CREATE TABLE IF NOT EXISTS letter (
 CREATE INDEX IF NOT EXISTS letter_key ON letter (subscription, key, position)
     WHERE status <> 'refused';
 
+CREATE INDEX IF NOT EXISTS letter_refused ON letter (due, subscription, shard, position)
+    WHERE status = 'refused';
+
 CREATE TABLE IF NOT EXISTS registry (
     name  TEXT PRIMARY KEY,
     value BLOB NOT NULL

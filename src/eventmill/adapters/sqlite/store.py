@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,8 +37,10 @@ from eventmill.adapters.sqlite.parking import Parking, letter_row
 from eventmill.adapters.sqlite.statements import SCHEMA, SQL
 from eventmill.adapters.sqlite.views import ViewTables, write_rows
 from eventmill.errors import ConfigurationError, Conflict, EventmillError
+from eventmill.model import limits
 from eventmill.model.commit import Commit, Offset, Timer
 from eventmill.model.entry import Entry
+from eventmill.model.placement import Placement
 
 SCHEMA_VERSION = 1
 _HEAD = "$head"
@@ -61,7 +63,8 @@ class Store:
     how long a COMMIT may take on average to run on the loop's thread.
     """
 
-    shards = 1
+    placement = Placement()
+    """One shard, always held by who has the lock."""
 
     def __init__(
         self,
@@ -120,6 +123,15 @@ class Store:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    async def place(self, topics: Collection[str]) -> Placement:
+        return self.placement
+
+    def hold(self, shard: int, epoch: int) -> None:
+        """It is held already."""
+
+    def let_go(self, shard: int) -> None:
+        """Closing the store gives it back."""
 
     async def commit(self, commit: Commit) -> None:
         async with self._turn:
@@ -278,11 +290,9 @@ class Store:
     def _entry_rows(
         self, db: apsw.Connection, entries: list[Entry]
     ) -> Iterator[tuple[object, ...]]:
-        number = self.names.number
         # A name is stored before the rows that use it: `executemany` may not be nested.
-        for entry in entries:
-            number(db, entry.source)
-            number(db, entry.type)
+        for text in sorted({e.source for e in entries} | {e.type for e in entries}):
+            self.names.number(db, text)
         known = self.names.numbers
         position = self._position
         rows = []
@@ -323,7 +333,7 @@ class Store:
         rows.pop(_HEAD, None)
         return rows
 
-    async def due_timers(self, until: int, *, limit: int) -> list[Timer]:
+    async def due_timers(self, until: int, shards: Collection[int], *, limit: int) -> list[Timer]:
         return self._timers("due_timers", (until, limit))
 
     async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
@@ -334,11 +344,27 @@ class Store:
             rows = self._reader.execute(SQL[name], bindings)
             return [Timer(name, due, _decode_entry(command)) for name, due, command in rows]
 
+    async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:
+        async with self._turn:
+            removed = 0
+            with self._writer() as db, db:
+                known = self.names.numbers
+                for source in sources:
+                    db.execute(SQL["trim"], (after, until, known.get(source)))
+                    removed += db.changes()
+                if removed:
+                    # The last position may be gone from the table; it must not be used again.
+                    db.execute(SQL["put_registry"], (_HEAD, str(self._position).encode()))
+            return removed
+
     async def sweep(self, now: int, *, limit: int) -> int:
         async with self._turn:
             with self._writer() as db:
                 db.execute(SQL["sweep_outcomes"], {"now": now, "limit": limit})
-                return db.changes()
+                outcomes = db.changes()
+                bounds = {"now": now, "limit": limit - outcomes, "kept": limits.REFUSED_MAX}
+                db.execute(SQL["sweep_refused"], bounds)
+                return outcomes + db.changes()
 
 
 def _move(db: apsw.Connection, offset: Offset) -> None:

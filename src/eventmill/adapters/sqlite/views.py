@@ -19,7 +19,8 @@ import msgspec
 
 from eventmill.adapters.sqlite import view_sql
 from eventmill.adapters.sqlite.connection import errors, open_reader
-from eventmill.errors import DeadlineExceeded, Overloaded, RequestError, StoreUnavailable
+from eventmill.adapters.sqlite.view_query import Asking, restrict
+from eventmill.errors import DeadlineExceeded, Overloaded
 from eventmill.model import limits
 from eventmill.model.commit import Rows
 from eventmill.model.table import PhysicalTable
@@ -27,7 +28,9 @@ from eventmill.model.table import PhysicalTable
 _encode = msgspec.json.Encoder().encode
 
 QUERY_THREADS = 2
-STEPS_BETWEEN_CHECKS = 50_000
+
+INTERRUPT_SECONDS = 0.005
+"""Pause before a query that did not hear of its end is told again."""
 
 
 class ViewTables:
@@ -40,7 +43,7 @@ class ViewTables:
         self._local = threading.local()
         self._executor: ThreadPoolExecutor | None = None
         self._reader: apsw.Connection | None = None
-        self._asked = 0
+        self._asked: set[Asking] = set()
 
     def open(self, path: Path, vfs: str | None) -> None:
         """Connect to the store's file."""
@@ -50,6 +53,12 @@ class ViewTables:
 
     def close(self) -> None:
         """Disconnect."""
+        for asking in self._asked:
+            asking.end()
+        while running := [asking for asking in self._asked if asking.is_running]:
+            for asking in running:
+                asking.end()
+            time.sleep(INTERRUPT_SECONDS)
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
@@ -75,40 +84,42 @@ class ViewTables:
             return list(found)
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
-        if self._asked >= limits.VIEW_QUERIES_MAX:
-            raise Overloaded(f"{self._asked} view queries run or wait already")
-        # Its time begins now: what waits too long for a thread is not begun any more.
-        deadline = time.monotonic() + seconds
-        self._asked += 1
+        if len(self._asked) >= limits.VIEW_QUERIES_MAX:
+            raise Overloaded(f"{len(self._asked)} view queries run or wait already")
+        asking = Asking(sql, parameters)
+        self._asked.add(asking)
+        loop = asyncio.get_running_loop()
+        # Its time begins now: what waits too long for a thread is not begun any more. No callback
+        # of SQLite looks at a clock: each would wait for the interpreter's lock.
+        timer = loop.call_later(seconds, _end, asking)
         try:
-            loop = asyncio.get_running_loop()
-            run = loop.run_in_executor(self._executor, self._run, sql, parameters, deadline)
-            return await run
+            return await loop.run_in_executor(self._executor, self._run, asking)
         except DeadlineExceeded as error:
             raise DeadlineExceeded(
                 f"the query took longer than {seconds:g} s; narrow it or add a condition that an "
                 "index serves"
             ) from error
+        except asyncio.CancelledError:
+            _end(asking)  # its caller has gone away: nothing runs for nobody
+            raise
         finally:
-            self._asked -= 1
+            timer.cancel()
+            self._asked.discard(asking)
 
-    def _run(self, sql: str, parameters: dict[str, Any], deadline: float) -> bytes:
-        if time.monotonic() > deadline:
-            raise DeadlineExceeded()
+    def _run(self, asking: Asking) -> bytes:
         db = getattr(self._local, "db", None)
         if db is None:
             assert self._path is not None
-            db = self._local.db = open_reader(self._path, self._vfs)
-        db.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CHECKS)
-        try:
-            (answer,) = next(db.execute(sql, parameters))
-        except apsw.InterruptError as error:
-            raise DeadlineExceeded() from error
-        except (apsw.SQLError, apsw.TooBigError, apsw.ReadOnlyError) as error:
-            raise RequestError(f"the query cannot run: {error}", code="view.query") from error
-        except apsw.Error as error:
-            raise StoreUnavailable(f"the data file cannot be read now: {error}") from error
-        return answer.encode() if isinstance(answer, str) else answer
+            db = open_reader(self._path, self._vfs)
+            restrict(db)
+            self._local.db = db
+        return asking.run(db)
+
+
+def _end(asking: Asking) -> None:
+    asking.end()
+    if asking.is_running:
+        asyncio.get_running_loop().call_later(INTERRUPT_SECONDS, _end, asking)
 
 
 def write_rows(db: apsw.Connection, rows: Rows) -> None:

@@ -25,6 +25,7 @@ class Client:
 
     def __init__(self, data: Path, url: str | None) -> None:
         self._data = data
+        self._given = url is not None
         self._admin = url.rstrip("/") if url else _announced(data)
 
     def get(self, path: str, **query: Any) -> Any:
@@ -32,20 +33,32 @@ class Client:
 
         Raises `Failure`.
         """
-        return _ask(self._admin, "GET", path, query, None, {})
+        return self._asked("GET", path, query, None, {})
 
     def post(self, path: str, body: Any = None, **query: Any) -> Any:
         """Let the operating surface do something."""
-        return _ask(self._admin, "POST", path, query, body, {})
+        return self._asked("POST", path, query, body, {})
 
     def call(self, path: str, body: Any, key: str | None, **query: Any) -> Any:
         """Run a command, with an idempotency key if there is one."""
         headers = {"idempotency-key": key} if key else {}
-        return _ask(self._admin, "POST", path, query, body, headers)
+        return self._asked("POST", path, query, body, headers)
 
     def service(self, method: str, path: str, body: Any = None) -> Any:
         """Ask the node's service port."""
         return _ask(self.get("/")["url"], method, path, {}, body, {})
+
+    def _asked(self, method: str, path: str, query: Any, body: Any, headers: Any) -> Any:
+        try:
+            return _ask(self._admin, method, path, query, body, headers)
+        except Failure as failure:
+            if self._given and failure.code == REFUSED and not _operates(self._admin):
+                raise Failure(
+                    f"{self._admin} is not the operating surface of a node, it may be its service "
+                    "port: `eventmill run` shows the right address as `admin`, or let --data "
+                    "DIR find it"
+                ) from failure
+            raise
 
 
 def _announced(data: Path) -> str:
@@ -60,6 +73,15 @@ def _announced(data: Path) -> str:
     except (ValueError, KeyError, OSError) as error:
         raise Failure(f"{data / ANNOUNCEMENT} cannot be read: {error}", UNREACHABLE) from None
     return url
+
+
+def _operates(url: str) -> bool:
+    """Whether an operating surface answers there: its front page names itself."""
+    try:
+        facts = _ask(url, "GET", "/", {}, None, {})
+    except Failure:
+        return False
+    return isinstance(facts, dict) and "admin_url" in facts
 
 
 def _ask(

@@ -6,6 +6,10 @@ import sys
 from typing import Any
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+
+FRAMES_MAX = 50
+"""Frames of one traceback. Without local variables: they hold users' data."""
 
 
 def configure(kind: str) -> bool:
@@ -18,12 +22,16 @@ def configure(kind: str) -> bool:
     if for_people:
         processors += [
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
         ]
     else:
         processors += [
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(
+                ExceptionDictTransformer(show_locals=False, max_frames=FRAMES_MAX)
+            ),
             structlog.processors.JSONRenderer(),
         ]
     structlog.configure(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.box import SIMPLE
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,13 +19,19 @@ from rich.text import Text
 PIPE_WIDTH = 1_000
 """Columns when nobody looks: a program that reads the table gets whole lines."""
 
+WORD_WIDTH = 32
+"""A column of longer words may be folded too."""
+
+_FRACTION = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+Z$")
+
 NUMBERS = (int, float)
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console as wide as the terminal, or wide enough for a pipe."""
+    """Return a console as wide as the terminal or `COLUMNS`, or wide enough for a pipe."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else PIPE_WIDTH, highlight=False)
+    is_bound = stream.isatty() or "COLUMNS" in os.environ
+    return Console(file=stream, width=None if is_bound else PIPE_WIDTH, highlight=False)
 
 
 def show(
@@ -38,9 +47,11 @@ def show(
     table = Table(box=SIMPLE, header_style="bold", show_edge=False, pad_edge=False)
     for column in columns:
         numeric = all(_is_number(row.get(column)) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        cells = [column, *(_short(row.get(column)) for row in rows)]
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(column, justify=justify, overflow="fold", width=_whole(cells))
     for row in rows:
-        table.add_row(*[Text(cell(row.get(column))) for column in columns])
+        table.add_row(*[Text(_short(row.get(column))) for column in columns])
     _print(table)
 
 
@@ -90,6 +101,17 @@ def cell(value: Any) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """Name a number of things."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _short(value: Any) -> str:
+    """Show a value among many: times to the second, exact ones are in the JSON."""
+    return _FRACTION.sub(r"\1Z", value) if isinstance(value, str) else cell(value)
+
+
+def _whole(cells: list[str]) -> int | None:
+    """Return the width of a column of words (ids, times, numbers): sentences are folded first."""
+    longest = max(map(cell_len, cells))
+    return longest if longest <= WORD_WIDTH and not any(" " in text for text in cells) else None
 
 
 def _print(table: Table) -> None:

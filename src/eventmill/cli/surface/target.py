@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from pathlib import Path
 
 from eventmill.errors import ConfigurationError
 from eventmill.sdk.service import Service
+
+_OURS = str(Path(__file__).parents[2]) + os.sep
+"""Our own code: a frame there is not where the user has to look."""
 
 
 def load(target: str) -> Service:
@@ -48,15 +52,39 @@ def _imported(name: str) -> object:
                 "and name the service as module:variable"
             ) from error
         raise ConfigurationError(_failure(name, error)) from error
-    except Exception as error:  # user code may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # user code may raise anything while it is imported
         raise ConfigurationError(_failure(name, error)) from error
 
 
-def _failure(name: str, error: Exception) -> str:
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    last = frames[-1] if frames else None
-    place = f" ({last.filename}:{last.lineno})" if last is not None else ""
-    if isinstance(error, SyntaxError):
-        place = f" ({error.filename}:{error.lineno})"
-    text = error.message if isinstance(error, ConfigurationError) else f"{error}"
-    return f"module {name!r} cannot be imported: {type(error).__name__}: {text}{place}"
+def _failure(name: str, error: BaseException) -> str:
+    """Say what is wrong where in the user's code: a traceback would mostly show ours."""
+    text = error.message if isinstance(error, ConfigurationError) else _text(error)
+    return f"module {name!r} cannot be imported: {text}{_place(error)}"
+
+
+def _text(error: BaseException) -> str:
+    kind = type(error).__name__
+    detail = (error.msg if isinstance(error, SyntaxError) else str(error)).strip()
+    return f"{kind}: {detail}" if detail else kind
+
+
+def _place(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):  # it has no frame: the file never ran
+        return _shown(error.filename or "?", error.lineno or 0, error.text or "")
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [f for f in frames if not f.filename.startswith((_OURS, "<"))]
+    near = [f for f in users if _is_project(f.filename)]
+    for frame in reversed(near or users):
+        return _shown(frame.filename, frame.lineno or 0, frame.line or "")
+    return ""
+
+
+def _shown(file: str, line: int, source: str) -> str:
+    path = Path(file)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"\n  {shown}:{line}\n    {source.strip()}"
+
+
+def _is_project(file: str) -> bool:
+    path = Path(file)
+    return path.is_relative_to(Path.cwd()) and "site-packages" not in path.parts

@@ -40,7 +40,7 @@ def judgement(graph: Graph) -> str:
     if not total:
         return "No part of it is connected with another."
     if not couplings:
-        return f"Pure: all {counted(total, 'connection')} are events."
+        return f"Pure: {counted(total, 'connection')}, nothing but events."
     waits = f"{counted(couplings, 'connection waits', 'connections wait')} for an answer"
     return f"{graph.purity:.0%} pure: {waits}, {total - couplings:,} of {total:,} are events."
 

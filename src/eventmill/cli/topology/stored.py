@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
+from eventmill.cli.surface.output import counted
 from eventmill.errors import EventmillError, InvalidPayload
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import COMMANDS, DELETED, STATE, Entry
 from eventmill.model.events import EventType
-from eventmill.node.offline import StoredType
+from eventmill.node.offline import StoredType, Subscriber
 
 
 class Reading(msgspec.Struct):
@@ -50,6 +51,28 @@ def undeliverable(service: ServiceDefinition, waiting: list[tuple[str, Entry]]) 
             handler.decode_arguments(command.payload)
         except InvalidPayload as error:
             yield f"{where} does not fit: {error.message}"
+
+
+def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iterator[str]:
+    """Name what consumers and views have left that are not part of the service any more.
+
+    Offsets and letters of built-in and pushed subscriptions go when these end.
+    """
+    consumers = {consumer.subscription for consumer in service.consumers.values()}
+    for one in subscribers:
+        view, _, version = one.name.partition("@")
+        if one.name in consumers or one.name.startswith(("$", "push@")):
+            continue
+        if version and view in service.views:
+            continue
+        what = f"view {view!r} (version {version})" if version else f"consumer {one.name!r}"
+        text = f"{what} is not part of the service; its offset, position {one.position}, stays"
+        if one.letters:
+            text += (
+                f", and {counted(one.letters, 'letter')}: "
+                f"eventmill dead-letters discard {one.name} --all"
+            )
+        yield text
 
 
 def _judge(service: ServiceDefinition, kind: StoredType) -> Reading:

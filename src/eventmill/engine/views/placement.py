@@ -6,6 +6,8 @@ say to people what they hold.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from eventmill.engine.views.definition import CompiledView
 from eventmill.engine.views.kinds import Kind
 from eventmill.model.table import Affinity, PhysicalTable, TableIndex
@@ -20,8 +22,13 @@ _AFFINITIES = {
 
 def names_on(view: CompiledView, version: int) -> dict[str, str]:
     """Return the physical name of each logical table."""
+    return names_of(view.id, view.tables, version)
+
+
+def names_of(view: str, tables: Iterable[str], version: int) -> dict[str, str]:
+    """The same, for a version whose definition may be gone."""
     # '@' and ':' are in no id and no table's name, so that 'a.b' and 'a-b' stay apart.
-    return {name: f"v_{view.id}@{version}:{name}" for name in view.tables}
+    return {name: f"v_{view}@{version}:{name}" for name in tables}
 
 
 def tables_on(view: CompiledView, version: int) -> list[PhysicalTable]:

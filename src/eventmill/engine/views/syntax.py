@@ -119,6 +119,11 @@ def _check_options(node: exp.Expr, problems: Problems) -> None:
             problems.add("the SELECT names no columns", node)
         case exp.Alias() if node.alias.startswith("_"):
             problems.add(f"{node.alias!r}: names that begin with '_' are reserved", node)
+        case exp.Trim(expression=exp.Expr() as characters) if not isinstance(
+            characters, exp.Literal
+        ):
+            # Each character of the text is looked for among them: minutes, without an interruption.
+            problems.add("write the characters that trim() takes off as a literal", node)
         case exp.Date() | exp.TsOrDsToTimestamp():
             _check_now(node, [node.this, *node.expressions], problems)
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from eventmill.model import limits
 from eventmill.model.commit import Commit, Outcome, Snapshot
-from eventmill.ports.store import Store
+from eventmill.ports.store import Store, is_last
 from eventmill.testing.contract.harness import SHARD, Harness, entry, message, plain, put
+
+LARGE = b'"%s"' % (b"x" * limits.PAYLOAD_BYTES_MAX)
+PORTION = limits.SCAN_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
+"""So many large entries are read in one go."""
 
 
 def snapshot(sequence: int, subject: str = "c1", state: bytes = b"{}") -> Snapshot:
@@ -65,6 +72,23 @@ class JournalContract(Harness):
         assert [e.sequence for e in entries] == [3, 4, 5]
         assert await store.journal.history("cart", "nobody", limit=3) == []
 
+    async def test_history_ends_early_where_its_bytes_are_enough(self, store: Store) -> None:
+        await put(store, *(entry(sequence=n, payload=LARGE) for n in range(1, PORTION + 3)))
+        first = await store.journal.history("cart", "c1", limit=99)
+        assert [e.sequence for e in first] == [*range(1, PORTION + 1)]
+        assert not is_last(first, 99)
+        rest = await store.journal.history("cart", "c1", after=PORTION, limit=99)
+        assert [e.sequence for e in rest] == [PORTION + 1, PORTION + 2]
+        assert is_last(rest, 99)
+
+    async def test_load_returns_no_more_than_a_page_of_history(self, store: Store) -> None:
+        await put(store, *(entry(sequence=n, payload=LARGE) for n in range(1, PORTION + 3)))
+        await put(store, *(entry("c2", n) for n in range(1, limits.SCAN_ROWS + 2)))
+        for subject, count in (("c1", PORTION), ("c2", limits.SCAN_ROWS)):
+            _, entries = await store.journal.load("cart", subject)
+            assert [e.sequence for e in entries] == [*range(1, count + 1)]
+            assert not is_last(entries, limits.SCAN_ROWS)
+
     async def test_history_holds_no_messages(self, store: Store) -> None:
         await put(store, message("k"), message("k"))
         assert await store.journal.history("orders", "k", limit=10) == []
@@ -92,6 +116,21 @@ class JournalContract(Harness):
         assert ([e.position for e in scan.entries], scan.position) == ([4], 5)
         nothing = await store.journal.read(SHARD, 0, limit=9, sources=frozenset({"unknown"}))
         assert nothing == ([], 5)
+
+    async def test_read_looks_no_further_than_its_bytes_are_enough(self, store: Store) -> None:
+        await put(store, *(message(payload=LARGE) for _ in range(PORTION + 2)))
+        for sources, count in ((None, PORTION), (frozenset({"unknown"}), 0)):
+            scan = await store.journal.read(SHARD, 0, limit=99, sources=sources)
+            assert (len(scan.entries), scan.position) == (count, PORTION)
+        scan = await store.journal.read(SHARD, PORTION, limit=99)
+        assert (len(scan.entries), scan.position) == (2, PORTION + 2)
+
+    async def test_an_entry_larger_than_a_portion_is_read_all_the_same(self, store: Store) -> None:
+        huge = b'"%s"' % (b"x" * limits.SCAN_BYTES_MAX)
+        await put(store, entry(payload=huge), entry(sequence=2))
+        (found,) = (await store.journal.read(SHARD, 0, limit=99)).entries
+        assert found.payload == huge
+        assert [e.sequence for e in await store.journal.history("cart", "c1", limit=99)] == [1]
 
     async def test_end_is_the_last_committed_position(self, store: Store) -> None:
         assert await store.journal.end(SHARD) == 0
@@ -178,6 +217,38 @@ class JournalContract(Harness):
         changes = [entry(sequence=n) for n in (1, 2, 3)]
         await put(store, *changes, compacted=[("cart", "c1", 2), ("cart", "c1", 3)])
         assert [e.sequence for e in await store.journal.history("cart", "c1", limit=9)] == [3]
+
+    async def test_names_of_sources_and_types_are_bounded(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "NAMES_MAX", 4)
+        await put(store, message(type="Placed"), message(type="Placed"))
+        assert store.journal.has_room_for(["Placed", "Paid", "Sent"])
+        assert not store.journal.has_room_for(["Paid", "Sent", "Returned"])
+        await put(store, message(type="Paid"), message(type="Sent"), message(type="Returned"))
+        assert store.journal.has_room_for(["Placed", "Sent"])
+        assert not store.journal.has_room_for(["Placed", "Lost"])
+
+    async def test_trim_removes_messages_of_topics_within_bounds(self, store: Store) -> None:
+        topics = ("orders", "orders", "alerts", "orders", "other", "orders")
+        await put(store, *(message(source=source) for source in topics), entry(source="orders"))
+        assert await store.trim(["orders", "alerts", "unknown"], SHARD, 1, 4) == 3
+        assert await store.trim(["orders", "alerts"], SHARD, 1, 4) == 0
+        scan = await store.journal.read(SHARD, 0, limit=9)
+        assert ([e.position for e in scan.entries], scan.position) == ([1, 5, 6, 7], 7)
+
+    async def test_positions_of_trimmed_messages_are_not_used_again(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        await put(store, message(), message())
+        assert await store.trim(["orders"], SHARD, 0, 2) == 2
+        assert await store.journal.end(SHARD) == 2
+        await store.close()
+        again = await self.reopen(store, tmp_path)
+        await put(again, message())
+        scan = await again.journal.read(SHARD, 0, limit=9)
+        assert [e.position for e in scan.entries] == [3]
+        await again.close()
 
     async def test_purge_removes_everything_about_an_entity(self, store: Store) -> None:
         await put(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from eventmill.model import limits
 from eventmill.model.commit import LetterKey, LetterStatus
 from eventmill.ports.store import Store
 from eventmill.testing.contract.harness import SHARD, Harness, letter, plain, put
@@ -30,7 +33,7 @@ class ParkingContract(Harness):
         )
         await put(store, letters=[written])
         assert plain(await store.parking.letters(limit=9)) == plain([written])
-        queue = await store.parking.queue("billing", "cart/c1", limit=9)
+        queue = await store.parking.queue("billing", SHARD, "cart/c1", limit=9)
         assert plain(queue) == plain([written])
 
     async def test_the_head_of_a_key_is_its_first_blocking_letter(self, store: Store) -> None:
@@ -45,26 +48,36 @@ class ParkingContract(Harness):
                 letter(6, "cart/c3", REFUSED),
             ],
         )
-        assert sorted(await store.parking.heads()) == [
-            ("billing", "cart/c1", RETRYING, 50),
-            ("billing", "cart/c2", DEAD, 9),
-            ("views", "cart/c1", DEAD, 0),
+        assert sorted(await store.parking.heads([SHARD])) == [
+            ("billing", SHARD, "cart/c1", RETRYING, 50),
+            ("billing", SHARD, "cart/c2", DEAD, 9),
+            ("views", SHARD, "cart/c1", DEAD, 0),
         ]
 
     async def test_a_subscriptions_letters_are_counted_without_refused(self, store: Store) -> None:
         await put(store, letters=[letter(1), letter(2, status=REFUSED), letter(3, "cart/c2")])
         await put(store, letters=[letter(3, "cart/c2", DEAD), letter(4, subscription="views")])
-        assert await store.parking.count("billing") == 2
-        assert await store.parking.count("nobody") == 0
+        assert await store.parking.count("billing", [SHARD]) == 2
+        assert await store.parking.count("nobody", [SHARD]) == 0
 
     async def test_a_keys_queue_is_in_order_of_position_without_refused(self, store: Store) -> None:
         await put(store, letters=[letter(n) for n in (11, 3, 7)])
         await put(store, letters=[letter(1, status=REFUSED), letter(2, "cart/c2")])
-        queue = await store.parking.queue("billing", "cart/c1", limit=9)
+        queue = await store.parking.queue("billing", SHARD, "cart/c1", limit=9)
         assert [x.entry.position for x in queue] == [3, 7, 11]
-        queue = await store.parking.queue("billing", "cart/c1", limit=2)
+        queue = await store.parking.queue("billing", SHARD, "cart/c1", limit=2)
         assert [x.entry.position for x in queue] == [3, 7]
-        assert await store.parking.queue("billing", "cart/nobody", limit=9) == []
+        assert await store.parking.queue("billing", SHARD, "cart/nobody", limit=9) == []
+
+    async def test_a_keys_queue_ends_early_where_its_bytes_are_enough(self, store: Store) -> None:
+        portion = limits.SCAN_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
+        large = b'"%s"' % (b"x" * limits.PAYLOAD_BYTES_MAX)
+        letters = [letter(n) for n in range(1, portion + 3)]
+        for one in letters:
+            one.entry.payload = large
+        await put(store, letters=letters)
+        queue = await store.parking.queue("billing", SHARD, "cart/c1", limit=99)
+        assert [x.entry.position for x in queue] == [*range(1, portion + 1)]
 
     async def test_a_letter_that_is_put_again_changes_and_keeps_its_parking_time(
         self, store: Store
@@ -80,7 +93,7 @@ class ParkingContract(Harness):
         await put(store, letters=[letter(1, status=DEAD), letter(2)])
         settled = [LetterKey("billing", SHARD, 1), LetterKey("billing", SHARD, 99)]
         await put(store, settled=settled)
-        assert await store.parking.heads() == [("billing", "cart/c1", WAITING, 0)]
+        assert await store.parking.heads([SHARD]) == [("billing", SHARD, "cart/c1", WAITING, 0)]
 
     async def test_letters_are_listed_in_order_and_by_page(self, store: Store) -> None:
         await put(store, letters=[letter(n, subscription=s) for s in "ba" for n in (2, 10, 1)])
@@ -104,6 +117,23 @@ class ParkingContract(Harness):
         assert await positions(store, statuses=[DEAD]) == [1, 4]
         assert await positions(store, statuses=[DEAD, REFUSED], subscription="billing") == [1, 3]
         assert await positions(store, subscription="unknown") == []
+
+    async def test_a_sweep_removes_refused_letters_that_are_due(self, store: Store) -> None:
+        old = [letter(n, status=REFUSED, due=10) for n in range(1, 6)]
+        others = [letter(6, status=REFUSED, due=11), letter(7, status=DEAD), letter(8)]
+        await put(store, letters=[*old, *others])
+        assert await store.sweep(9, limit=99) == 0
+        assert [await store.sweep(10, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+        assert await positions(store) == [6, 7, 8]
+
+    async def test_a_sweep_removes_the_oldest_of_too_many_refused_letters(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "REFUSED_MAX", 3)
+        await put(store, letters=[letter(n, status=REFUSED, due=99 - n) for n in range(1, 7)])
+        await put(store, letters=[letter(9, status=DEAD)])
+        assert [await store.sweep(1, limit=2) for _ in range(3)] == [2, 1, 0]
+        assert await positions(store) == [1, 2, 3, 9]
 
     async def test_the_same_entry_may_be_parked_by_several_subscriptions(
         self, store: Store

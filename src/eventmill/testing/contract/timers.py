@@ -6,7 +6,7 @@ from typing import Any
 
 from eventmill.model.commit import Timer
 from eventmill.ports.store import Store
-from eventmill.testing.contract.harness import Harness, command, plain, put
+from eventmill.testing.contract.harness import SHARD, Harness, command, plain, put
 
 
 def timer(name: str, due: int, **fields: Any) -> Timer:
@@ -28,13 +28,13 @@ class TimerContract(Harness):
         written = timer("reminder/é", 50, payload=b'{"x":1}', metadata=b"{}")
         await put_timers(store, written)
         assert plain(await store.timers(limit=9)) == plain([written])
-        assert plain(await store.due_timers(50, limit=9)) == plain([written])
+        assert plain(await store.due_timers(50, [SHARD], limit=9)) == plain([written])
 
     async def test_due_timers_come_earliest_first_up_to_the_limit(self, store: Store) -> None:
         await put_timers(store, timer("c", 10), timer("a", 30), timer("b", 20), timer("d", 31))
-        assert [t.name for t in await store.due_timers(30, limit=9)] == ["c", "b", "a"]
-        assert [t.name for t in await store.due_timers(30, limit=2)] == ["c", "b"]
-        assert await store.due_timers(9, limit=9) == []
+        assert [t.name for t in await store.due_timers(30, [SHARD], limit=9)] == ["c", "b", "a"]
+        assert [t.name for t in await store.due_timers(30, [SHARD], limit=2)] == ["c", "b"]
+        assert await store.due_timers(9, [SHARD], limit=9) == []
 
     async def test_timers_are_listed_by_name(self, store: Store) -> None:
         await put_timers(store, timer("b", 1), timer("a", 2), timer("c", 3))
@@ -74,7 +74,7 @@ class TimerContract(Harness):
 
     async def test_a_returned_timer_is_the_callers_own(self, store: Store) -> None:
         await put_timers(store, timer("a", 10))
-        (mine,) = await store.due_timers(10, limit=9)
+        (mine,) = await store.due_timers(10, [SHARD], limit=9)
         mine.command.time = 999
-        (again,) = await store.due_timers(10, limit=9)
+        (again,) = await store.due_timers(10, [SHARD], limit=9)
         assert again.command.time != 999

@@ -115,7 +115,21 @@ class ViewContract(Harness):
             "DROP TABLE carts_1",
             "SELECT nonsense",
             "not even SQL",
+            "SELECT 1 WHERE 0",
+            "SELECT 1, 2",
+            "BEGIN",
+            "ROLLBACK",
+            "ATTACH ':memory:' AS other",
+            "PRAGMA query_only = OFF",
+            "PRAGMA journal_mode = DELETE",
+            "VACUUM INTO 'copy.db'",
+            "CREATE TEMP TABLE other (x)",
+            "SELECT load_extension('x')",
+            "SELECT length(zeroblob(2000000000))",
+            "SELECT length(printf('%2000000000d', 1))",
+            "SELECT count(*) FROM carts_1 WHERE note LIKE '%" + "a" * 1_000 + "'",
         ],
+        ids=lambda sql: sql[:40],
     )
     async def test_a_query_cannot_write_and_a_bad_one_is_refused(
         self, store: Store, sql: str

@@ -140,6 +140,12 @@ def test_bound_queries_can_be_said_in_postgresql(shop: Shop, sql: str) -> None:
     assert sqlglot.parse_one(text, read="postgres")
 
 
+@pytest.mark.parametrize("characters", [":city", "city"])
+def test_trim_takes_a_literal_because_it_cannot_be_interrupted(shop: Shop, characters: str) -> None:
+    with pytest.raises(ConfigurationError, match="as a literal"):
+        shop.compile(f"SELECT trim(name, {characters}) FROM customers", list[str], {"city": str})
+
+
 def test_whole_rows_come_back_equal(shop: Shop) -> None:
     assert shop.ask("SELECT * FROM carts ORDER BY cart_id", list[Cart]) == CARTS
     rows = shop.ask("SELECT c.* FROM Carts AS c ORDER BY c.opened DESC", list[Cart])

@@ -1,0 +1,58 @@
+"""Placement: in which shard of a store something lives. Pure, stable for ever, equal on every node.
+
+The slice of a subject is a hash of its id alone, not of its component: whatever has the same
+subject (entities of all components, messages with that key, view rows) lives in one *home* shard,
+which one node owns. Messages have shards of their own, `topics[topic] * shards` behind the home
+shards, because any node may append to them; each of those has a home shard too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from zlib import crc32
+
+import msgspec
+
+from eventmill.model import limits
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """The shards of a store. The number of home shards never changes, topics are only added."""
+
+    shards: int = 1
+    """Home shards, numbered from 0."""
+    topics: dict[str, int] = {}
+    """Numbers of topics, from 1; empty where messages live in the home shard of their key."""
+
+    def entity(self, id: str) -> int:
+        """Home shard of an entity's id, a message's key or any other subject."""
+        if self.shards == 1:
+            return 0
+        return crc32(id.encode()) % limits.SLICES * self.shards // limits.SLICES
+
+    def message(self, topic: str, key: str) -> int:
+        """Shard that a topic's message is written to."""
+        if not self.topics:
+            return self.entity(key)
+        return self.topics[topic] * self.shards + self.entity(key)
+
+    def home(self, shard: int) -> int:
+        """Home shard whose owner reads a shard."""
+        return shard % self.shards
+
+    def read_by(self, home: int, sources: Iterable[str]) -> list[int]:
+        """Shards of a home in which entries of these sources are."""
+        return sorted({self.topics.get(source, 0) * self.shards + home for source in sources})
+
+    def of_topic(self, topic: str) -> range:
+        """All shards that hold messages of a topic."""
+        first = self.topics.get(topic, 0) * self.shards
+        return range(first, first + self.shards)
+
+    def all(self) -> range:
+        """Every shard, those of messages included."""
+        return range(self.shards * (1 + max(self.topics.values(), default=0)))
+
+
+EMBEDDED = Placement()
+"""One shard for everything."""

@@ -1,0 +1,65 @@
+"""What a node asks of the system for its connections: file descriptors, and an end to unread ones.
+
+The server is given a number of connections that fits into the process's file descriptors: if it
+accepted more, it would fail at each attempt, and try again without a pause.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+
+import structlog
+
+from eventmill.model import limits
+
+log = structlog.get_logger()
+
+
+def connections_possible() -> int:
+    """Return how many connections the service can have; raise the soft limit of files for them."""
+    if sys.platform == "win32":
+        return limits.CONNECTIONS_MAX
+    import resource
+
+    wanted = limits.CONNECTIONS_MAX + limits.FILES_RESERVED
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return limits.CONNECTIONS_MAX
+    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(ValueError, OSError):  # a system may allow less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+        soft = files
+    if soft < wanted:
+        log.warning("few file descriptors: raise `ulimit -n`", files=soft, wanted=wanted)
+    return max(1, soft - limits.FILES_RESERVED)
+
+
+def close_unread(port: int) -> None:
+    """Let the system close connections whose client leaves what it was sent unread.
+
+    The server has no time limit for writing, and does not give out its socket. Connections inherit
+    the option from the listening one. Linux only: elsewhere the option, or the list of a process's
+    descriptors, does not exist.
+    """
+    if sys.platform != "linux":
+        return
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            found = socket.socket(fileno=int(descriptor))
+        except OSError:
+            continue  # something else
+        try:
+            if found.family in (socket.AF_INET, socket.AF_INET6):
+                _close_unread(found, port)
+        finally:
+            found.detach()  # it is the server's, who closes it
+
+
+def _close_unread(found: socket.socket, port: int) -> None:
+    listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if listens and found.getsockname()[1] == port:
+        milliseconds = round(limits.UNREAD_SECONDS * 1000)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -1,0 +1,81 @@
+"""Retention: removes old messages of topics that do not keep them for ever.
+
+Place on the road: beside the scheduler, behind everybody who reads. A topic's messages lie scattered
+in the journal, so the way through it is taken once after each start, and then only what has become
+old since.
+
+Invariants: a message goes only when it is older than its topic's retention and every subscription
+to the topic has read it; at most `TRIM_POSITIONS` positions are looked at in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import structlog
+
+from eventmill.errors import Conflict, Unavailable
+from eventmill.model.topic import Topic
+from eventmill.ports.clock import Clock
+from eventmill.ports.store import Store
+from eventmill.runtime.subscription import Subscription
+
+log = structlog.get_logger()
+
+TRIM_POSITIONS = 2_000
+TRIM_SECONDS = 10.0
+TRIM_MORE_SECONDS = 0.05
+"""Pause when there is more to look at: commands go first."""
+
+
+class Retention:
+    """Owns the loop that trims topics."""
+
+    def __init__(
+        self,
+        topics: Mapping[str, Topic[Any]],
+        store: Store,
+        clock: Clock,
+        held: Collection[int],
+        subscriptions: Mapping[str, Subscription],
+    ) -> None:
+        self.topics = [topic for topic in topics.values() if topic.retention is not None]
+        self._store = store
+        self._clock = clock
+        self._held = held
+        self._subscriptions = subscriptions
+        self._trimmed: dict[tuple[str, int], int] = {}
+        """By topic and shard: up to this position everything that may go is gone."""
+
+    def __repr__(self) -> str:
+        return f"<Retention {self._trimmed}>"
+
+    async def run(self) -> None:
+        """Trim until cancelled."""
+        while True:
+            is_done = True
+            try:
+                for topic in self.topics:
+                    is_done &= await self._trim(topic)
+            except (Unavailable, Conflict) as error:
+                log.warning("topics not trimmed", error=str(error))
+            await self._clock.sleep(TRIM_SECONDS if is_done else TRIM_MORE_SECONDS)
+
+    async def _trim(self, topic: Topic[Any]) -> bool:
+        """Look at the next stretches; return whether they were the last ones for now."""
+        shards = [s for home in self._held for s in self._store.placement.read_by(home, [topic.id])]
+        return all([await self._trim_shard(topic, shard) for shard in shards])
+
+    async def _trim_shard(self, topic: Topic[Any], shard: int) -> bool:
+        assert topic.retention is not None
+        age = round(topic.retention.total_seconds() * 1e6)
+        old = await self._store.journal.position_at(shard, self._clock.now() - age)
+        readers = [s for s in self._subscriptions.values() if topic.id in s.reaction.sources]
+        last = min([old, *(reader.positions.get(shard, 0) for reader in readers)])
+        after = self._trimmed.get((topic.id, shard), 0)
+        until = min(last, after + TRIM_POSITIONS)
+        if until > after:
+            await self._store.trim([topic.id], shard, after, until)
+            self._trimmed[topic.id, shard] = until
+        return until >= last

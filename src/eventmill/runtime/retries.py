@@ -1,0 +1,155 @@
+"""Retries: a subscription's second loop, which tries the heads of its blocked keys again.
+
+Place on the road: beside dispatch. A head that is due → reaction → one commit of everything the
+reaction caused and of the letters that are settled by it or due again.
+
+Invariant: letters of blocked keys change only under the subscription's lock `letters`, so a key is
+tried once at a time and not while an operator redrives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from eventmill.errors import Conflict, Unavailable
+from eventmill.model.commit import Commit, Letter, LetterKey
+from eventmill.ports.clock import Clock
+from eventmill.ports.store import Store
+from eventmill.runtime.blocked import Blocked
+from eventmill.runtime.committer import Committer
+from eventmill.runtime.reaction import Queue, Reacted, letters_of, react
+
+if TYPE_CHECKING:
+    from eventmill.runtime.subscription import Subscription
+
+log = structlog.get_logger()
+
+KEYS_AT_ONCE = 16
+
+FAILED_AGAIN_MICROSECONDS = 1_000_000
+"""Wait after a retry that could not be committed."""
+
+ARRIVING_MICROSECONDS = 1_000
+"""Wait for a letter that is being written."""
+
+
+class Retries:
+    """Tries again what one subscription has parked."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        store: Store,
+        committer: Committer,
+        clock: Clock,
+        luck: Callable[[], float],
+    ) -> None:
+        self._subscription = subscription
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._luck = luck
+        self.blocked = Blocked()
+        self.changed = asyncio.Event()
+        """Set when a key may be due earlier than before."""
+
+    def __repr__(self) -> str:
+        return f"<Retries of {self._subscription.name} [{self.blocked!r}]>"
+
+    async def run(self) -> None:
+        """Try parked heads again when they are due, until cancelled."""
+        while True:
+            await self._subscription.running.wait()
+            self.changed.clear()
+            due, now = self.blocked.next_due(), self._clock.now()
+            if due is None:
+                await self.changed.wait()
+            elif due > now:
+                await self._clock.wait(self.changed, (due - now) / 1e6)
+            else:
+                await self._pass(now)
+
+    async def _pass(self, now: int) -> None:
+        async with self._subscription.letters:
+            places = self.blocked.take(now, KEYS_AT_ONCE)
+            async with asyncio.TaskGroup() as group:
+                for due, queue in places:
+                    group.create_task(self._retry(queue, due))
+
+    async def _retry(self, queue: Queue, due: int) -> None:
+        if self._subscription.reaction.exclusive:
+            async with self._subscription.busy:
+                await self._retry_queue(queue, due)
+        else:
+            await self._retry_queue(queue, due)
+
+    async def _retry_queue(self, queue: Queue, due: int) -> None:
+        try:
+            await self._attempt(queue, due)
+        except (Unavailable, Conflict) as error:
+            log.warning(
+                "retry not committed",
+                subscription=self._subscription.name,
+                key=queue[1],
+                error=str(error),
+            )
+            self.blocked.put(queue, self._clock.now() + FAILED_AGAIN_MICROSECONDS)
+
+    async def _attempt(self, queue: Queue, due: int) -> None:
+        name, reaction = self._subscription.name, self._subscription.reaction
+        # A head that failed before is tried alone: the others matter when it has succeeded.
+        limit = reaction.batch if due == 0 else 1
+        letters = await self._store.parking.queue(name, *queue, limit=limit)
+        if not letters:
+            if queue in self._subscription.arriving:
+                self.blocked.put(queue, self._clock.now() + ARRIVING_MICROSECONDS)
+            else:
+                self.blocked.remove(queue)
+            return
+        attempt = letters[0].attempts + 1
+        while (
+            reacted := await react(name, reaction, [letter.entry for letter in letters], attempt)
+        ) is None:
+            letters = letters[:1]
+        await self._settle(queue, letters, reacted)
+
+    async def _settle(self, queue: Queue, tried: list[Letter], reacted: Reacted) -> None:
+        subscription, head = self._subscription, tried[0]
+        attempts = head.attempts if _is_failed(head, reacted) else 0
+        subscription.failures += len(reacted.failed)
+        letters = await letters_of(
+            subscription.name,
+            reacted,
+            attempts,
+            subscription.reaction.retry,
+            self._clock.now(),
+            self._luck,
+        )
+        again = (*reacted.failed, *reacted.refused)
+        kept = {entry.position for entry in (*(entry for entry, _ in again), *reacted.behind)}
+        settled = [
+            LetterKey(subscription.name, letter.entry.shard, letter.entry.position)
+            for letter in tried
+            if letter.entry.position not in kept
+        ]
+
+        def fill(commit: Commit) -> None:
+            for part in reacted.fills:
+                part(commit)
+            commit.letters += letters
+            commit.settled += settled
+
+        await self._committer.write(fill)
+        subscription.reaction.committed()
+        if reacted.failed:
+            self.blocked.note(letters)
+        else:
+            self.blocked.put(queue, 0)
+
+
+def _is_failed(head: Letter, reacted: Reacted) -> bool:
+    return any(entry.position == head.entry.position for entry, _ in reacted.failed[:1])

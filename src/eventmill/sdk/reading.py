@@ -1,0 +1,154 @@
+"""Reading an entity class: its handlers and folds, and every mistake that would show only later.
+
+Called when a service or a test kit takes the class in; each message names the method.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from eventmill.errors import ConfigurationError
+from eventmill.model import codec
+from eventmill.model.definition import EntityDefinition
+from eventmill.model.events import event_type_of
+from eventmill.model.handler import Handler
+from eventmill.sdk.component import id_of, place_of
+from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
+from eventmill.sdk.handlers import Command, Query, SqlQuery
+from eventmill.sdk.reaction import (
+    CATCH_ALL,
+    check_annotated,
+    check_event_type,
+    fields_need_defaults,
+    folds_of,
+    hints_of,
+    issubclass_of,
+    members_of,
+    names_of,
+)
+from eventmill.sdk.view import View
+
+SETTINGS = frozenset(
+    {"retention", "snapshot_every", "snapshot_version", "version", "ignore_unknown"}
+)
+"""Class attributes of our bases that are made to be replaced."""
+
+
+def define_entity(cls: type) -> EntityDefinition:
+    """Read an entity class.
+
+    Raises `ConfigurationError` that names the method.
+    """
+    id, place = id_of(cls), place_of(cls)
+    check_names(cls)
+    required = fields_need_defaults(cls)
+    if required:
+        raise ConfigurationError(
+            f"{place}: give {', '.join(required)} a default: it is the state of a new entity"
+        )
+    check_annotated(cls)
+    members = vars(cls)
+    commands: dict[str, Handler[Any, Any]] = {
+        n: v for n, v in members.items() if isinstance(v, Command)
+    }
+    queries: dict[str, Handler[Any, Any]] = {
+        n: v for n, v in members.items() if isinstance(v, Query)
+    }
+    for name, function in members.items():
+        _check_unmarked(name, function)
+    for handler in (*commands.values(), *queries.values()):
+        _check_handler(handler)
+    is_key_value = issubclass_of(cls, KeyValueEntity)
+    folds = folds_of(cls)
+    if is_key_value and folds:
+        raise ConfigurationError(f"{place}: a key-value entity has no @on; use self.update(…)")
+    for event_class, fold in folds.items():
+        check_event_type(event_type_of(event_class))
+        _check_fold(cls, event_class, fold)
+    return EntityDefinition(
+        id=id,
+        cls=cls,
+        commands=commands,
+        queries=queries,
+        folds=folds,
+        event_types=names_of(map(event_type_of, folds), place),
+        is_key_value=is_key_value,
+        snapshot_every=getattr(cls, "snapshot_every", 0),
+        retention=cls.retention,  # type: ignore[attr-defined]  # both entity bases have it
+        schema=f"{getattr(cls, 'snapshot_version', 1)}|{codec.schema_fingerprint(cls)}",
+        encode_state=codec.encode,
+        decode_state=codec.decoder(cls).decode,
+    )
+
+
+def check_names(cls: type) -> None:
+    """Raise `ConfigurationError` for a member that would hide one of our base class's."""
+    base = next(b for b in (EventSourcedEntity, KeyValueEntity, View) if issubclass(cls, b))
+    taken = {name for name in dir(base) if not name.startswith("_")}
+    for name in _own_names(cls, base):
+        if name in taken:
+            raise ConfigurationError(
+                f"{place_of(cls)}: {name!r} is a name of {base.__name__} itself: give the method "
+                f"or field another; also taken: {', '.join(sorted(taken - {name}))}"
+            )
+
+
+def _own_names(cls: type, base: type) -> Iterator[str]:
+    for owner in cls.__mro__[: cls.__mro__.index(base)]:
+        for name, value in vars(owner).items():
+            is_field = name in getattr(cls, "__struct_fields__", ())
+            if name not in SETTINGS or is_field or isinstance(value, Handler):
+                yield name
+
+
+def _check_unmarked(name: str, function: Any) -> None:
+    if name.startswith("_") or not inspect.isfunction(function):
+        return
+    if "Effect" in str(function.__annotations__.get("return")):
+        raise ConfigurationError(f"{place_of(function)}: {name!r} needs @command above it")
+
+
+def _check_handler(handler: Handler[Any, Any]) -> None:
+    if inspect.iscoroutinefunction(handler.function):
+        raise ConfigurationError(
+            f"{handler.place}: commands and queries are not async, they only decide and read; "
+            "calls to the outside belong into a consumer"
+        )
+    if isinstance(handler, SqlQuery):
+        raise ConfigurationError(f"{handler.place}: @query with SQL belongs into a View")
+    returns = str(handler.function.__annotations__.get("return", ""))
+    if isinstance(handler, Query) and "Effect[" in returns:
+        raise ConfigurationError(
+            f"{handler.place}: a query returns its answer itself; what returns an effect is a "
+            "@command"
+        )
+    _check_self(handler.function)
+    handler.resolve()
+
+
+def _check_fold(cls: type, event_class: type, fold: Callable[..., None]) -> None:
+    place = f"@on handler {place_of(fold)}"
+    if inspect.iscoroutinefunction(fold):
+        raise ConfigurationError(f"{place}: it only changes the state: no async")
+    _check_self(fold)
+    parameters = list(inspect.signature(fold).parameters)
+    if len(parameters) != 2:
+        raise ConfigurationError(f"{place}: it takes (self, event)")
+    try:
+        annotation = hints_of(fold, cls).get(parameters[1], Any)
+    except ConfigurationError:
+        return  # made of names that only a type checker sees: then it checks this as well
+    members = members_of(annotation)
+    if not any(m in CATCH_ALL or issubclass_of(event_class, m) for m in members):
+        raise ConfigurationError(
+            f"{place}: it is marked @on({event_class.__name__}), but its event is annotated "
+            f"{' | '.join(getattr(m, '__name__', str(m)) for m in members)}: make them agree"
+        )
+
+
+def _check_self(function: Callable[..., Any]) -> None:
+    first = next(iter(inspect.signature(function).parameters), None)
+    if first != "self":
+        raise ConfigurationError(f"{place_of(function)}: its first parameter must be self")

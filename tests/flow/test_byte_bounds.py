@@ -1,0 +1,170 @@
+"""Few large payloads are bounded like many small ones: no commit, batch or load holds up the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from eventmill import (
+    Effect,
+    Event,
+    EventSourcedEntity,
+    Overloaded,
+    Service,
+    Topic,
+    command,
+    component,
+    consumer,
+    on,
+    publish,
+    query,
+)
+from eventmill.adapters.sqlite.store import Store
+from eventmill.errors import TooLarge
+from eventmill.model import limits
+from eventmill.model.commit import Commit
+from eventmill.runtime.inspection import Inspection
+from eventmill.testing import FaultyStore, Host
+from tests.faults import inprocess
+
+FULL = limits.PAYLOAD_BYTES_MAX - 100
+
+
+class Text(Event):
+    text: str = ""
+
+
+texts = Topic("texts", Text)
+
+
+@component("book")
+class Book(EventSourcedEntity):
+    snapshot_every = 0
+    size: int = 0
+    pages: int = 0
+
+    @command
+    def write(self, size: int, times: int = 1) -> Effect[int]:
+        events = [Text(text="x" * size) for _ in range(times)]
+        return self.persist(*events).reply(lambda book: book.pages)
+
+    @command
+    def read_out(self, size: int, times: int) -> Effect[None]:
+        return publish(texts, *(Text(text="x" * size) for _ in range(times)))
+
+    @query
+    def content(self) -> tuple[int, int]:
+        return self.pages, self.size
+
+    @on(Text)
+    def written(self, event: Text) -> None:
+        self.pages += 1
+        self.size += len(event.text)
+
+
+service = Service("library", components=[Book], topics=[texts])
+
+
+def size_of(commit: Commit) -> int:
+    return sum(len(entry.payload) for entry in commit.entries)
+
+
+async def test_a_commit_is_full_when_its_bytes_are_enough(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        sizes: list[int] = []
+        host.runtime.committer.on_commit.append(lambda commit: sizes.append(size_of(commit)))
+        calls = [host.call(Book.write, f"b{n}", FULL) for n in range(20)]
+        messages = [host.publish(texts, Text(text="x" * FULL)) for _ in range(5)]
+        await asyncio.gather(*calls, *messages)
+        assert sum(sizes) >= 25 * FULL
+        assert max(sizes) <= limits.COMMIT_BYTES_MAX + limits.PAYLOAD_BYTES_MAX
+
+
+async def test_what_waits_for_the_disk_is_bounded_in_bytes(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Host(service, store=store) as host:
+        await asyncio.gather(*(host.call(Book.content, f"b{n}") for n in range(100)))
+        monkeypatch.setattr(limits, "COMMIT_BYTES_MAX", 1_000)
+        calls = [host.call(Book.write, f"b{n}", 500) for n in range(100)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [isinstance(answer, Overloaded) for answer in answers]
+        assert 0 < len(refused) - sum(refused) <= 2 * (limits.COMMITS_WAITING_MAX + 1)
+        assert all(answer == 1 or isinstance(answer, Overloaded) for answer in answers)
+
+
+async def test_an_effect_of_too_many_bytes(store: FaultyStore) -> None:
+    most = limits.EFFECT_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
+    async with Host(service, store=store) as host:
+        assert await host.call(Book.write, "a", FULL, most) == most
+        with pytest.raises(TooLarge, match=r"Book\.write .* persists \d+ bytes at once"):
+            await host.call(Book.write, "a", FULL, most + 1)
+        await host.call(Book.read_out, "a", FULL, most)
+        with pytest.raises(TooLarge, match=r"Book\.read_out .* sends and schedules \d+ bytes"):
+            await host.call(Book.read_out, "a", FULL, most + 1)
+        assert await host.call(Book.content, "a") == (most, most * FULL)
+
+
+async def test_a_batch_of_a_subscription_is_bounded_in_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SCAN_BYTES_MAX", 1_000)
+    sizes: list[int] = []
+
+    @consumer("reader", source=texts)
+    def read(events: list[Text]) -> None:
+        sizes.append(len(events))
+
+    service = Service("library", components=[read], topics=[texts])
+    store = Store(tmp_path)
+    async with inprocess.running(service, store) as runtime:
+        await runtime.pause("reader")
+        await runtime.publish(texts, tuple(Text(text="x" * 400) for _ in range(10)))
+        await runtime.resume("reader")  # reads the tail in memory
+        await inprocess.drained(runtime)
+        assert sizes == [3, 3, 3, 1]
+        await runtime.pause("reader")
+        await runtime.publish(texts, tuple(Text(text="x" * 400) for _ in range(10)))
+    sizes.clear()
+    async with inprocess.running(service, store) as runtime:
+        await runtime.resume("reader")  # reads the store
+        await inprocess.drained(runtime)
+        assert sizes == [3, 3, 3, 1]
+
+
+async def test_a_long_history_is_folded_while_others_work(store: FaultyStore) -> None:
+    pages = 5
+    async with Host(service, store=store) as host:
+        for _ in range(pages):
+            await host.call(Book.write, "a", 1, limits.EVENTS_PER_EFFECT_MAX)
+        await host.restart()
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        working = asyncio.ensure_future(others())
+        count = pages * limits.EVENTS_PER_EFFECT_MAX
+        assert await host.call(Book.content, "a") == (count, count)
+        working.cancel()
+        assert turns >= count // limits.SCAN_ROWS - 1  # one between two pages
+
+
+async def test_large_events_are_read_in_portions_and_whole(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SCAN_BYTES_MAX", 1_000)
+    async with Host(service, store=store) as host:
+        for size in (100, 900, 989, 990, 5_000, 0, 3):
+            await host.call(Book.write, "a", size)
+        await host.restart()
+        assert await host.call(Book.content, "a") == (7, 7_982)
+        await host.publish(texts, *(Text(text="x" * 600) for _ in range(7)))
+        looks = Inspection(host.runtime)
+        assert len(await looks.events("book", "a")) == 7
+        assert len((await looks.last_messages("texts", limit=9)).messages) == 7

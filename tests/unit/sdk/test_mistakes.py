@@ -1,0 +1,258 @@
+"""Beginners' mistakes: each is one problem at start that says what to write instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eventmill import (
+    ConfigurationError,
+    Effect,
+    Event,
+    EventSourcedEntity,
+    KeyValueEntity,
+    Record,
+    Service,
+    Topic,
+    View,
+    command,
+    component,
+    consumer,
+    on,
+    publish,
+    query,
+)
+
+
+class Opened(Event):
+    floor: int
+
+
+class Closed(Event):
+    floor: int
+
+
+rooms = Topic("rooms", Opened)
+elsewhere = Topic("elsewhere", Opened)
+
+
+@component("door")
+class Door(EventSourcedEntity):
+    floor: int = 0
+
+    @on(Opened)
+    def opened(self, event: Opened) -> None: ...
+
+
+def problems_of(*components: Any, topics: tuple[Topic, ...] = (rooms,)) -> list[str]:
+    return Service("hotel", components=components, topics=topics).define()[1]
+
+
+def test_who_follows_a_broken_component_is_not_told() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        floor: int
+
+        @on(Opened)
+        def opened(self, event: Opened) -> None: ...
+
+    @consumer("follower", source=Room)
+    def follower(event: Opened) -> None: ...
+
+    (problem,) = problems_of(Room, follower)
+    assert "give floor a default" in problem
+
+
+def test_a_class_without_its_mark_is_told_once() -> None:
+    class Room(EventSourcedEntity):
+        @on(Opened)
+        def opened(self, event: Opened) -> None: ...
+
+    @consumer("follower", source=Room)
+    def follower(event: Opened) -> None: ...
+
+    (problem,) = problems_of(Room, follower)
+    assert 'Room: a component needs @component("…")' in problem
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (Door(), "list the class Door, not an instance"),
+        (rooms, "<Topic rooms [Opened]> is a topic: it belongs into topics="),
+        (lambda: 1, "a component needs @component"),
+    ],
+)
+def test_what_is_no_component(wrong: Any, message: str) -> None:
+    (problem,) = problems_of(wrong)
+    assert message in problem
+
+
+def test_a_component_that_is_listed_twice() -> None:
+    (problem,) = problems_of(Door, Door)
+    assert problem.endswith("Door: it is listed twice")
+
+
+def test_a_list_is_needed() -> None:
+    with pytest.raises(ConfigurationError, match="components= is a list"):
+        Service("hotel", components=Door)  # type: ignore[arg-type]
+    (problem,) = problems_of(topics=("rooms",))  # type: ignore[arg-type]
+    assert "'rooms' is no topic" in problem
+
+
+def test_an_annotation_that_names_nothing() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        floor: Flor = 0  # type: ignore[name-defined]  # noqa: F821
+
+    (problem,) = problems_of(Room)
+    assert "Room: NameError: name 'Flor' is not defined" in problem
+
+
+def test_a_consumer_publishes_to_a_topic_of_the_service() -> None:
+    @consumer("teller", source=rooms)
+    def teller(event: Opened) -> Effect[None]:
+        return publish(elsewhere, event)
+
+    (problem,) = problems_of(teller)
+    assert "publishes to 'elsewhere', which is not part of service 'hotel'; add it to topics=" in (
+        problem
+    )
+    assert problems_of(teller, topics=(rooms, elsewhere)) == []
+
+
+def test_a_command_publishes_to_a_topic_of_the_service() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        @command
+        def open(self) -> Effect[None]:
+            return self.persist(Opened(floor=1)).publish(elsewhere, Opened(floor=1))
+
+        @on(Opened)
+        def opened(self, event: Opened) -> None: ...
+
+    (problem,) = problems_of(Room)
+    assert "Room.open" in problem
+    assert "publishes to 'elsewhere'" in problem
+
+
+def test_a_fold_takes_what_it_is_marked_with() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        @on(Opened)
+        def opened(self, event: Closed) -> None: ...
+
+        @on(Closed)
+        def closed(self, event: Opened | Closed) -> None: ...
+
+    (problem,) = problems_of(Room)
+    assert "marked @on(Opened), but its event is annotated Closed" in problem
+
+
+def test_a_view_takes_what_its_source_has() -> None:
+    @component("floors")
+    class Floors(View):
+        class Row(Record):
+            floor: int = 0
+
+        @on(rooms)
+        def closed(self, event: Closed, row: Row | None) -> Row | None: ...
+
+    (problem,) = problems_of(Floors)
+    assert "'rooms' has no events of type Closed; it has EntityDeleted, Opened" in problem
+
+
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [
+        *((EventSourcedEntity, name) for name in ("persist", "reply", "delete", "bind", "now")),
+        *((KeyValueEntity, name) for name in ("update", "reply", "delete", "revision")),
+    ],
+)
+def test_a_command_has_a_name_of_its_own(base: type, name: str) -> None:
+    def decide(self: Any) -> Effect[None]:
+        return self.reply(None)  # type: ignore[no-any-return]
+
+    decide.__name__ = name
+    room = component("room")(type("Room", (base,), {name: command(decide)}))
+    (problem,) = problems_of(room)
+    assert f"Room: {name!r} is a name of {base.__name__} itself" in problem
+
+
+def test_a_field_and_a_view_query_have_names_of_their_own() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        snapshot_every = 10
+        retention: int = 3  # type: ignore[assignment,misc]
+
+    @component("floors")
+    class Floors(View):
+        class Row(Record):
+            floor: int = 0
+
+        @on(rooms)
+        def opened(self, event: Opened, row: Row | None) -> Row | None: ...
+
+        @query("SELECT * FROM floors")
+        def version(self) -> list[Row]: ...  # type: ignore[override]
+
+    field, view_query = problems_of(Room, Floors)
+    assert "'retention' is a name of EventSourcedEntity itself" in field
+    assert "'version' is a name of View itself" in view_query
+
+
+def test_on_needs_something() -> None:
+    with pytest.raises(ConfigurationError, match="@on names what it reacts to"):
+
+        @on
+        def opened(self: Any, event: Opened) -> None: ...
+
+    @component("room")
+    class Room(EventSourcedEntity):
+        @on("Opened")
+        def opened(self, event: Opened) -> None: ...
+
+    (problem,) = problems_of(Room)
+    assert "@on('Opened') names no event class" in problem
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda self: None, "it takes (self, event)"),
+        (lambda this, event: None, "its first parameter must be self"),
+    ],
+)
+def test_a_fold_takes_self_and_event(function: Any, message: str) -> None:
+    room = component("room")(type("Room", (EventSourcedEntity,), {"opened": on(Opened)(function)}))
+    (problem,) = problems_of(room)
+    assert message in problem
+
+
+def test_a_fold_is_not_async() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        @on(Opened)
+        async def opened(self, event: Opened) -> None: ...
+
+    (problem,) = problems_of(Room)
+    assert "no async" in problem
+
+
+def test_commands_return_effects_and_queries_do_not() -> None:
+    @component("one")
+    class One(EventSourcedEntity):
+        @command
+        def open(self) -> None: ...  # type: ignore[arg-type]
+
+    @component("other")
+    class Other(EventSourcedEntity):
+        @query
+        def level(self) -> Effect[int]:
+            return self.reply(1)
+
+    one, other = problems_of(One, Other)
+    assert "One.open" in one
+    assert "a command returns an Effect[…], not None" in one
+    assert "what returns an effect is a @command" in other
