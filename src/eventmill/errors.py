@@ -15,6 +15,8 @@
     │   ├── Overloaded             a queue is full
     │   ├── DeadlineExceeded       the caller's deadline passed before the commit
     │   ├── NotOwner               another node holds the shard by now
+    │   ├── Unreachable            nobody serves that address: nothing was sent
+    │   ├── BrokerUnavailable      the broker cannot store or read messages now
     │   ├── StoreUnavailable       the store cannot write now
     │   └── StoreFull              the store has no space left
     ├── HandlerFailed              a handler raised: the component's author must mend it
@@ -144,6 +146,18 @@ class NotOwner(Unavailable):
     """Another node holds the shard by now; ask that one."""
 
     code = "unavailable.not_owner"
+
+
+class Unreachable(Unavailable):
+    """Nobody serves that address now; nothing was sent."""
+
+    code = "unavailable.unreachable"
+
+
+class BrokerUnavailable(Unavailable):
+    """The broker cannot store or read messages now; what was given to it may be given again."""
+
+    code = "unavailable.broker"
 
 
 class StoreUnavailable(Unavailable):

@@ -17,6 +17,7 @@ An entry that was made inside has its journal id, the service's path as source, 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from eventmill.model.cloudevents import CloudEvent
@@ -100,5 +101,11 @@ def metadata_from(event: CloudEvent) -> dict[str, Any]:
 
 def time_text(microseconds: int) -> str:
     """Return microseconds since the epoch as RFC 3339 in UTC."""
-    moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{microseconds % 1_000_000:06}Z"
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return f"{_second_text(seconds)}.{rest:06}Z"
+
+
+@lru_cache(256)
+def _second_text(seconds: int) -> str:
+    """Return a whole second as text: entries that follow each other share it."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -244,3 +244,40 @@ PUSH_CONCURRENCY_MAX: Final = 64
 
 RETRY_AFTER_SECONDS_MAX: Final = 3_600.0
 """A sink's Retry-After beyond this is taken as this: it must not silence itself for ever."""
+
+TRANSPORT_BYTES_MAX: Final = 1 << 20
+"""One request or answer between nodes: NATS refuses more than 1 MiB by default."""
+
+TRANSPORT_HANDLERS_MAX: Final = 256
+"""Requests that one node handles at the same time; each may hold a batch of commands."""
+
+BROKER_BATCH: Final = 1_000
+"""Messages stored at once: JetStream's limit for one atomic batch."""
+
+BROKER_BATCH_BYTES: Final = 4 << 20
+"""The same bound in bytes: it stays in memory until it is known to be stored."""
+
+BROKER_WAITING_MAX: Final = 32 * BROKER_BATCH
+"""Messages of one topic that wait to be stored; beyond them callers are told to slow down."""
+
+BROKER_APPEND_SECONDS: Final = 30.0
+"""Time in which storing is tried again before its caller hears that it did not work."""
+
+BROKER_ATTEMPT_SECONDS: Final = 5.0
+"""Time the broker has for one answer."""
+
+BROKER_PREFETCH: Final = 1_024
+"""Messages of one shard fetched ahead of its reader: one scan."""
+
+BROKER_PREFETCH_BYTES: Final = PAYLOAD_BYTES_MAX + (256 << 10)
+"""The same bound in bytes: one of the largest messages with its headers must fit."""
+
+BROKER_ADMITTED_MAX: Final = BROKER_BATCH - 1
+"""Messages from outside moved at once: the mark of how far it got needs a place in the batch."""
+
+DUPLICATES_SECONDS: Final = 120.0
+"""The broker tells repeated messages apart this long (JetStream's default): it holds their ids in
+memory, so what must never happen twice is kept apart by a high-water mark."""
+
+SUBJECT_TOKEN_CHARACTERS_MAX: Final = 512
+"""A key in a NATS subject; longer ones end in a hash (a server's control line has 4,096 bytes)."""

@@ -1,0 +1,192 @@
+"""The model of a broker: what every adapter does, in plain lists and with nothing durable.
+
+Several nodes of one process share a `Topics`; what is in it lives as long as it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+
+from eventmill.engine import messages
+from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge
+from eventmill.model import limits
+from eventmill.model.entry import Entry
+from eventmill.ports.broker import Receipt, TopicLayout
+from eventmill.ports.clock import Clock
+from eventmill.ports.store import Scan
+
+
+class Topics:
+    """What is stored, shared by the brokers of all nodes."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.failing = False
+        """Set by a test: nothing can be stored or read."""
+        self.shards: int | None = None
+        self.layouts: dict[str, TopicLayout] = {}
+        self.streams: dict[str, _Stream] = {}
+        self.brokers: list[Broker] = []
+
+    def __repr__(self) -> str:
+        return f"<memory.Topics {sorted(self.streams)}>"
+
+    def publish(self, topic: str, headers: bytes, payload: bytes) -> None:
+        """Send a message to a topic as a plain client does; `headers` are lines."""
+        stream = self.streams[topic]
+        stream.last += 1
+        now = self.clock.now()
+        stream.outside.append(messages.Arrived(topic, 0, stream.last, now, headers, payload))
+        self.tell(self.layouts[topic].number * (self.shards or 1))
+
+    def tell(self, shard: int) -> None:
+        """Tell all nodes that a shard has something new."""
+        loop = asyncio.get_running_loop()
+        for broker in self.brokers:
+            loop.call_soon(broker.news, shard)
+
+
+class Broker:
+    """One node's way to the topics."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+        self._read: set[int] = set()
+        self._on_news: Callable[[int], None] = lambda shard: None
+        self._partition_of: Callable[[str], int] = lambda key: 0
+
+    def __repr__(self) -> str:
+        return f"<memory.Broker of {self._topics!r}>"
+
+    async def open(
+        self,
+        shards: int,
+        topics: Mapping[str, TopicLayout],
+        partition_of: Callable[[str], int],
+        on_news: Callable[[int], None],
+    ) -> list[str]:
+        self._check()
+        shared = self._topics
+        drift = []
+        for topic, layout in topics.items():
+            found = shared.layouts.get(topic)
+            if found and (shared.shards, found.number) != (shards, layout.number):
+                raise ConfigurationError(
+                    f"topic {topic!r} has number {found.number} and {shared.shards} shards, not "
+                    f"{layout.number} and {shards}",
+                    code="configuration.stream",
+                )
+            if found and found != layout:
+                drift.append(f"topic {topic!r} has {found}, the settings say {layout}")
+            shared.layouts.setdefault(topic, layout)
+            shared.streams.setdefault(topic, _Stream())
+        shared.shards = shards
+        self._partition_of, self._on_news = partition_of, on_news
+        shared.brokers.append(self)
+        return drift
+
+    async def close(self) -> None:
+        if self in self._topics.brokers:
+            self._topics.brokers.remove(self)
+
+    async def append(self, entries: Sequence[Entry]) -> list[Receipt]:
+        self._check()
+        for entry in entries:
+            if len(entry.payload) > limits.PAYLOAD_BYTES_MAX:
+                raise TooLarge(f"message {entry.id} has {len(entry.payload)} bytes")
+        return [self._store(entry, entry.id) for entry in entries]
+
+    async def read(self, shard: int, after: int, *, limit: int) -> Scan:
+        self._check()
+        self._read.add(shard)
+        stream, _ = self._stream(shard)
+        found = [e for e in stream.entries if e.shard == shard and e.position > after][:limit]
+        return Scan([copy(entry) for entry in found], found[-1].position if found else after)
+
+    async def end(self, shard: int) -> int:
+        self._check()
+        stream, _ = self._stream(shard)
+        return max((p for p, at in stream.stored.items() if at[0] == shard), default=0)
+
+    async def position_at(self, shard: int, time: int) -> int:
+        self._check()
+        stream, _ = self._stream(shard)
+        before = [p for p, (_, stored) in stream.stored.items() if stored < time]
+        return max(before, default=0)
+
+    async def trim(self, shard: int, position: int) -> None:
+        self._check()
+        stream, _ = self._stream(shard)
+        stream.entries = [e for e in stream.entries if e.shard != shard or e.position > position]
+
+    async def admit(self, topic: str) -> int:
+        self._check()
+        stream = self._topics.streams[topic]
+        taken = stream.outside[: limits.BROKER_ADMITTED_MAX]
+        del stream.outside[: len(taken)]
+        for arrived in taken:
+            key = messages.key_of(arrived)
+            shard = self._shard(topic, key)
+            stream.last += 1
+            there = messages.Arrived(
+                topic, shard, stream.last, arrived.stored, arrived.headers, arrived.payload
+            )
+            self._put(stream, messages.entry_of(there))
+        return len(taken)
+
+    def news(self, shard: int) -> None:
+        """Something is new in a shard."""
+        first_of_topic = self._topics.shards and shard % self._topics.shards == 0
+        if shard in self._read or first_of_topic:
+            self._on_news(shard)
+
+    def _store(self, entry: Entry, id: str) -> Receipt:
+        stream = self._topics.streams[entry.source]
+        now = self._topics.clock.now()
+        known = stream.ids.get(id)
+        if known and now - known[1] < limits.DUPLICATES_SECONDS * 1_000_000:
+            return Receipt(known[0], True)
+        stream.last += 1
+        stored = copy(entry)
+        stored.shard, stored.position = self._shard(entry.source, entry.subject), stream.last
+        stored.origin = id
+        stream.ids[id] = (stream.last, now)
+        self._put(stream, stored)
+        return Receipt(stream.last, False)
+
+    def _put(self, stream: _Stream, entry: Entry) -> None:
+        stream.entries.append(entry)
+        stream.stored[entry.position] = (entry.shard, self._topics.clock.now())
+        self._topics.tell(entry.shard)
+
+    def _shard(self, topic: str, key: str) -> int:
+        return self._topics.layouts[topic].number * self._shards + self._partition_of(key)
+
+    @property
+    def _shards(self) -> int:
+        return self._topics.shards or 1
+
+    def _stream(self, shard: int) -> tuple[_Stream, str]:
+        number = shard // self._shards
+        for topic, layout in self._topics.layouts.items():
+            if layout.number == number:
+                return self._topics.streams[topic], topic
+        raise KeyError(shard)
+
+    def _check(self) -> None:
+        if self._topics.failing:
+            raise BrokerUnavailable("the test's broker is down")
+
+
+class _Stream:
+    """One topic's messages. As in JetStream, its partitions share one sequence."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.entries: list[Entry] = []
+        self.outside: list[messages.Arrived] = []
+        self.stored: dict[int, tuple[int, int]] = {}
+        """Shard and time by position, also of what was removed."""
+        self.ids: dict[str, tuple[int, int]] = {}

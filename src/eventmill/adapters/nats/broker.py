@@ -1,0 +1,230 @@
+"""The broker port on JetStream: `docs/adr/0013-topics-on-jetstream.md`.
+
+Place on the road: after the commit, before dispatch. This file knows shards and topics; how
+messages are stored and read is told in `appending`, `reading` and `admission`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from eventmill.adapters.nats import api, reading, streams
+from eventmill.adapters.nats.admission import Admission
+from eventmill.adapters.nats.appending import Lane, Message
+from eventmill.adapters.nats.connection import Connection
+from eventmill.adapters.nats.reading import Reader, Stored
+from eventmill.adapters.nats.subjects import Subjects, token
+from eventmill.engine import cloudevent, messages
+from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge, Unreachable
+from eventmill.model import limits
+from eventmill.model.entry import Entry
+from eventmill.ports.broker import Receipt, TopicLayout
+from eventmill.ports.clock import Clock
+from eventmill.ports.store import Scan
+
+OLDEST: Final = (2, 15)
+"""Atomic batches are complete, and synced once, since this version of the server."""
+
+READERS_PER_SHARD: Final = 16
+"""Subscriptions of a node that read one shard from places of their own; more take turns."""
+
+
+class Broker:
+    """Topics in JetStream.
+
+    Parameters: `servers` are URLs; `prefix` begins all subjects and is the application's own;
+    `service` is named in the CloudEvents source of what it publishes.
+    """
+
+    def __init__(
+        self, servers: Sequence[str], clock: Clock, *, service: str, prefix: str = "eventmill"
+    ) -> None:
+        self._connection = Connection(servers, f"{service} topics")
+        self._clock = clock
+        self._service = service
+        self._subjects = Subjects(token(prefix))
+        self._shards = 1
+        self._topics: dict[str, TopicLayout] = {}
+        self._names: dict[int, str] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._readers: dict[int, list[Reader[Entry]]] = {}
+        self._admissions: dict[str, Admission] = {}
+        self._connection.on_return(self._again)
+
+    def __repr__(self) -> str:
+        return f"<nats.Broker {self._subjects.prefix} [{len(self._topics)} topics]>"
+
+    async def open(
+        self,
+        shards: int,
+        topics: Mapping[str, TopicLayout],
+        partition_of: Callable[[str], int],
+        on_news: Callable[[int], None],
+    ) -> list[str]:
+        self._shards, self._topics = shards, dict(topics)
+        self._names = {layout.number: topic for topic, layout in topics.items()}
+        self._partition_of, self._on_news = partition_of, on_news
+        try:
+            await self._connection.open()
+        except Unreachable as error:
+            raise BrokerUnavailable(error.message) from error
+        try:
+            return await self._establish()
+        except BaseException:
+            await self._connection.close()
+            raise
+
+    async def close(self) -> None:
+        await asyncio.gather(*[lane.close() for lane in self._lanes.values()])
+        await asyncio.gather(*[r.close() for readers in self._readers.values() for r in readers])
+        await asyncio.gather(*[admission.close() for admission in self._admissions.values()])
+        await self._connection.close()
+
+    async def append(self, entries: Sequence[Entry]) -> list[Receipt]:
+        by_topic: dict[str, list[int]] = {}
+        for at, entry in enumerate(entries):
+            by_topic.setdefault(entry.source, []).append(at)
+        made = [self._message(entry) for entry in entries]
+        calls = [
+            self._lane(topic).append([made[at] for at in places])
+            for topic, places in by_topic.items()
+        ]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        receipts: dict[int, Receipt] = {}
+        for places, outcome in zip(by_topic.values(), outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            receipts.update(zip(places, outcome, strict=True))
+        return [receipts[at] for at in range(len(entries))]
+
+    async def read(self, shard: int, after: int, *, limit: int) -> Scan:
+        found = await self._reader(shard, after).read(after, limit)
+        return Scan([entry for _, entry in found], found[-1][0] if found else after)
+
+    async def end(self, shard: int) -> int:
+        topic, partition = self._place(shard)
+        stream = self._subjects.stream(topic)
+        body = {"last_by_subj": self._subjects.partition(topic, partition)}
+        try:
+            answer = await api.call(self._connection, f"STREAM.MSG.GET.{stream}", body)
+            return int(answer["message"]["seq"])
+        except api.JetStreamError as error:
+            if error.code != api.MESSAGE_NOT_FOUND:
+                raise api.unavailable(error) from error
+        # None is left: those there were lie below the first one that the stream still holds.
+        state = (await api.call(self._connection, f"STREAM.INFO.{stream}"))["state"]
+        return max(0, int(state["first_seq"]) - 1)
+
+    async def position_at(self, shard: int, time: int) -> int:
+        topic, partition = self._place(shard)
+        filter = self._subjects.partition(topic, partition)
+        stream = self._subjects.stream(topic)
+        try:
+            return await reading.position_at(
+                self._connection, stream, filter, cloudevent.time_text(time)
+            )
+        except api.JetStreamError as error:
+            raise api.unavailable(error) from error
+
+    async def trim(self, shard: int, position: int) -> None:
+        topic, partition = self._place(shard)
+        body = {"filter": self._subjects.partition(topic, partition), "seq": position + 1}
+        try:
+            await api.call(self._connection, f"STREAM.PURGE.{self._subjects.stream(topic)}", body)
+        except api.JetStreamError as error:
+            raise api.unavailable(error) from error
+
+    async def admit(self, topic: str) -> int:
+        admission = self._admissions.get(topic)
+        if admission is None:
+            first = self._topics[topic].number * self._shards
+            admission = self._admissions[topic] = Admission(
+                self._connection,
+                self._subjects,
+                topic,
+                self._partition_of,
+                lambda: self._on_news(first),
+            )
+        return await admission.move()
+
+    async def _establish(self) -> list[str]:
+        if self._connection.server_version < OLDEST:
+            found = ".".join(map(str, self._connection.server_version))
+            needed = ".".join(map(str, OLDEST))
+            raise ConfigurationError(
+                f"the NATS server is of version {found}; topics need {needed} or later",
+                code="configuration.nats_version",
+            )
+        drift = []
+        needed_bytes = limits.PAYLOAD_BYTES_MAX + 2 * limits.METADATA_BYTES_MAX
+        if self._connection.max_payload < needed_bytes:
+            drift.append(
+                f"the NATS server takes at most {self._connection.max_payload} bytes a message; "
+                f"the largest have {needed_bytes}: set max_payload, or they are refused"
+            )
+        for topic, layout in self._topics.items():
+            drift += await streams.establish(
+                self._connection, self._subjects, topic, self._shards, layout
+            )
+        return drift
+
+    def _message(self, entry: Entry) -> Message:
+        source = cloudevent.topic_source(self._service, entry.source)
+        message = Message(
+            self._subjects.message(entry.source, self._partition_of(entry.subject), entry.subject),
+            b"Nats-Msg-Id: %s\r\n" % entry.id.encode() + messages.header_lines(entry, source),
+            entry.payload,
+        )
+        most = min(limits.PAYLOAD_BYTES_MAX, self._connection.max_payload - message.overhead)
+        if len(entry.payload) > most:
+            raise TooLarge(
+                f"message {entry.id} of topic {entry.source!r} has {len(entry.payload)} bytes, at "
+                f"most {most} can be stored",
+                details={"entry": entry.id},
+            )
+        return message
+
+    def _lane(self, topic: str) -> Lane:
+        lane = self._lanes.get(topic)
+        if lane is None:
+            lane = self._lanes[topic] = Lane(self._connection, self._clock)
+        return lane
+
+    def _reader(self, shard: int, after: int) -> Reader[Entry]:
+        """Return a reader that goes on there, or the one that is to begin there."""
+        readers = self._readers.setdefault(shard, [])
+        for reader in readers:
+            if reader.behind == after and not reader.busy:
+                break
+        else:
+            reader = self._new_reader(shard) if len(readers) < READERS_PER_SHARD else readers[0]
+            readers.append(reader)
+        readers.remove(reader)
+        readers.append(reader)  # the first one is the one that was used longest ago
+        return reader
+
+    def _new_reader(self, shard: int) -> Reader[Entry]:
+        topic, partition = self._place(shard)
+
+        def belongs(key: str) -> bool:
+            return self._partition_of(key) == partition
+
+        def made_of(stored: Stored) -> Entry:
+            return messages.entry_of(stored.arrived(topic, shard), belongs)
+
+        stream, filter = self._subjects.stream(topic), self._subjects.partition(topic, partition)
+        return Reader(self._connection, stream, filter, made_of, lambda: self._on_news(shard))
+
+    def _place(self, shard: int) -> tuple[str, int]:
+        number, partition = divmod(shard, self._shards)
+        return self._names[number], partition
+
+    def _again(self) -> None:
+        """The connection is there again: consumers that lived in the server's memory may not be."""
+        for readers in self._readers.values():
+            for reader in readers:
+                reader.lost()
+        for admission in self._admissions.values():
+            admission.lost()

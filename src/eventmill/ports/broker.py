@@ -1,0 +1,110 @@
+"""The broker port: topics' messages outside the store, in shards of their own.
+
+Place on the road: after the commit (a relay appends what was committed), before dispatch (consumers
+read). A topic has as many partitions as the store has shards; its message shard is
+`number * shards + partition`, and the partition of a key is told by `partition_of`.
+
+Invariants every adapter keeps (tested by `eventmill.testing.contract.BrokerContract`):
+- What `append` returned for is durable, and stored once: an entry's id in the outbox is its
+  message id, which is remembered for `limits.DUPLICATES_SECONDS`. Entries read carry it as
+  `origin`, so that a reader's high-water mark tells repetitions apart for ever.
+- Entries of one partition are stored in the order in which they were given; if one cannot be, none
+  behind it is. After an error, give the same entries again, in the same order.
+- Positions of a shard grow, with gaps.
+- What plain clients published is read as well: CloudEvents become entries like our own; what is no
+  valid event becomes an entry of type `engine.messages.MALFORMED`, with the original bytes in its payload.
+Driver errors never leave an adapter; a lost connection is made again by itself, for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from eventmill.model.entry import Entry
+from eventmill.ports.store import Scan
+
+
+class TopicLayout(msgspec.Struct, frozen=True):
+    """How a topic's messages are kept."""
+
+    number: int
+    """From 1, never changed and never used again: message shards are counted by it."""
+    replicas: int = 1
+    """Servers that hold a copy."""
+    age_seconds: float = 0.0
+    """Messages older than this are removed; 0: none."""
+    bytes: int = 0
+    """Beyond this many bytes nothing more is taken until something was removed; 0: no bound.
+    Never are messages removed to make room: somebody might not have read them."""
+
+
+class Receipt(NamedTuple):
+    """Where an entry was stored."""
+
+    position: int
+    """In the shard of its key."""
+    duplicate: bool
+    """It had been stored before; nothing was stored now."""
+
+
+class Broker(Protocol):
+    """Topics' messages: append, read, remove."""
+
+    async def open(
+        self,
+        shards: int,
+        topics: Mapping[str, TopicLayout],
+        partition_of: Callable[[str], int],
+        on_news: Callable[[int], None],
+    ) -> list[str]:
+        """Connect, make what is missing, return how the rest differs from `topics`, as sentences.
+
+        What is there is never changed: a difference that loses no messages is told; one that would
+        (other shards, another number) raises `ConfigurationError`. `on_news` is called with a shard
+        that has something new: for shards that have been read, and, for messages that wait to be
+        admitted, with the topic's first shard. Raises `BrokerUnavailable`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Disconnect; what was stored stays."""
+        ...
+
+    async def append(self, entries: Sequence[Entry]) -> list[Receipt]:
+        """Store entries of the outbox in the partitions of their keys; return when it is durable.
+
+        Many calls may be under way. Raises `BrokerUnavailable` (some may be stored: append the same
+        again), `Overloaded`, and `TooLarge` before anything was stored.
+        """
+        ...
+
+    async def read(self, shard: int, after: int, *, limit: int) -> Scan:
+        """Return entries above a position, in order; `Scan.position` is where to go on.
+
+        Messages are fetched ahead: what was stored a moment ago may only be told by `on_news`.
+        Raises `BrokerUnavailable`.
+        """
+        ...
+
+    async def end(self, shard: int) -> int:
+        """Return a position not below the last message and not above the next one."""
+        ...
+
+    async def position_at(self, shard: int, time: int) -> int:
+        """Return a position before the first message stored at `time` (microseconds) or later."""
+        ...
+
+    async def trim(self, shard: int, position: int) -> None:
+        """Remove messages up to a position."""
+        ...
+
+    async def admit(self, topic: str) -> int:
+        """Move messages that plain clients sent to the topic into the partitions of their keys.
+
+        Returns how many were moved: each exactly once, whoever else does it at the same time. Call
+        it until it moves none, and again at news of the topic's first shard.
+        """
+        ...

@@ -1,0 +1,144 @@
+"""Every broker passes the same suite."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import nats
+import pytest
+
+from eventmill.adapters.clock import SystemClock
+from eventmill.adapters.memory.broker import Broker as MemoryBroker
+from eventmill.adapters.memory.broker import Topics
+from eventmill.adapters.nats.broker import Broker as NatsBroker
+from eventmill.adapters.nats.subjects import Subjects
+from eventmill.engine.messages import MALFORMED
+from eventmill.errors import BrokerUnavailable
+from eventmill.model import cloudevents, limits
+from eventmill.ports.broker import Broker, TopicLayout
+from eventmill.testing import VirtualClock
+from eventmill.testing.contract.broker import (
+    SHARDS,
+    BrokerContract,
+    News,
+    event_headers,
+    outgoing,
+    partition_of,
+    shard_of,
+    taken,
+)
+from eventmill.testing.nats_server import NatsServer
+
+
+class TestMemory(BrokerContract):
+    @pytest.fixture(autouse=True)
+    def topics(self) -> None:
+        self.clock = VirtualClock()
+        self.shared = Topics(self.clock)
+
+    def make_broker(self) -> Broker:
+        return MemoryBroker(self.shared)
+
+    async def publish(self, topic: str, headers: dict[str, str], payload: bytes) -> None:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self.shared.publish(topic, lines.encode(), payload)
+
+    async def instant(self) -> int:
+        await self.clock.advance(1)
+        return self.clock.now()
+
+
+class TestNats(BrokerContract):
+    @pytest.fixture(autouse=True)
+    async def server(self, tmp_path: Path) -> AsyncIterator[None]:
+        async with NatsServer(tmp_path) as server:
+            self.url = server.url
+            self.plain = await nats.connect(server.url)
+            yield
+            await self.plain.close()
+
+    def make_broker(self) -> Broker:
+        return NatsBroker([self.url], SystemClock(), service="shop")
+
+    async def publish(self, topic: str, headers: dict[str, str], payload: bytes) -> None:
+        subject = Subjects("eventmill").plain(topic)
+        await self.plain.jetstream().publish(subject, payload, headers=headers or None)
+
+    async def instant(self) -> int:
+        return time.time_ns() // 1000 + 1
+
+    async def test_a_plain_client_reads_cloudevents(self, opened: tuple[Broker, News]) -> None:
+        await opened[0].append([outgoing(7, "customer 7"), outgoing(8, "other")])
+        consumer = await self.plain.jetstream().pull_subscribe(
+            Subjects("eventmill").message("orders", partition_of("customer 7"), "customer 7"),
+            stream=Subjects("eventmill").stream("orders"),
+        )
+        (read,) = await consumer.fetch(1)
+        pairs = [(name.encode(), value.encode()) for name, value in (read.headers or {}).items()]
+        (event,) = cloudevents.decode(pairs, read.data)
+        assert (event.id, event.source, event.type) == ("3:7", "/shop/topics/orders", "OrderPlaced")
+        assert (event.subject, event.data) == ("customer 7", b'{"n":7}')
+
+    async def test_a_message_that_a_plain_client_put_into_a_wrong_partition_is_told(
+        self, opened: tuple[Broker, News]
+    ) -> None:
+        wrong = (partition_of("k") + 1) % SHARDS
+        subject = Subjects("eventmill").message("orders", wrong, "k")
+        headers = event_headers(subject="k")
+        await self.plain.jetstream().publish(subject, b"{}", headers=headers)
+        (read,) = await taken(*opened, SHARDS + wrong, 1)
+        assert read.type == MALFORMED
+
+    async def test_a_message_id_of_a_plain_client_is_honoured(
+        self, opened: tuple[Broker, News]
+    ) -> None:
+        headers = event_headers(subject="k") | {"Nats-Msg-Id": "mine"}
+        for _ in range(2):
+            await self.publish("orders", headers, b"{}")
+        assert await opened[0].admit("orders") == 1
+        await taken(*opened, shard_of("k"), 1)
+
+    async def test_the_largest_message_that_a_server_takes_stops_nobody(
+        self, opened: tuple[Broker, News]
+    ) -> None:
+        headers = event_headers(subject="k")
+        overhead = sum(len(name) + len(value) + 4 for name, value in headers.items()) + 12
+        largest = bytes(self.plain.max_payload - overhead)
+        await self.publish("orders", headers, largest)
+        await self.publish("orders", headers, b"{}")
+        while await opened[0].admit("orders"):
+            pass
+        (large,) = await taken(*opened, shard_of(""), 1)
+        assert large.type == MALFORMED
+        assert b"eventmill-too-large" in large.payload
+        (read,) = await taken(*opened, shard_of("k"), 1)
+        assert read.payload == b"{}"
+
+    async def test_a_topic_that_is_full_takes_nothing_and_loses_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "BROKER_APPEND_SECONDS", 0.3)
+        async with self.node(topics={"orders": TopicLayout(1, bytes=4_096)}) as (broker, news, _):
+            stored = 0
+
+            async def fill() -> None:
+                nonlocal stored
+                while True:
+                    await broker.append([outgoing(stored + 1)])
+                    stored += 1
+
+            with pytest.raises(BrokerUnavailable, match="maximum bytes"):
+                await fill()
+            assert stored > 3
+            read = await taken(broker, news, shard_of("k"), stored)
+            await broker.trim(shard_of("k"), read[-1].position)
+            (receipt,) = await broker.append([outgoing(stored + 1)])
+            assert not receipt.duplicate
+
+
+async def test_without_a_server_opening_says_what_to_do() -> None:
+    broker = NatsBroker(["nats://127.0.0.1:1"], SystemClock(), service="shop")
+    with pytest.raises(BrokerUnavailable, match="start one"):
+        await broker.open(1, {}, partition_of, print)
