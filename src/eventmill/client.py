@@ -29,6 +29,7 @@ from eventmill.engine.retry import delay
 from eventmill.errors import EventmillError, InvalidPayload, TooLarge, Unavailable
 from eventmill.model import cloudevents, limits
 from eventmill.model.definition import Retry
+from eventmill.model.failure import KINDS
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 
@@ -269,7 +270,7 @@ def error_of(status: int, body: bytes, retry_after: str | None = None) -> Eventm
         problem = msgspec.json.decode(body, type=_Problem)
     except msgspec.DecodeError:
         problem = _Problem()
-    kind = _KINDS.get(problem.type.removeprefix(PROBLEM_TYPE)) or _kind_of_status(status)
+    kind = KINDS.get(problem.type.removeprefix(PROBLEM_TYPE)) or _kind_of_status(status)
     message = problem.detail or f"the service answered with status {status}"
     error = kind(message, code=problem.code or None, details=problem.details)
     if isinstance(error, Unavailable) and retry_after is not None and retry_after.isdecimal():
@@ -311,15 +312,3 @@ def _texts(handler: Handler[Any, Any], arguments: dict[str, Any]) -> dict[str, s
             )
         texts[name] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return texts
-
-
-def _all_kinds(cls: type[EventmillError]) -> dict[str, type[EventmillError]]:
-    kinds = {cls.code: cls}
-    for child in cls.__subclasses__():
-        if child.__module__ == errors.__name__:
-            kinds |= _all_kinds(child)
-    return kinds
-
-
-_KINDS: Final = _all_kinds(EventmillError)
-"""Error classes by the code that a problem's type names."""

@@ -94,7 +94,7 @@ def test_errors_are_problem_documents(node: RunningNode) -> None:
 def test_following_waits_for_what_is_new(node: RunningNode) -> None:
     end = ask(node, "GET", "/topics")[1][0]["end"]
     empty = ask(node, "GET", f"/topics/moves/messages?after={end}")[1]
-    assert empty == {"messages": [], "position": end, "start": end}
+    assert empty == {"messages": [], "position": f"0:{end}", "start": end, "end": True}
     event = b'{"data": {"text": "news"}, "type": "Noted"}'
 
     parts = urlsplit(node.admin_url)

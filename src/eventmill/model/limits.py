@@ -281,3 +281,18 @@ memory, so what must never happen twice is kept apart by a high-water mark."""
 
 SUBJECT_TOKEN_CHARACTERS_MAX: Final = 512
 """A key in a NATS subject; longer ones end in a hash (a server's control line has 4,096 bytes)."""
+
+PARCEL_REQUESTS_MAX: Final = 256
+"""Forwarded requests of one message: half of what one dispatch batch is."""
+
+PARCEL_BYTES_MAX: Final = 512 << 10
+"""Arguments of one message; a single request may be larger, up to `PAYLOAD_BYTES_MAX`."""
+
+PARCELS_UNDER_WAY: Final = 4
+"""Messages to one node that wait for their answers; meanwhile the next ones fill up."""
+
+FORWARDED_WAITING_MAX: Final = 8_192
+"""Requests that wait to be packed for one node; beyond it callers get 429."""
+
+FORWARD_SECONDS: Final = 30.0
+"""Time a forwarded request without a deadline of its own may take."""

@@ -223,7 +223,7 @@ class Inspection:
         if text in ("beginning", "0"):
             return dict.fromkeys(shards, 0)
         if text.isascii() and text.isdecimal() and len(shards) == 1:
-            text = f"{shards[0]}:{text[:18]}"
+            text = f"{shards[0]}:{text}"
         positions = cursor.read(text)
         if not positions.keys() <= ends.keys():
             raise InvalidPayload(f"{text[:40]!r} is no place in topic {topic!r}")

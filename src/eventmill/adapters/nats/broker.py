@@ -1,4 +1,4 @@
-"""The broker port on JetStream: `docs/adr/0013-topics-on-jetstream.md`.
+"""The broker port on JetStream: `docs/adr/0014-topics-on-jetstream.md`.
 
 Place on the road: after the commit, before dispatch. This file knows shards and topics; how
 messages are stored and read is told in `appending`, `reading` and `admission`.
