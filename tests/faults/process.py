@@ -73,6 +73,12 @@ class NodeProcess:
                     pass
                 await asyncio.sleep(0.002)
 
+    @property
+    def seconds_used(self) -> float:
+        """Processor time that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     async def announced(self) -> None:
         """Wait until it has told the CLI where it is, the last step of its start."""
         async with asyncio.timeout(READY_SECONDS):
