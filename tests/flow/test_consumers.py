@@ -25,6 +25,7 @@ from eventmill.sdk.consumer import Consumer
 from eventmill.testing import FaultyStore, Host
 from eventmill.testing.clock import MIDNIGHT
 from tests.flow.bank import Account, Booked, Closed, Deposited, Noted, Withdrawn, ledger
+from tests.flow.journals import everything
 
 
 class Heard(Event):
@@ -162,9 +163,8 @@ async def test_groups_progress_apart(store: FaultyStore) -> None:
         probe = host.probe(heard)
         await host.call(Account.deposit, "a", 2)
         await host.settle()
-        every = [json.loads(e.payload) for e in (await store.journal.read(0, 0, limit=99)).entries
-                 if e.source == "heard"]  # fmt: skip
-        assert [(h["by"], h["what"]) for h in every] == [
+        every = [json.loads(entry.payload) for entry in await everything(store, "heard")]
+        assert sorted((h["by"], h["what"]) for h in every) == [
             ("left", "1"), ("right", "1"), ("right", "2"),
         ]  # fmt: skip
 
@@ -186,8 +186,8 @@ async def started(store: FaultyStore, start: Any) -> list[str]:
         await host.restart(crash=True)
         await host.call(Account.deposit, "a", 4)
         await host.settle()
-        entries = (await store.journal.read(0, 0, limit=99)).entries
-        return [json.loads(e.payload)["what"] for e in entries if e.source == "heard"]
+        entries = await everything(store, "heard")
+        return [json.loads(entry.payload)["what"] for entry in entries]
 
 
 async def test_it_starts_at_the_beginning(store: FaultyStore) -> None:
@@ -257,11 +257,13 @@ async def test_caused_events_carry_causation_and_correlation(store: FaultyStore)
     async with Host(bank(first, second), store=store) as host:
         await host.call(Account.deposit, "a", 5)
         await host.settle()
-        entries = (await store.journal.read(0, 0, limit=9)).entries
-        chain = [json.loads(e.metadata) if e.metadata else {} for e in entries]
-        assert [e.type for e in entries] == ["Deposited", "Booked", "withdraw", "Withdrawn"]
-        assert [m.get("correlation") for m in chain] == [None, "0:1", "0:1", "0:1"]
-        assert [m.get("causation") for m in chain[1:3]] == ["0:1", "0:2"]
+        found = {entry.type: entry for entry in await everything(store)}
+        first_id, second_id = found["Deposited"].id, found["Booked"].id
+        assert found["Deposited"].metadata is None
+        for type in ("Booked", "withdraw", "Withdrawn"):
+            assert json.loads(found[type].metadata or b"{}")["correlation"] == first_id
+        assert json.loads(found["Booked"].metadata or b"{}")["causation"] == first_id
+        assert json.loads(found["withdraw"].metadata or b"{}")["causation"] == second_id
 
 
 async def test_ctx_call_and_publish(store: FaultyStore) -> None:

@@ -27,6 +27,7 @@ from eventmill import (
 )
 from eventmill.errors import HandlerFailed, InvalidPayload
 from eventmill.testing import FaultyStore, Host
+from tests.flow.journals import length
 
 WRONG: Any = "not a number"
 
@@ -116,7 +117,7 @@ async def test_a_command_that_makes_a_misfit_fails_and_leaves_no_trace(
         assert await host.call(Ledger.count, "a") == 1
         await host.restart()
         assert await host.call(Ledger.count, "a") == 1
-        assert await store.inner.journal.end(0) == 1
+        assert await length(store) == 1
 
 
 async def test_a_key_value_misfit_is_not_stored(store: FaultyStore) -> None:
@@ -133,7 +134,7 @@ async def test_a_misfit_of_a_publisher_is_refused(store: FaultyStore) -> None:
     async with Host(service, store=store, guards=False) as host:
         with pytest.raises(InvalidPayload, match=r"Tallied has .*number"):
             await host.publish(tallies, Tallied(1), Tallied(WRONG))
-        assert await store.inner.journal.end(0) == 0
+        assert await length(store) == 0
 
 
 async def test_a_consumers_misfits_are_dead_letters(store: FaultyStore) -> None:
@@ -151,7 +152,7 @@ async def test_a_consumers_misfits_are_dead_letters(store: FaultyStore) -> None:
         letters = await host.letters("teller")
         assert [(x.key, x.status) for x in letters] == [("ledger/a", "dead"), ("ledger/b", "dead")]
         assert all("number" in letter.error for letter in letters)
-        assert await store.inner.journal.end(0) == 2
+        assert await length(store) == 2
 
 
 async def test_memory_is_what_a_reload_makes_of_the_journal(store: FaultyStore) -> None:

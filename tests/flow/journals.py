@@ -1,0 +1,23 @@
+"""What a store has in all its shards."""
+
+from __future__ import annotations
+
+from eventmill.model.entry import Entry
+from eventmill.ports.store import Store
+
+
+async def everything(store: Store, *sources: str) -> list[Entry]:
+    """Read all entries, of these sources if any are named, shard by shard."""
+    found: list[Entry] = []
+    for shard, end in sorted((await store.journal.ends()).items()):
+        after = 0
+        while after < end:
+            scan = await store.journal.read(shard, after, limit=1_000)
+            found += scan.entries
+            after = scan.position
+    return [entry for entry in found if not sources or entry.source in sources]
+
+
+async def length(store: Store) -> int:
+    """Count the positions of all shards."""
+    return sum((await store.journal.ends()).values())
