@@ -342,11 +342,13 @@ class Subscription:
             self.blocked[key] = self._clock.now() + 1_000_000
 
     async def _attempt(self, key: str) -> None:
+        handled = self.handled
         queue = await self._store.parking.queue(
             self.name, self._tail.shard, key, limit=self.reaction.batch
         )
         if not queue:
-            if key in self._arriving:
+            # What arrived meanwhile was parked behind a letter that is gone by now: look again.
+            if key in self._arriving or self.handled != handled:
                 self.blocked[key] = self._clock.now() + 1_000
             else:
                 self.blocked.pop(key, None)

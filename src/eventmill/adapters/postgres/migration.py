@@ -1,6 +1,6 @@
 """The schema's versions: applied when a node opens the store, in a transaction, one node at a time.
 
-Rules (docs/adr/0010): a migration only adds, so code of the version before goes on working on the
+Rules (docs/adr/0013): a migration only adds, so code of the version before goes on working on the
 schema while a cluster is updated node by node; what nobody uses any more is removed one version
 later, with `-- needs:` naming the oldest code that does without it.
 """

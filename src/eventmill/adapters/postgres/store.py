@@ -123,7 +123,7 @@ class Store:
             cancelled = [name for name, timer in commit.timers.items() if timer is None]
             if cancelled:
                 homes |= await self._shards_of_timers(cancelled)
-            plan = plan_of(commit, homes, self._held, self._placement.shards)
+            plan = plan_of(commit, homes, self._held)
             if commit.rows:
                 await self.views.plan_rows(plan, commit.rows)
             try:
