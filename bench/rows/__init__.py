@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from bench.figures import Row
-from bench.rows import growth, http_command, in_process, one_in_flight, pipeline, rebuild
+from bench.rows import (
+    growth,
+    http_command,
+    in_process,
+    one_in_flight,
+    pipeline,
+    postgres_append,
+    rebuild,
+)
 
 ROWS: tuple[Row, ...] = (
     http_command.ROW,
@@ -12,4 +20,5 @@ ROWS: tuple[Row, ...] = (
     pipeline.ROW,
     rebuild.ROW,
     growth.ROW,
+    postgres_append.ROW,
 )

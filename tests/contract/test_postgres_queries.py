@@ -172,6 +172,11 @@ OUTPUTS = [
     "SELECT total * items AS a, items / 2 AS b, items % 2 AS c, items / 0 AS d FROM carts ORDER BY cart_id",
     "SELECT name FROM customers ORDER BY name",
     "SELECT max(items, 3) AS a, min(note, 'x') AS b FROM carts ORDER BY cart_id",
+    "SELECT s ->> 'n' AS a, s ->> 'f' AS b, s ->> 't' AS c, s ->> 'o' AS d, s ->> 'x' AS e, s ->> 'z' AS f "
+    "FROM (SELECT json_object('n', 5, 'f', 0.5, 't', 'x', 'o', json_array(1), 'z', NULL) AS s)",
+    "SELECT cart_id FROM (SELECT cart_id, json_object('n', items) AS s FROM carts) WHERE s ->> 'n' > 2 "
+    "ORDER BY cart_id",
+    "SELECT s ->> 't' AS a FROM (SELECT json_object('t', cart_id) AS s FROM carts) ORDER BY a DESC",
     "SELECT tags -> 0 AS a, json_extract(tags, '$[0]') AS b FROM carts ORDER BY cart_id",
 ]
 

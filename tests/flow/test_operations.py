@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -20,8 +21,10 @@ from eventmill import (
     on,
     send,
 )
+from eventmill.adapters.memory.store import Store as MemoryStore
 from eventmill.errors import Conflict, InvalidPayload, NotFound
-from eventmill.model.commit import LetterStatus
+from eventmill.model.commit import Letter, LetterStatus
+from eventmill.ports.store import Parking
 from eventmill.runtime.inspection import Inspection
 from eventmill.runtime.operations import letter_id
 from eventmill.runtime.reaction import key_of
@@ -95,6 +98,45 @@ class World:
             (x.entry.subject, kind.decode(x.entry.payload, 1).number, x.status.value)
             for x in letters
         ]
+
+
+class Held:
+    """Letters whose next read of an empty queue waits, after it has read, for the test."""
+
+    def __init__(self, inner: Parking) -> None:
+        self.inner = inner
+        self.read, self.may_return = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    async def queue(self, subscription: str, shard: int, key: str, *, limit: int) -> list[Letter]:
+        queue = await self.inner.queue(subscription, shard, key, limit=limit)
+        if not queue and not self.read.is_set():
+            self.read.set()
+            await self.may_return.wait()
+        return queue
+
+
+async def test_what_is_parked_while_the_last_letter_goes_is_not_forgotten() -> None:
+    inner = MemoryStore()
+    held = inner.parking = Held(inner.parking)  # type: ignore[assignment]
+    world = World(FaultyStore(inner))
+    async with world.host as host:
+        world.poison = {1}
+        await world.sell("a", 1)
+        world.poison.clear()
+        await host.operations.redrive("bookkeeper", "sales/a")
+        await held.read.wait()
+        handled = host.runtime.subscription("bookkeeper").handled
+        await host.publish(sales, Sold(shop="a", number=2))
+        async with asyncio.timeout(10):
+            while host.runtime.subscription("bookkeeper").handled == handled:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        held.may_return.set()
+        await host.settle(retries=True)
+        assert world.booked == [("a", 1), ("a", 2)]
+        assert await world.parked() == []
 
 
 async def test_a_redrive_replays_a_key_in_order(store: FaultyStore) -> None:

@@ -103,9 +103,11 @@ class Retries:
         name, reaction = self._subscription.name, self._subscription.reaction
         # A head that failed before is tried alone: the others matter when it has succeeded.
         limit = reaction.batch if due == 0 else 1
+        handled = self._subscription.handled
         letters = await self._store.parking.queue(name, *queue, limit=limit)
         if not letters:
-            if queue in self._subscription.arriving:
+            # What arrived meanwhile was parked behind a letter that is gone by now: look again.
+            if queue in self._subscription.arriving or self._subscription.handled != handled:
                 self.blocked.put(queue, self._clock.now() + ARRIVING_MICROSECONDS)
             else:
                 self.blocked.remove(queue)

@@ -32,10 +32,15 @@ class _Fault:
 
 
 class FaultyStore:
-    """Wraps a store; commits fail as told by `fail`, everything else passes through."""
+    """Wraps a store; commits fail as told by `fail`, everything else passes through.
 
-    def __init__(self, inner: Store) -> None:
+    Parameter: `latency` is how many real seconds a read may take. So long a `Host` waits before it
+    takes silence for rest; 0 where reads are done at once, in process.
+    """
+
+    def __init__(self, inner: Store, *, latency: float = 0.0) -> None:
         self.inner = inner
+        self.latency = latency
         self.commits = 0
         """Commits that were asked for."""
         self.injected = 0

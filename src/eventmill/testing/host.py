@@ -30,6 +30,7 @@ from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.subscription import Subscription
 from eventmill.sdk.service import Service
 from eventmill.testing.clock import VirtualClock
+from eventmill.testing.faults import FaultyStore
 from eventmill.testing.probe import TopicProbe
 
 E = TypeVar("E")
@@ -78,6 +79,7 @@ class Host:
         self.cache_entities = cache_entities
         self.cache_bytes = cache_bytes
         self.patience = patience
+        self._latency = store.latency if isinstance(store, FaultyStore) else 0.0
         self._runtime: Runtime | None = None
 
     def __repr__(self) -> str:
@@ -189,6 +191,7 @@ class Host:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.patience
         steady = waiting = 0
+        silent = 0.0
         while steady < STEADY_ROUNDS:
             if loop.time() > give_up:
                 raise AssertionError(f"not settled in {self.patience:g} s: {self._unsettled()}")
@@ -200,8 +203,10 @@ class Host:
                 steady, waiting = steady + 1, 0
             else:
                 steady, waiting = 0, waiting + 1
-                if waiting > PATIENT_ROUNDS:
-                    waiting = 0
+                if waiting == 1:
+                    silent = loop.time() + self._latency
+                if waiting > PATIENT_ROUNDS and loop.time() >= silent:
+                    waiting, give_up = 0, give_up + self._latency
                     self._jump()
 
     async def advance(self, by: timedelta) -> None:

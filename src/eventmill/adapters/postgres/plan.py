@@ -36,12 +36,17 @@ class Plan:
         self.parts: list[tuple[str, str]] = []
         """Names and texts of what runs in one statement."""
         self.conditions: list[str] = []
+        """All of them hold, or nothing of the commit happens."""
         self.values: dict[str, Any] = {}
+        """By the names of the statements' parameters."""
         self.after: list[str] = []
+        """Statements that run last, in the same transaction."""
         self.shards: list[int] = []
         """Those whose heads move or are checked, in order."""
         self.epochs: dict[int, int | None] = {}
+        """What the heads must be at; None where any node may write."""
         self.counts: dict[int, int] = {}
+        """New entries of each shard."""
         self.offsets: list[Offset] = []
 
     def add(self, name: str, **values: Any) -> None:
@@ -57,16 +62,16 @@ class Plan:
         self.values[name] = rows
 
 
-def plan_of(commit: Commit, homes: Iterable[int], held: Mapping[int, int], shards: int) -> Plan:
+def plan_of(commit: Commit, homes: Iterable[int], held: Mapping[int, int]) -> Plan:
     """Return what makes a commit true.
 
     Parameters: `homes` are the home shards that only their owner may write, `held` the epochs that
-    this node was given, `shards` the number of home shards.
+    this node was given.
 
     Raises `NotOwner` or `Conflict` where that is known already.
     """
     plan = Plan()
-    _heads(plan, commit.entries, homes, held, shards)
+    _heads(plan, commit.entries, homes, held)
     last = {(source, subject): sequence for source, subject, sequence in commit.compacted}
     if commit.entries:
         _entries(plan, commit.entries, last)
@@ -101,9 +106,7 @@ def stamp(entries: list[Entry], plan: Plan, ends: Sequence[int] | None) -> None:
         last[entry.shard] = entry.position = last[entry.shard] + 1
 
 
-def _heads(
-    plan: Plan, entries: list[Entry], homes: Iterable[int], held: Mapping[int, int], shards: int
-) -> None:
+def _heads(plan: Plan, entries: list[Entry], homes: Iterable[int], held: Mapping[int, int]) -> None:
     epochs: dict[int, int | None] = {}
     for shard in homes:
         if shard not in held:
@@ -115,8 +118,7 @@ def _heads(
     plan.shards, plan.counts = sorted(counts), counts
     plan.epochs = {shard: epochs.get(shard) for shard in plan.shards}
     if not counts:
-        plan.add("me_alone")
-        plan.parts[-1] = ("me", plan.parts[-1][1])
+        plan.parts.append(("me", SQL["me_alone"]))
     else:
         plan.add(
             "head",

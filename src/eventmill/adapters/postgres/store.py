@@ -120,7 +120,7 @@ class Store:
     async def commit(self, commit: Commit) -> None:
         async with self._turn:
             homes = homes_of(commit, self._placement)
-            plan = plan_of(commit, homes, self._held, self._placement.shards)
+            plan = plan_of(commit, homes, self._held)
             if commit.rows:
                 await self.views.plan_rows(plan, commit.rows)
             try:

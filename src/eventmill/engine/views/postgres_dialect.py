@@ -171,6 +171,8 @@ class ViewGenerator(PostgresGenerator):
         if isinstance(_inner(node), exp.Sum) and not wrapped:
             kind = "BIGINT" if _kind(_inner(node)) is not Kind.FLOAT else "DOUBLE PRECISION"
             return f"CAST({text} AS {kind})"
+        if isinstance(node, exp.JSONExtractScalar) and _is_plain_output(node):
+            return self.typed_part(node)
         if _is_json_part(node) and _beside_number(node):
             return f"CAST({text} AS DOUBLE PRECISION)"
         return text
@@ -354,6 +356,15 @@ class ViewGenerator(PostgresGenerator):
         path_sql = f"CAST(ARRAY[{listed}] AS text[])"
         return f"CAST({self.sql(node.this)} AS json) {operator} {path_sql}"
 
+    def typed_part(self, node: exp.Expr) -> str:
+        """A part of a JSON value as the JSON that SQLite answers: numbers stay numbers."""
+        part = self.part(node, "#>")
+        return (
+            f"CASE json_typeof({part}) WHEN 'number' THEN {part} WHEN 'null' THEN NULL "
+            f"WHEN 'boolean' THEN to_json(CAST(CAST(CAST({part} AS text) AS boolean) AS integer)) "
+            f"ELSE to_json({self.part(node, '#>>')}) END"
+        )
+
     def time(self, arguments: Sequence[exp.Expr]) -> str:
         """A time value with its modifiers, in UTC."""
         first = arguments[0]
@@ -394,6 +405,19 @@ class ViewPostgres(Postgres):
 
 def _stands_as_condition(node: exp.Expr) -> bool:
     return _needs_condition(node) or isinstance(node.parent, exp.Escape | exp.Filter)
+
+
+def _is_plain_output(node: exp.Expr) -> bool:
+    """Whether it is answered as it is: JSON has no order and cannot be grouped."""
+    output = node.parent if isinstance(node.parent, exp.Alias) else node
+    select = output.parent
+    if not isinstance(select, exp.Select) or select.parent is not None:
+        return False
+    if output.arg_key != "expressions" or select.args.get("group") or select.args.get("distinct"):
+        return False
+    order = select.args.get("order")
+    terms = [term.this for term in order.expressions] if order is not None else []
+    return all(term != node and term.name != output.alias_or_name for term in terms)
 
 
 def _beside_number(node: exp.Expr) -> bool:

@@ -10,10 +10,20 @@ import pytest
 
 from eventmill.errors import Conflict, NotOwner
 from eventmill.model import limits
-from eventmill.model.commit import Commit, LetterKey, LetterStatus, Offset, Outcome, Snapshot, Timer
+from eventmill.model.commit import (
+    Commit,
+    LetterKey,
+    LetterStatus,
+    Offset,
+    Outcome,
+    Rows,
+    Snapshot,
+    Timer,
+)
 from eventmill.ports.store import Head, Store
 from eventmill.testing.contract.harness import command, entry, letter, message, put
 from eventmill.testing.contract.journal import outcome
+from eventmill.testing.contract.views import CARTS
 
 SHARDS = 16
 HOME_OF_C1 = 10
@@ -193,6 +203,15 @@ class SharedContract:
         assert [e.shard for e in (await other.journal.load("cart", "c1"))[1]] == [3]
         assert await other.registry() == {"fact": b"1"}
         assert await other.offsets() == {("v", 3): 1}
+
+    async def test_nodes_that_start_at_once_prepare_the_same_tables(
+        self, store: Store, other: Store
+    ) -> None:
+        await asyncio.gather(*(node.views.prepare([CARTS]) for node in (store, other) * 3))
+        await put(
+            store, rows=[Rows("carts_1", [("c1", 1, "a")], [])], offsets=[Offset("v", 0, 0, 1)]
+        )
+        assert await other.views.rows("carts_1", ["c1"]) == [("c1", 1, "a")]
 
 
 def _published(key: bytes, expires: int = 100) -> Outcome:
