@@ -154,7 +154,7 @@ async def tables(store: FaultyStore) -> list[int]:
     for number in range(1, 10):
         for table in ("sums", "row"):
             try:
-                sql = f'SELECT json(count(*)) FROM "v_sums@{number}:{table}"'
+                sql = f'SELECT CAST(count(*) AS TEXT) FROM "v_sums@{number}:{table}"'
                 await store.views.query(sql, {}, seconds=10)
                 found.append(number)
             except RequestError:

@@ -129,8 +129,8 @@ class Runtime:
         placement = await self.store.place(self.service.topics)
         await self.tails.start(placement.all())
         self.supervisor.start("committer", self.committer.run())
-        if placement.shards == 1:
-            await self.take(0)  # an embedded store has one shard, and no other node
+        for home in range(placement.shards):
+            await self.take(home)  # there is no other node
         await self.subscribe(courier.NAME, courier.Courier(self.entities, self.store.journal))
         for consumer in self.service.consumers.values():
             reaction = ConsumerReaction(
