@@ -26,7 +26,7 @@ async def _inner(request: pytest.FixtureRequest, directory: Path) -> Store:
     if request.param == "sqlite":
         return SqliteStore(directory)
     server = request.getfixturevalue("postgres")
-    return _Alone(await server.fresh(16))
+    return _Alone(await server.fresh(1))
 
 
 class _Alone(PostgresStore):

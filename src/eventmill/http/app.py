@@ -99,7 +99,7 @@ class App:
         envelope = None
         try:
             envelope = await self._envelope(scope, receive)
-            reply = await self._runtime.entities.execute(envelope)
+            reply = await self._runtime.execute(envelope)
         except EventmillError as error:
             await self._refuse(scope, send, error, envelope)
             return

@@ -48,7 +48,7 @@ class Reads:
         try:
             if sequence is None and time is None:
                 envelope = Envelope(component, id, name, arguments)
-                reply = await self._runtime.entities.execute(envelope)
+                reply = await self._runtime.execute(envelope)
             else:
                 reply = await past.query(
                     self._runtime.store.journal,

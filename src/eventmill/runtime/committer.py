@@ -137,6 +137,15 @@ class Committer:
             self._closing = True
             self._refuse(Overloaded("this node is stopping"))
 
+    async def drained(self) -> None:
+        """Return when all that was added before is committed, or has failed."""
+        if self._idle:
+            return
+        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue[-1].replies.append((end, None))
+        await asyncio.wait({end})
+        end.exception()  # looked at: whoever waits for an answer has got it
+
     def stop(self) -> None:
         """Refuse new work; `run` returns when all that was accepted is committed."""
         self._closing = True

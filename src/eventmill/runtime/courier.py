@@ -9,7 +9,7 @@ letter and blocks nobody.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -20,11 +20,14 @@ from eventmill.model import limits
 from eventmill.model.definition import Retry
 from eventmill.model.entry import COMMANDS, Entry, metadata_of
 from eventmill.model.envelope import Envelope
-from eventmill.ports.store import Journal
+from eventmill.ports.store import Store
 from eventmill.runtime.reaction import Queue, Reacted, queue_of
 from eventmill.runtime.turn import Entities, repeat
 
 NAME: Final = "$courier"
+
+Execute = Callable[[Envelope], Awaitable[bytes]]
+"""Runs a command wherever its entity lives."""
 
 
 class Courier:
@@ -36,9 +39,10 @@ class Courier:
     batch = limits.DISPATCH_BATCH
     exclusive = False
 
-    def __init__(self, entities: Entities, journal: Journal) -> None:
+    def __init__(self, entities: Entities, execute: Execute, store: Store) -> None:
         self._entities = entities
-        self._journal = journal
+        self._execute = execute
+        self._store = store
         self._doubtful: dict[int, int] = {}
         """By shard: up to this position a command may have been delivered before, by whoever held
         the shard then, or by an attempt whose commit failed."""
@@ -66,7 +70,7 @@ class Courier:
                     # If the earlier one failed, this one must not pass it: its mark, once
                     # committed, says that everything up to it was done.
                     await before
-                answer = await self._entities.submit(envelope)
+                answer = await self._submit(envelope)
             except Unavailable:
                 await _ends(waiting)
                 raise
@@ -85,6 +89,12 @@ class Courier:
                 raise end
         return reacted
 
+    async def _submit(self, envelope: Envelope) -> bytes | asyncio.Future[bytes]:
+        shard = self._store.placement.entity(envelope.id)
+        if self._entities.holds(shard):
+            return await self._entities.submit(envelope)
+        return await self._execute(envelope)
+
     def _tried(self, entries: list[Entry]) -> dict[int, int]:
         """Note that entries are being delivered; return what was doubtful before."""
         doubtful = dict(self._doubtful)
@@ -99,7 +109,7 @@ class Courier:
         """
         assert envelope.origin is not None
         key = envelope.origin.encode()
-        outcomes = await self._journal.outcomes(envelope.component, envelope.id, [key])
+        outcomes = await self._store.journal.outcomes(envelope.component, envelope.id, [key])
         for outcome in outcomes:
             repeat(outcome)
         return bool(outcomes)

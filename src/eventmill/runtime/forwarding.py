@@ -158,7 +158,7 @@ class Outbox:
         try:
             answers = _decode_answers(
                 await self._transport.request(
-                    self._address, payload, seconds=min(seconds, limits.FORWARD_SECONDS)
+                    self._address, payload, min(seconds, limits.FORWARD_SECONDS)
                 )
             )
             if len(answers) != len(parcel):

@@ -73,7 +73,7 @@ class Operations:
         handler = self._runtime.entities.handler(component, name)
         key = idempotency_key if handler.writes else None
         envelope = Envelope(component, id, name, handler.decode_arguments(body), key)
-        return await self._runtime.entities.execute(envelope)
+        return await self._runtime.execute(envelope)
 
     async def publish(
         self,

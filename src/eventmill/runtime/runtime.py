@@ -30,6 +30,7 @@ from eventmill.runtime import courier
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.runtime.guards import Guards
+from eventmill.runtime.peers import Membership, Peers
 from eventmill.runtime.publisher import Publisher
 from eventmill.runtime.pushes import Pushes
 from eventmill.runtime.reaction import Reaction
@@ -53,7 +54,7 @@ class Runtime:
 
     Parameters: `guards` turns the checks of development and tests on; `cache_entities` and
     `cache_bytes` bound the entities held in memory; `luck` is uniform in [0, 1), for jitter;
-    `sender` carries pushed subscriptions.
+    `sender` carries pushed subscriptions; `membership` makes it one of several nodes.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Runtime:
         clock: Clock,
         luck: Callable[[], float],
         *,
+        membership: Membership | None = None,
         sender: Sender | None = None,
         guards: bool = False,
         cache_entities: int = limits.CACHE_ENTITIES,
@@ -74,19 +76,20 @@ class Runtime:
         self.guarded = guards
         self.supervisor = Supervisor()
         self.committer = Committer(store)
+        self.held: set[int] = set()
+        """Home shards whose work is done here, now."""
         self.entities = Entities(
             service.entities,
             store,
             self.committer,
             clock,
             Guards(enabled=guards),
+            self.held,
             cache_entities=cache_entities,
             cache_bytes=cache_bytes,
         )
         self.publisher = Publisher(store, self.committer, clock)
         self.tails = Tails(store.journal)
-        self.held: set[int] = set()
-        """Home shards whose work is done here."""
         self.scheduler = Scheduler(store, self.committer, clock, self.held)
         self.subscriptions: dict[str, Subscription] = {}
         self._starts: dict[str, StartAt] = {}
@@ -106,6 +109,9 @@ class Runtime:
             ),
         )
         self.pushes = Pushes(self, sender, luck)
+        self.peers = Peers(self, membership) if membership is not None else None
+        self.execute = self.entities.execute if self.peers is None else self.peers.execute
+        """Runs a command or query of an entity, wherever it lives."""
         self._luck = luck
         self.ready = False
 
@@ -129,9 +135,12 @@ class Runtime:
         placement = await self.store.place(self.service.topics)
         await self.tails.start(placement.all())
         self.supervisor.start("committer", self.committer.run())
-        for home in range(placement.shards):
-            await self.take(home)  # there is no other node
-        await self.subscribe(courier.NAME, courier.Courier(self.entities, self.store.journal))
+        if self.peers is None:
+            for home in range(placement.shards):
+                await self.take(home)
+        else:
+            await self.peers.start()
+        await self.subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
         for consumer in self.service.consumers.values():
             reaction = ConsumerReaction(
                 consumer, self, self.store, self.clock, guarded=self.guarded
@@ -147,6 +156,8 @@ class Runtime:
     async def stop(self) -> None:
         """Finish what was accepted, store the offsets, give the store back."""
         self.ready = False
+        if self.peers is not None:
+            await self.peers.stop()
         loops = [name for name in self.supervisor.names() if name != "committer"]
         await self.supervisor.stop(*loops)
         try:
@@ -172,6 +183,7 @@ class Runtime:
     async def leave(self, home: int) -> None:
         """End the work of a home shard: what is under way is finished, then nothing is held."""
         self.held.discard(home)
+        await self.committer.drained()  # no turn of the shard begins any more
         for subscription in self.subscriptions.values():
             shards = self.store.placement.read_by(home, subscription.reaction.sources)
             await subscription.leave(shards)
@@ -280,7 +292,7 @@ class Runtime:
             metadata=metadata,
             keeps_rejection=cause is None,
         )
-        reply: R = handler.decode_reply(await self.entities.execute(envelope))
+        reply: R = handler.decode_reply(await self.execute(envelope))
         return reply
 
     async def publish(

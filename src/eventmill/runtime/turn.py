@@ -13,6 +13,7 @@ anew.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from eventmill.errors import (
     Deleted,
     EventmillError,
     HandlerFailed,
+    NotOwner,
     Rejected,
     UnknownComponent,
     UnknownHandler,
@@ -43,7 +45,10 @@ from eventmill.runtime.guards import Guards
 
 
 class Entities:
-    """All entities of this node: runs their turns."""
+    """All entities of this node: runs their turns.
+
+    Parameters: `held` are the home shards whose work is done here, now.
+    """
 
     def __init__(
         self,
@@ -52,6 +57,7 @@ class Entities:
         committer: Committer,
         clock: Clock,
         guards: Guards,
+        held: Collection[int],
         *,
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
@@ -61,12 +67,17 @@ class Entities:
         self._committer = committer
         self._clock = clock
         self._guards = guards
+        self._held = held
         self.cells = Cells(definitions, store, entities_max=cache_entities, bytes_max=cache_bytes)
         self._claims: Claims[tuple[str, str, str], bytes] = Claims()
         committer.on_failure.append(self.cells.forget)
 
     def __repr__(self) -> str:
         return f"<Entities [{self.cells!r}]>"
+
+    def holds(self, shard: int) -> bool:
+        """Whether the turns of a home shard run here."""
+        return shard in self._held
 
     def handler(self, component: str, name: str) -> Handler[Any, Any]:
         """Find a command or query.
@@ -138,6 +149,8 @@ class Entities:
     def _turn(
         self, key: Key, cell: Cell, envelope: Envelope, once: bytes | None
     ) -> bytes | asyncio.Future[bytes]:
+        if cell.shard not in self._held:
+            raise NotOwner(f"shard {cell.shard} is not held here")
         if envelope.deadline is not None and self._clock.monotonic() >= envelope.deadline:
             raise DeadlineExceeded()
         if envelope.origin is not None and cell.knows(envelope.origin):

@@ -1,0 +1,128 @@
+"""Peers: what makes a node one of several. Puts cluster, router and forwarding together.
+
+Place on the road: routing and dispatch. Commands for shards of other nodes leave here and come in
+here; what this node appends to shards that others read is told to them, and they tell this one.
+
+Invariant: what is told is a hint. Every node looks for itself now and then, so a lost word costs
+time, nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from eventmill.errors import Conflict, Unavailable
+from eventmill.model.commit import Commit
+from eventmill.model.envelope import Envelope
+from eventmill.ports.cluster import Leases
+from eventmill.ports.transport import Transport
+from eventmill.runtime.cluster import Cluster
+from eventmill.runtime.committer import Batch
+from eventmill.runtime.forwarding import Forwarder, Reception
+from eventmill.runtime.router import Router
+
+if TYPE_CHECKING:
+    from eventmill.runtime.runtime import Runtime
+
+log = structlog.get_logger()
+
+NEWS: Final = "news"
+"""Channel on which nodes tell that there is something to read, or that shards have moved."""
+
+LOOK_SECONDS: Final = 0.1
+"""How often a node looks for itself what others have appended."""
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What a node needs to be one of several: its name, and how it meets the others."""
+
+    node: str
+    address: str
+    leases: Leases
+    transport: Transport
+
+
+class Peers:
+    """This node's side of the cluster."""
+
+    def __init__(self, runtime: Runtime, membership: Membership) -> None:
+        store, entities, clock = runtime.store, runtime.entities, runtime.clock
+        self._runtime = runtime
+        self._transport = membership.transport
+        self.cluster = Cluster(
+            membership.node, membership.address, membership.leases, store, runtime, clock
+        )
+        lookup = entities.handler
+        forwarder = Forwarder(membership.transport, lookup, clock)
+        self._router = Router(store, entities, runtime.held, self.cluster, forwarder, clock)
+        self._reception = Reception(self._here, lookup, clock)
+        self._told = asyncio.Event()
+        self._to_tell = asyncio.Event()
+        runtime.committer.on_commit.append(self._committed)
+        runtime.committer.on_failure.append(self._failed)
+
+    def __repr__(self) -> str:
+        return f"<Peers of {self.cluster!r}>"
+
+    async def start(self) -> None:
+        """Meet the others, take shards, begin to serve.
+
+        Raises `Unreachable`, `Conflict` for a name that is taken, `StoreUnavailable`.
+        """
+        await self._transport.open()
+        await self._transport.listen(NEWS, self._hear)
+        await self._transport.serve(self.cluster.address, self._reception.receive)
+        await self.cluster.start()
+        supervisor = self._runtime.supervisor
+        supervisor.start("cluster", self.cluster.run())
+        supervisor.start("news", self._look())
+        supervisor.start("telling", self._tell())
+        self._to_tell.set()
+
+    async def stop(self) -> None:
+        """Give everything to the others."""
+        await self._runtime.supervisor.stop("cluster")
+        await self.cluster.stop()
+        await self._transport.broadcast(NEWS, b"")
+        await self._transport.close()
+
+    async def execute(self, envelope: Envelope) -> bytes:
+        """Run a command or query, wherever its entity lives."""
+        return await self._router.execute(envelope)
+
+    async def _here(self, envelope: Envelope) -> bytes:
+        return await self._runtime.entities.execute(envelope)
+
+    def _committed(self, commit: Commit) -> None:
+        held, home = self._runtime.held, self._runtime.store.placement.home
+        if any(home(entry.shard) not in held for entry in commit.entries):
+            self._to_tell.set()
+
+    def _failed(self, batch: Batch) -> None:
+        self.cluster.look()  # perhaps because this node does not hold what it thought it did
+
+    def _hear(self, payload: bytes) -> None:
+        self._told.set()
+        if not payload:
+            self.cluster.look()
+
+    async def _tell(self) -> None:
+        """Tell the others, once for all that was appended since the last word."""
+        while True:
+            await self._to_tell.wait()
+            self._to_tell.clear()
+            await self._transport.broadcast(NEWS, b"appended")
+
+    async def _look(self) -> None:
+        while True:
+            await self._runtime.clock.wait(self._told, LOOK_SECONDS)
+            self._told.clear()
+            try:
+                await self._runtime.tails.look()
+            except (Unavailable, Conflict) as error:
+                log.warning("ends of shards not read", error=str(error))
