@@ -67,7 +67,8 @@ class Cluster:
         self.addresses: dict[int, str] = {}
         """Where each shard was held at the last look."""
         self._news = asyncio.Event()
-        self._moved: asyncio.Future[None] | None = None
+        self._moved = asyncio.Event()
+        """Set, and replaced, when shards were seen to move."""
         self._renewed = 0.0
 
     def __repr__(self) -> str:
@@ -108,12 +109,7 @@ class Cluster:
     async def moved(self, seconds: float) -> None:
         """Return when shards were seen to move, or after so long."""
         self.look()
-        if self._moved is None:
-            self._moved = asyncio.get_running_loop().create_future()
-        moved = self._moved
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await asyncio.shield(moved)
+        await self._clock.wait(self._moved, seconds)
 
     async def _join(self) -> None:
         self._renewed = self._clock.monotonic()
@@ -153,9 +149,8 @@ class Cluster:
         if found == self.addresses:
             return
         self.addresses = found
-        if self._moved is not None:
-            moved, self._moved = self._moved, None
-            moved.set_result(None)
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     async def _take(self, claim: Claim) -> None:
         epoch = await self._leases.claim(claim.shard, self.node, claim.epoch)

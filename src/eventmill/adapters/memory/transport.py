@@ -11,9 +11,9 @@ Faults hold from now on, for what is sent and for what is on its way.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 from eventmill.errors import DeadlineExceeded, InternalError, Overloaded, TooLarge, Unreachable
 from eventmill.model import limits
@@ -180,15 +180,10 @@ class Transport:
         await network.going(receiver)
         return network.reaches(sender, receiver)
 
-    def _start(self, work: Awaitable[None]) -> None:
-        task = asyncio.get_running_loop().create_task(_finished(work))
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-
-
-async def _finished(work: Awaitable[None]) -> None:
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
 
 
 def _check_size(payload: bytes) -> None:

@@ -1,0 +1,104 @@
+"""Several nodes in one process: one memory store, one network, one clock in the test's hand."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from eventmill import Service
+from eventmill.adapters.memory.leases import Leases
+from eventmill.adapters.memory.store import Store
+from eventmill.adapters.memory.transport import Network, Transport
+from eventmill.model.handler import Handler
+from eventmill.runtime.peers import Membership
+from eventmill.runtime.runtime import Runtime
+from eventmill.testing.clock import VirtualClock
+
+SHARDS = 16
+ROUNDS = 40
+"""Turns of the loop after each step of the clock."""
+
+
+class Nodes:
+    """Nodes that come and go."""
+
+    def __init__(self, service: Service) -> None:
+        self.clock = VirtualClock()
+        self.store = Store(SHARDS)
+        self.leases = Leases(self.store, self.clock)
+        self.network = Network(self.clock)
+        self.service = service
+        self.running: dict[str, Runtime] = {}
+
+    async def start(self, *names: str) -> None:
+        """Start nodes one after the other, and let them settle."""
+        for name in names:
+            transport = Transport(self.network, name)
+            membership = Membership(name, f"node.{name}", self.leases, transport)
+            definition, problems = self.service.define()
+            assert problems == []
+            runtime = Runtime(
+                definition,
+                Store(beside=self.store),
+                self.clock,
+                lambda: 0.5,
+                guards=True,
+                membership=membership,
+            )
+            await self.while_time_passes(runtime.start())
+            self.running[name] = runtime
+        await self.advance(10)
+
+    async def stop(self, name: str) -> None:
+        """Stop a node as an operator does."""
+        await self.while_time_passes(self.running.pop(name).stop())
+
+    async def freeze(self, name: str) -> Runtime:
+        """Stop everything that a node does by itself, as SIGSTOP does; return it."""
+        runtime = self.running.pop(name)
+        await runtime.supervisor.stop("cluster", "news", "telling")
+        return runtime
+
+    async def crash(self, name: str) -> None:
+        """End a node without a word."""
+        runtime = self.running.pop(name)
+        await runtime.supervisor.stop(*runtime.supervisor.names())
+        await self.network.nodes[name].close()
+
+    async def close(self) -> None:
+        for name in list(self.running):
+            await self.stop(name)
+
+    async def call(self, node: str, handler: Handler[Any, Any], id: str, *args: Any) -> Any:
+        """Call an entity through a node."""
+        arguments = handler.arguments(args, {})
+        return await self.while_time_passes(self.running[node].call(handler, id, arguments))
+
+    async def while_time_passes(self, work: Any) -> Any:
+        """Do something that may wait for the clock."""
+        task = asyncio.ensure_future(work)
+        for _ in range(2_000):
+            if task.done():
+                return await task
+            await self._step(0.05)
+        task.cancel()
+        raise AssertionError("it does not come to an end")
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        steps = round(seconds / 0.05)
+        for _ in range(steps):
+            await self._step(0.05)
+
+    async def _step(self, seconds: float) -> None:
+        await self._turn()
+        self.clock.move_to(self.clock.now() + round(seconds * 1e6))
+        await self._turn()
+
+    async def _turn(self) -> None:
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+
+    def held(self) -> dict[str, set[int]]:
+        """Which node does the work of which shards."""
+        return {name: set(runtime.held) for name, runtime in self.running.items()}
