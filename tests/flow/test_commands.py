@@ -22,7 +22,7 @@ from eventmill import (
 )
 from eventmill.errors import HandlerFailed, InvalidPayload, StoreUnavailable
 from eventmill.testing import FaultyStore, Host
-from tests.flow.bank import Account, Booked, Noted, ledger
+from tests.flow.bank import Account, Booked, Deposited, Noted, ledger
 
 service = Service("bank", components=[Account], topics=[ledger])
 
@@ -343,3 +343,57 @@ class Careless(EventSourcedEntity):
     @on(Shared)
     def shared(self, event: Shared) -> None:
         self.lines = event.lines
+
+
+@component("sloppy")
+class Sloppy(EventSourcedEntity):
+    """What a beginner gets wrong, and only a later snapshot or event would tell."""
+
+    total: int = 0
+    items: dict[str, int] = {}
+
+    @command
+    def add(self, n: int) -> Effect[int]:
+        return self.persist(Deposited(amount=n)).reply(lambda sloppy: sloppy.total)
+
+    @query
+    def ghost(self) -> dict[str, int]:
+        self.items["ghost"] = 1
+        return self.items
+
+    @query
+    def strange(self) -> int:
+        self.sum = self.total  # type: ignore[attr-defined]
+        return self.total
+
+    @query
+    def content(self) -> dict[str, int]:
+        return self.items
+
+    @on(Deposited)
+    def added(self, event: Deposited) -> None:
+        if event.amount < 0:
+            self.totl = self.total + event.amount  # type: ignore[attr-defined]
+        else:
+            self.total += event.amount
+
+
+@pytest.mark.parametrize("asked", [Sloppy.ghost, Sloppy.strange])
+async def test_a_state_changed_by_a_query_is_found_and_undone(
+    store: FaultyStore, asked: Any
+) -> None:
+    async with Host(Service("sloppy", components=[Sloppy]), store=store) as host:
+        await host.call(Sloppy.add, "a", 1)
+        with pytest.raises(HandlerFailed, match=asked.name) as failed:
+            await host.call(asked, "a")
+        assert failed.value.code == "guard.state_changed"
+        assert await host.call(Sloppy.content, "a") == {}
+
+
+async def test_a_field_that_is_not_declared_is_found_before_it_is_lost(store: FaultyStore) -> None:
+    async with Host(Service("sloppy", components=[Sloppy]), store=store) as host:
+        await host.call(Sloppy.add, "a", 1)
+        with pytest.raises(HandlerFailed, match=r"Sloppy\.added .*totl") as failed:
+            await host.call(Sloppy.add, "a", -1)
+        assert failed.value.code == "guard.undeclared"
+        assert await host.call(Sloppy.add, "a", 1) == 2

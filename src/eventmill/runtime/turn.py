@@ -62,13 +62,15 @@ class Entities:
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
     ) -> None:
-        self.definitions = definitions
+        self.definitions = {id: guards.watched(d) for id, d in definitions.items()}
         self._store = store
         self._committer = committer
         self._clock = clock
         self._guards = guards
         self._held = held
-        self.cells = Cells(definitions, store, entities_max=cache_entities, bytes_max=cache_bytes)
+        self.cells = Cells(
+            self.definitions, store, entities_max=cache_entities, bytes_max=cache_bytes
+        )
         self._claims: Claims[tuple[str, str, str], bytes] = Claims()
         committer.on_failure.append(self.cells.forget)
 
@@ -165,7 +167,7 @@ class Entities:
             if cell.deleted:
                 raise Deleted(f"{key[0]}/{key[1]} was deleted")
             if not handler.writes:
-                reply = codec.encode(handler.invoke(cell.state, envelope.arguments))
+                reply = self._guards.ask(cell, handler, envelope.arguments)
                 return self._released(cell, reply)
             effect = self._guards.run(cell, handler, envelope.arguments)
         except Exception as error:  # user code may raise anything; the caller hears which handler

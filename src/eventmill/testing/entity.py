@@ -16,7 +16,6 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from eventmill.engine import entity as engine
 from eventmill.errors import Deleted, EventmillError, Rejected
-from eventmill.model import codec
 from eventmill.model.commit import Commit
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect, Outgoing
@@ -108,13 +107,13 @@ class EntityKit(Generic[S]):
     """
 
     def __init__(self, cls: type[S], id: str = "test") -> None:
-        self.definition: EntityDefinition = define_entity(cls)
+        self._guards = Guards(enabled=True)
+        self.definition: EntityDefinition = self._guards.watched(define_entity(cls))
         self.now: datetime = MIDNIGHT
         self.metadata: dict[str, Any] = {}
         self.history: list[Entry] = []
         """Everything stored so far."""
         self._live = engine.Live(self.definition, id)
-        self._guards = Guards(enabled=True)
 
     def __repr__(self) -> str:
         return f"<EntityKit {self._live!r}>"
@@ -146,7 +145,7 @@ class EntityKit(Generic[S]):
             if self._live.deleted:
                 raise Deleted(f"{self.definition.id}/{self._live.id} was deleted")
             if not handler.writes:
-                reply = codec.encode(handler.invoke(self._live.state, arguments))
+                reply = self._guards.ask(self._live, handler, arguments)
                 return Result(handler, self.state, reply=reply)
             effect = self._guards.run(self._live, handler, arguments)
             commit = Commit()
