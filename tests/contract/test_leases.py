@@ -36,7 +36,7 @@ class TestPostgres(LeaseContract):
     async def make(self) -> tuple[Store, Leases]:
         store = PostgresStore(self.dsn)
         await store.open()
-        leases = PostgresLeases(self.dsn, shards=16)
+        leases = PostgresLeases(store)
         await leases.open()
         return store, leases
 

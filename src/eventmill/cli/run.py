@@ -27,6 +27,27 @@ DEFAULTS = NodeConfig()
 @click.argument("target", metavar="TARGET")
 @options.data
 @click.option(
+    "--store",
+    default=DEFAULTS.store,
+    envvar="EVENTMILL_STORE",
+    metavar="URL",
+    help="postgresql://…: keep everything in PostgreSQL instead of a SQLite file.",
+)
+@click.option(
+    "--broker",
+    default=DEFAULTS.broker,
+    envvar="EVENTMILL_BROKER",
+    metavar="URL",
+    help="nats://…: how several nodes of one --store reach each other.",
+)
+@click.option(
+    "--node",
+    default=DEFAULTS.node,
+    envvar="EVENTMILL_NODE",
+    metavar="NAME",
+    help="Name of this node among the others; made up by default.",
+)
+@click.option(
     "--host",
     default=DEFAULTS.host,
     envvar="EVENTMILL_HOST",

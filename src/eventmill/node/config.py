@@ -14,6 +14,14 @@ class NodeConfig:
 
     data: Path = Path(".eventmill")
     """Directory of the store; one node at a time uses it."""
+    store: str = ""
+    """`postgresql://…`: a store shared by several nodes, instead of SQLite in `data`."""
+    shards: int | None = None
+    """Home shards of a shared store, fixed when it is created; None takes the default."""
+    broker: str = ""
+    """`nats://…`: how the nodes of a shared store reach each other."""
+    node: str = ""
+    """Name of this node among the others; empty makes one up."""
     host: str = "127.0.0.1"
     """Address of the service's HTTP port; loopback unless told otherwise."""
     port: int = 8080

@@ -26,7 +26,6 @@ from granian.server.embed import Server
 from eventmill.adapters.clock import SystemClock
 from eventmill.adapters.http_sender import HttpSender
 from eventmill.adapters.luck import system_luck
-from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.admin.app import admin_app
 from eventmill.engine.views.definition import compile_view
 from eventmill.errors import ConfigurationError, InternalError
@@ -36,6 +35,7 @@ from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
 from eventmill.node import sockets
 from eventmill.node.config import NodeConfig
+from eventmill.node.engine import membership_of, store_of
 from eventmill.runtime.runtime import Runtime
 from eventmill.sdk.service import Service
 
@@ -70,16 +70,18 @@ def checked(service: Service) -> ServiceDefinition:
 
 
 class Node:
-    """Runs a service on the embedded engine."""
+    """Runs a service on the engine that its settings name."""
 
     def __init__(self, service: Service, config: NodeConfig) -> None:
         self.config = config
         self.clock = SystemClock()
+        store = store_of(config)
         self.runtime = Runtime(
             checked(service),
-            SqliteStore(config.data, synchronous=config.synchronous),
+            store,
             self.clock,
             system_luck,
+            membership=membership_of(config, store, self.clock),
             sender=HttpSender(self.clock, private=_push_private(config)),
             guards=config.guards,
             cache_entities=config.cache_entities,

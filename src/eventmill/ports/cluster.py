@@ -36,6 +36,14 @@ class Claim(NamedTuple):
 class Leases(Protocol):
     """Membership and claims of one cluster."""
 
+    async def open(self) -> None:
+        """Connect; the store has been opened before."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
     async def join(self, node: str, address: str, *, seconds: float) -> None:
         """Become a member for so long.
 

@@ -77,9 +77,19 @@ class Cluster:
     async def start(self) -> None:
         """Join, and take the shards that nobody has.
 
-        Raises `Conflict` if a node of that name is alive.
+        A node that comes back sooner than its last life's lease ends waits for that. Raises
+        `Conflict` if another node of that name is alive.
         """
-        await self._join()
+        give_up = self._clock.monotonic() + LEASE_SECONDS + 1
+        while True:
+            try:
+                await self._join()
+                break
+            except Conflict:
+                if self._clock.monotonic() > give_up:
+                    raise
+                log.info("waiting for the lease of this node's last life to end", node=self.node)
+                await self._clock.sleep(1.0)
         await self._round()
 
     async def run(self) -> None:

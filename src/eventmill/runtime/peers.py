@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from eventmill.errors import Conflict, Unavailable
+from eventmill.errors import ConfigurationError, Conflict, Unavailable
 from eventmill.model.commit import Commit
 from eventmill.model.envelope import Envelope
 from eventmill.ports.cluster import Leases
 from eventmill.ports.transport import Transport
-from eventmill.runtime.cluster import Cluster
+from eventmill.runtime.cluster import LEASE_SECONDS, Cluster
 from eventmill.runtime.committer import Batch
 from eventmill.runtime.forwarding import Forwarder, Reception
 from eventmill.runtime.router import Router
@@ -45,6 +45,8 @@ class Membership:
     address: str
     leases: Leases
     transport: Transport
+    meets_others: bool = True
+    """Whether the transport reaches other nodes; if not, there must be none."""
 
 
 class Peers:
@@ -53,7 +55,9 @@ class Peers:
     def __init__(self, runtime: Runtime, membership: Membership) -> None:
         store, entities, clock = runtime.store, runtime.entities, runtime.clock
         self._runtime = runtime
+        self._leases = membership.leases
         self._transport = membership.transport
+        self._meets_others = membership.meets_others
         self.cluster = Cluster(
             membership.node, membership.address, membership.leases, store, runtime, clock
         )
@@ -74,6 +78,9 @@ class Peers:
 
         Raises `Unreachable`, `Conflict` for a name that is taken, `StoreUnavailable`.
         """
+        await self._leases.open()
+        if not self._meets_others:
+            await self._be_alone()
         await self._transport.open()
         await self._transport.listen(NEWS, self._hear)
         await self._transport.serve(self.cluster.address, self._reception.receive)
@@ -84,12 +91,26 @@ class Peers:
         supervisor.start("telling", self._tell())
         self._to_tell.set()
 
+    async def _be_alone(self) -> None:
+        """Wait for a node that ended without a word; refuse to start beside one that lives."""
+        clock = self._runtime.clock
+        give_up = clock.monotonic() + LEASE_SECONDS + 1
+        while others := await self._leases.members():
+            if clock.monotonic() > give_up:
+                raise ConfigurationError(
+                    f"node {others[0].node!r} works on this store already; several nodes have to "
+                    "reach each other: give all of them --broker nats://…"
+                )
+            log.info("waiting for the lease of another node to end", node=others[0].node)
+            await clock.sleep(1.0)
+
     async def stop(self) -> None:
         """Give everything to the others."""
         await self._runtime.supervisor.stop("cluster")
         await self.cluster.stop()
         await self._transport.broadcast(NEWS, b"")
         await self._transport.close()
+        await self._leases.close()
 
     async def execute(self, envelope: Envelope) -> bytes:
         """Run a command or query, wherever its entity lives."""

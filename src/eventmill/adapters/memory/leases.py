@@ -18,6 +18,12 @@ class Leases:
         """Address and end of the lease, by node."""
         self._owners: dict[int, str] = {}
 
+    async def open(self) -> None:
+        """Nothing to connect to."""
+
+    async def close(self) -> None:
+        """The same."""
+
     async def join(self, node: str, address: str, *, seconds: float) -> None:
         if self._is_alive(node):
             raise Conflict(f"node {node!r} is alive already", code="conflict.member")

@@ -16,6 +16,7 @@ from eventmill.adapters.postgres.connection import (
     errors,
     open_pool,
 )
+from eventmill.adapters.postgres.store import Store
 from eventmill.adapters.postgres.writer import fetch
 from eventmill.errors import Conflict, StoreUnavailable
 from eventmill.ports.cluster import Claim, Member
@@ -24,16 +25,17 @@ CONNECTIONS = 2
 
 
 class Leases:
-    """Has connections of its own: renewing a lease must not wait behind readers."""
+    """Those of a store's database, over connections of its own: renewing must not wait for readers."""
 
-    def __init__(self, dsn: str, *, shards: int) -> None:
-        self._dsn = dsn
-        self._shards = shards
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._pool: Pool | None = None
 
     async def open(self) -> None:
         """Connect; the store has been opened before, which makes the tables."""
-        self._pool = await open_pool(self._dsn, CONNECTIONS, default_transaction_read_only="off")
+        self._pool = await open_pool(
+            self._store.dsn, CONNECTIONS, default_transaction_read_only="off"
+        )
 
     async def close(self) -> None:
         """Disconnect."""
@@ -56,7 +58,9 @@ class Leases:
         return [Member(*row) for row in await self._run("members")]
 
     async def claims(self) -> list[Claim]:
-        return [Claim(*row) for row in await self._run("claims", shards=self._shards)]
+        return [
+            Claim(*row) for row in await self._run("claims", shards=self._store.placement.shards)
+        ]
 
     async def claim(self, shard: int, node: str, epoch: int) -> int | None:
         rows = await self._run("claim", shard=shard, node=node, epoch=epoch)

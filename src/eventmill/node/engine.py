@@ -1,0 +1,78 @@
+"""The engine: the adapters that a node runs on, as its settings say.
+
+SQLite by itself, or PostgreSQL, alone or with other nodes that are met over NATS. The only place
+that knows which adapters there are; the drivers of the distributed engine are extras.
+"""
+
+from __future__ import annotations
+
+import importlib
+import secrets
+from types import ModuleType
+from typing import Any
+
+from eventmill.adapters.memory.transport import Network
+from eventmill.adapters.memory.transport import Transport as LocalTransport
+from eventmill.adapters.sqlite.store import Store as SqliteStore
+from eventmill.errors import ConfigurationError
+from eventmill.node.config import NodeConfig
+from eventmill.ports.clock import Clock
+from eventmill.ports.store import Store
+from eventmill.ports.transport import Transport
+from eventmill.runtime.peers import Membership
+
+POSTGRES = ("postgresql://", "postgres://")
+
+
+def store_of(config: NodeConfig) -> Store:
+    """Return the store that a node shall use, not yet open.
+
+    Raises `ConfigurationError` for a URL of an unknown kind, or a missing extra.
+    """
+    if not config.store:
+        if config.broker:
+            raise ConfigurationError(
+                "--broker connects nodes of one store: give --store postgresql://… too"
+            )
+        return SqliteStore(config.data, synchronous=config.synchronous)
+    if not config.store.startswith(POSTGRES):
+        kind = config.store.partition("://")[0][:40]
+        raise ConfigurationError(f"--store begins with postgresql://, not with {kind!r}")
+    postgres = _extra("eventmill.adapters.postgres.store", "postgres")
+    store: Store = postgres.Store(config.store, shards=config.shards)
+    return store
+
+
+def membership_of(config: NodeConfig, store: Store, clock: Clock) -> Membership | None:
+    """Return what makes the node one of several; None for the embedded engine, which is alone.
+
+    Raises `ConfigurationError`.
+    """
+    if not config.store:
+        return None
+    leases = _extra("eventmill.adapters.postgres.leases", "postgres").Leases(store)
+    name = config.node or f"node-{secrets.token_hex(4)}"
+    # A name may come back before its lease has ended; who is meant is the process.
+    address = f"{name}-{secrets.token_hex(4)}"
+    return Membership(name, address, leases, _transport(config, name, clock), bool(config.broker))
+
+
+def _transport(config: NodeConfig, name: str, clock: Clock) -> Transport:
+    if not config.broker:
+        return LocalTransport(Network(clock), name)
+    if not config.broker.startswith(("nats://", "tls://")):
+        raise ConfigurationError("--broker begins with nats:// or tls://")
+    nats = _extra("eventmill.adapters.nats.transport", "nats")
+    transport: Transport = nats.Transport(config.broker.split(","), node=name)
+    return transport
+
+
+def _extra(module: str, extra: str) -> ModuleType | Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("eventmill"):
+            raise
+        raise ConfigurationError(
+            f"{error.name} is not installed: pip install 'eventmill[{extra}]'"
+        ) from error
