@@ -9,7 +9,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,8 +23,9 @@ ROOT = Path(__file__).parents[2]
 class NodeProcess:
     """`eventmill run` on a data directory, on a fixed port."""
 
-    def __init__(self, target: str, data: Path, port: int) -> None:
+    def __init__(self, target: str, data: Path, port: int, options: Sequence[str] = ()) -> None:
         self.target = target
+        self.options = options
         self.data = data
         self.url = f"http://127.0.0.1:{port}"
         self.log = data.with_name("node.log")
@@ -33,14 +34,14 @@ class NodeProcess:
         self._process: asyncio.subprocess.Process | None = None
 
     @classmethod
-    def free(cls, target: str, data: Path) -> Self:
+    def free(cls, target: str, data: Path, *options: str) -> Self:
         """On a port that nobody listens on, and that no outgoing connection is given while the
         node is down (those come from above 32767)."""
         while True:
             port = random.randrange(20_000, 32_000)
             with socket.socket() as probe, contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
-                return cls(target, data, port)
+                return cls(target, data, port, options)
 
     @property
     def process(self) -> asyncio.subprocess.Process:
@@ -51,6 +52,7 @@ class NodeProcess:
         """Start the process; see `ready`."""
         command = "from eventmill.cli.main import main; main()"
         arguments = ("run", self.target, "--data", str(self.data), "--port", str(self._port))
+        arguments += tuple(self.options)
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", command, *arguments,

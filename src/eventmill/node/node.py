@@ -179,6 +179,7 @@ class Node:
     def _announce(self) -> None:
         names = ("service", "version", "process", "url", "admin_url", "started")
         facts = self.facts()
+        self.config.data.mkdir(parents=True, exist_ok=True)
         unfinished = self._announcement.with_suffix(".new")
         unfinished.write_bytes(msgspec.json.encode({name: facts[name] for name in names}))
         unfinished.replace(self._announcement)
