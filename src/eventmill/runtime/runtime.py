@@ -87,8 +87,8 @@ class Runtime:
         self.tails = Tails(store.journal)
         self.held: set[int] = set()
         """Home shards whose work is done here."""
-        self.scheduler = Scheduler(store, self.committer, clock, self.held)
         self.subscriptions: dict[str, Subscription] = {}
+        self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
         self._starts: dict[str, StartAt] = {}
         """Where subscriptions begin in shards that nobody has read for them yet."""
         self.retention = Retention(service.topics, store, clock, self.held, self.subscriptions)
@@ -204,7 +204,9 @@ class Runtime:
         stored = await self.store.offsets()
         offsets = {shard: stored[name, shard] for shard in shards if (name, shard) in stored}
         new = {s: await self._begin(s, self._starts[name]) for s in shards if s not in offsets}
-        first = [Offset(name, shard, 0, at) for shard, at in new.items() if at]
+        # Of an empty shard too: else its end at the next start would be where it begins.
+        is_latest = self._starts[name] is Start.LATEST
+        first = [Offset(name, shard, 0, at) for shard, at in new.items() if at or is_latest]
         if first:
 
             def fill(commit: Commit) -> None:
