@@ -186,6 +186,7 @@ def decide(
         if effect.outgoing:
             author = Author(handler.place, live.definition.topics, live.placement, live.shard)
             later = outgoing.expand(effect.outgoing, now, metadata, author)
+        expires = _expiry_of(live, effect, now)
     except InvalidPayload as error:  # the handler's fault, not its caller's
         raise HandlerFailed(f"{handler.place}: {error.message}", code="guard.event") from error
     if events:
@@ -202,7 +203,7 @@ def decide(
     else:
         reply = NULL if effect.value is None else codec.encode(effect.value)
     if entries:
-        _settle(live, effect, entries, now, origin, commit)
+        _settle(live, effect, entries, now, expires, origin, commit)
     if later is not None:
         commit.entries += later.entries
         commit.timers.update(later.timers)
@@ -280,6 +281,12 @@ def _entries_of(
     return entries, events
 
 
+def _expiry_of(live: Live, effect: Effect[Any], now: int) -> int | None:
+    if effect.expire_after is None:
+        return None
+    return outgoing.due_after(f"the expiry of {live.definition.id}", effect.expire_after, now)
+
+
 def _extra_of(
     handler: Handler[Any, Any], effect: Effect[Any], metadata: dict[str, Any] | None
 ) -> bytes:
@@ -346,6 +353,7 @@ def _settle(
     effect: Effect[Any],
     entries: list[Entry],
     now: int,
+    expires: int | None,
     origin: str | None,
     commit: Commit,
 ) -> None:
@@ -370,10 +378,9 @@ def _settle(
         commit.timers[timer.name] = timer
         # An expiry of this life must not end the next one of the same id.
         commit.timers[outgoing.expire_name(definition.id, live.id)] = None
-    elif effect.expire_after is not None:
-        due = now + round(effect.expire_after.total_seconds() * 1e6)
+    elif expires is not None:
         sequence = live.identity.sequence
-        timer = outgoing.expire_timer(definition.id, live.id, sequence, due, now, live.shard)
+        timer = outgoing.expire_timer(definition.id, live.id, sequence, expires, now, live.shard)
         commit.timers[timer.name] = timer
     if definition.is_key_value:
         live.bytes = len(entries[0].payload)

@@ -7,12 +7,12 @@ atomic with whatever caused them.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from eventmill.errors import HandlerFailed, TooLarge
+from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.commit import Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
@@ -79,7 +79,7 @@ def expand(
             case Sending():
                 expansion.entries.append(command_entry(effect, now, metadata, author.home))
             case Scheduling(name, after, at, sending):
-                due = _due(after, at.timestamp() if at else 0.0, now)
+                due = _due(f"timer {name!r}", after, at, now)
                 command = command_entry(sending, now, metadata, author.home)
                 expansion.timers[name] = Timer(timer_name(name), due, command)
             case Cancelling(name):
@@ -183,7 +183,22 @@ def _check_size(what: str, payload: bytes) -> None:
         )
 
 
-def _due(after: timedelta | None, at_seconds: float, now: int) -> int:
+def due_after(what: str, after: timedelta, now: int) -> int:
+    """Return when something is due after a delay.
+
+    Raises `InvalidPayload` for a time that no store could write: it would fail the commit that it
+    shares with others.
+    """
+    return _checked_due(what, now + round(after.total_seconds() * 1e6))
+
+
+def _due(what: str, after: timedelta | None, at: datetime | None, now: int) -> int:
     if after is not None:
-        return now + round(after.total_seconds() * 1e6)
-    return round(at_seconds * 1e6)
+        return due_after(what, after, now)
+    return _checked_due(what, round(at.timestamp() * 1e6) if at else 0)
+
+
+def _checked_due(what: str, due: int) -> int:
+    if not 0 <= due <= limits.TIME_MICROSECONDS_MAX:
+        raise InvalidPayload(f"{what} is due outside of the years 1970 to 9999")
+    return due

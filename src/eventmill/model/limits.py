@@ -132,6 +132,10 @@ CACHE_BYTES: Final = 256 << 20
 SNAPSHOT_EVERY: Final = 100
 """Events between two snapshots of an entity (Kalix and Akka default)."""
 
+TIME_MICROSECONDS_MAX: Final = 253_402_300_799_999_999
+"""The last moment of the year 9999, the latest that a time of Python's can be: when a timer may be
+due. A store's integers do not hold every `timedelta`."""
+
 RETENTION_DELETED_SECONDS: Final = 7 * 24 * 3600
 """A deleted entity's events stay this long so that consumers can catch up (Kalix default)."""
 

@@ -77,7 +77,7 @@ class Blocked:
 
     def leave(self, shards: Collection[int]) -> None:
         """Remove the keys of shards."""
-        self.keep([key for key in self._places if key[0] not in shards])
+        self.keep({key for key in self._places if key[0] not in shards})
 
     def next_due(self) -> int | None:
         """When the next key is due."""

@@ -197,11 +197,16 @@ class ConsumerReaction:
             await self._singly(taken, attempt, reacted)
 
     async def _singly(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
+        # What could not be decoded comes behind these entries of its key, whatever becomes of them.
+        failed: set[Queue] = set()
         for entry in entries:
-            if any(queue_of(entry) == queue_of(other) for other, _ in reacted.failed):
+            if queue_of(entry) in failed:
                 reacted.behind.append(entry)
-            else:
-                await self._whole([entry], attempt, reacted)
+                continue
+            before = len(reacted.failed)
+            await self._whole([entry], attempt, reacted)
+            if len(reacted.failed) > before:
+                failed.add(queue_of(entry))
 
     def _batch_arguments(
         self, events: list[Any], entries: list[Entry], attempt: int

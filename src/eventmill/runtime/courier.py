@@ -76,6 +76,7 @@ class Courier:
                 raise
             except (Rejected, Deleted) as error:
                 reacted.refused.append((entry, error))
+                await self._await_later(waiting)
             except Exception as error:  # the handler's defect, whatever it is: the entry is parked
                 failed.add(queue)
                 reacted.failed.append((entry, error))
@@ -94,6 +95,15 @@ class Courier:
         if self._entities.holds(shard):
             return await self._entities.submit(envelope)
         return await self._execute(envelope)
+
+    async def _await_later(self, waiting: list[asyncio.Future[bytes]]) -> None:
+        """Let the batch wait for all that is decided by now: a command may have been refused by a
+        state that is not committed yet, and never will be."""
+        try:
+            waiting.append(self._entities.settled())
+        except Unavailable:
+            await _ends(waiting)
+            raise
 
     def _tried(self, entries: list[Entry]) -> dict[int, int]:
         """Note that entries are being delivered; return what was doubtful before."""

@@ -7,7 +7,7 @@ the subscription's own methods, and letters change only under the subscription's
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal
@@ -234,7 +234,7 @@ class Operations:
                     commit.entries += [resend.sent_again(x.entry, now) for x in resent]
                     commit.settled += [_key_of(x) for x in resent]
 
-                await self._runtime.committer.write(fill)
+                await self._write(fill, running, again)
                 for x in again:
                     running.block((x.entry.shard, x.key), LetterStatus.RETRYING, now)
                 redriven += len(chosen)
@@ -264,13 +264,27 @@ class Operations:
                 def fill(commit: Commit, chosen: list[Letter] = chosen) -> None:
                     commit.settled += [_key_of(x) for x in chosen]
 
-                await self._runtime.committer.write(fill)
                 running = self._runtime.subscriptions.get(subscription)
+                await self._write(fill, running, heads)
                 for head in heads if running is not None else ():
                     assert running is not None
                     running.block((head.entry.shard, head.key), LetterStatus.RETRYING, 0)
                 discarded += len(chosen)
         return discarded
+
+    async def _write(
+        self, fill: Callable[[Commit], None], running: Subscription | None, heads: list[Letter]
+    ) -> None:
+        """Change letters. If that fails, it may be true all the same: the retries look what is
+        there, else a key whose dead letter is gone would stay blocked."""
+        try:
+            await self._runtime.committer.write(fill)
+        except BaseException:
+            now = self._runtime.clock.now()
+            for head in heads if running is not None else ():
+                assert running is not None
+                running.block((head.entry.shard, head.key), LetterStatus.RETRYING, now)
+            raise
 
     @asynccontextmanager
     async def _letters_of(self, subscription: str) -> AsyncIterator[None]:

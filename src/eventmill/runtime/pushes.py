@@ -140,17 +140,23 @@ class Pushes:
         Raises `NotFound`.
         """
         async with self._changing:
-            pushing = self.get(id)
+            standing = self._standing(id)
             await self._host.resume(NAME + id)  # a later one of that id must not begin paused
             await self._host.unsubscribe(NAME + id)
-            del self._all[id]
 
             def fill(commit: Commit) -> None:
                 commit.registry[FACT + id] = None
                 commit.forgotten.append(NAME + id)
 
-            await self._host.committer.write(fill)
-            return pushing
+            try:
+                await self._host.committer.write(fill)
+            except BaseException:
+                # It may stand in the store: then it goes on after the next start, so it goes on
+                # now, and can be deleted again.
+                await self._follow(standing)
+                raise
+            del self._all[id]
+            return standing.pushing
 
     async def pause(self, id: str) -> Pushing:
         """Hold a subscription, also across restarts.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from eventmill.errors import Conflict, Unavailable
-from eventmill.model.commit import Commit, Letter, LetterKey
+from eventmill.model.commit import Commit, Letter, LetterKey, LetterStatus
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.blocked import Blocked
@@ -111,6 +111,9 @@ class Retries:
                 self.blocked.put(queue, self._clock.now() + ARRIVING_MICROSECONDS)
             else:
                 self.blocked.remove(queue)
+            return
+        if letters[0].status is LetterStatus.DEAD:
+            self.blocked.put(queue, None)  # it waits for an operator
             return
         attempt = letters[0].attempts + 1
         while (

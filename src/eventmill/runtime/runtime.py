@@ -6,6 +6,7 @@ test kit come in through the methods here; `start` and `stop` say in which order
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
@@ -90,8 +91,10 @@ class Runtime:
         )
         self.publisher = Publisher(store, self.committer, clock)
         self.tails = Tails(store.journal)
-        self.scheduler = Scheduler(store, self.committer, clock, self.held)
         self.subscriptions: dict[str, Subscription] = {}
+        self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
+        self._roster = asyncio.Lock()
+        """Held while subscriptions or shards come or go: each one follows each other."""
         self._starts: dict[str, StartAt] = {}
         """Where subscriptions begin in shards that nobody has read for them yet."""
         self.retention = Retention(service.topics, store, clock, self.held, self.subscriptions)
@@ -175,18 +178,20 @@ class Runtime:
     async def take(self, home: int) -> None:
         """Begin the work of a home shard, which this node holds in the store from now on."""
         await self.tails.look()
-        for subscription in self.subscriptions.values():
-            await self._follow(subscription, [home])
-        self.held.add(home)
+        async with self._roster:
+            for subscription in self.subscriptions.values():
+                await self._follow(subscription, [home])
+            self.held.add(home)
         self.scheduler.wake()
 
     async def leave(self, home: int) -> None:
         """End the work of a home shard: what is under way is finished, then nothing is held."""
         self.held.discard(home)
         await self.committer.drained()  # no turn of the shard begins any more
-        for subscription in self.subscriptions.values():
-            shards = self.store.placement.read_by(home, subscription.reaction.sources)
-            await subscription.leave(shards)
+        async with self._roster:
+            for subscription in self.subscriptions.values():
+                shards = self.store.placement.read_by(home, subscription.reaction.sources)
+                await subscription.leave(shards)
         self.entities.cells.leave(home)
 
     async def subscribe(
@@ -203,9 +208,10 @@ class Runtime:
             self._luck,
             paused=PAUSED + name in await self.store.registry(),
         )
-        self._starts[name] = start
-        await self._follow(subscription, self.held)
-        self.subscriptions[name] = subscription
+        async with self._roster:
+            self._starts[name] = start
+            await self._follow(subscription, self.held)
+            self.subscriptions[name] = subscription
         self.supervisor.start(f"subscription {name}", subscription.run())
         self.supervisor.start(f"retries {name}", subscription.retries.run())
         return subscription
@@ -216,7 +222,9 @@ class Runtime:
         stored = await self.store.offsets()
         offsets = {shard: stored[name, shard] for shard in shards if (name, shard) in stored}
         new = {s: await self._begin(s, self._starts[name]) for s in shards if s not in offsets}
-        first = [Offset(name, shard, 0, at) for shard, at in new.items() if at]
+        # Of an empty shard too: else its end at the next start would be where it begins.
+        is_latest = self._starts[name] is Start.LATEST
+        first = [Offset(name, shard, 0, at) for shard, at in new.items() if at or is_latest]
         if first:
 
             def fill(commit: Commit) -> None:
@@ -243,7 +251,9 @@ class Runtime:
         subscription = self.subscription(name)
         await self.supervisor.stop(f"subscription {name}", f"retries {name}")
         await subscription.flush()
-        del self.subscriptions[name], self._starts[name]
+        await self.committer.drained()  # a retry may have been cut off from its commit
+        async with self._roster:
+            del self.subscriptions[name], self._starts[name]
 
     def subscription(self, name: str) -> Subscription:
         """Return a running subscription.

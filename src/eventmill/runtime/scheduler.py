@@ -7,15 +7,17 @@ timers that are due are in memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import structlog
 
+from eventmill.engine.outgoing import PURGE
 from eventmill.errors import Conflict, Unavailable
-from eventmill.model.commit import Commit
+from eventmill.model.commit import Commit, Timer
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
+from eventmill.runtime.subscription import Subscription
 
 log = structlog.get_logger()
 
@@ -25,6 +27,11 @@ LOOK_AHEAD_SECONDS = 1.0
 
 CHANGING_SECONDS = 0.001
 """Pause while a due timer's cancelling or replacing commit is under way."""
+
+PURGE_AGAIN_SECONDS = 3_600.0
+"""After this, a removal is tried again that somebody who reads slowly held back."""
+
+PURGE_MARGIN_MICROSECONDS = 60_000_000
 
 SWEEP_SECONDS = 10.0
 SWEEP_ROWS = 2_000
@@ -39,10 +46,16 @@ class Scheduler:
     """
 
     def __init__(
-        self, store: Store, committer: Committer, clock: Clock, held: Collection[int]
+        self,
+        store: Store,
+        committer: Committer,
+        clock: Clock,
+        held: Collection[int],
+        subscriptions: Mapping[str, Subscription],
     ) -> None:
         self._store = store
         self._held = held
+        self._subscriptions = subscriptions
         self._committer = committer
         self._clock = clock
         self._changed = asyncio.Event()
@@ -73,6 +86,7 @@ class Scheduler:
         now = self._clock.now()
         ahead = round(LOOK_AHEAD_SECONDS * 1e6)
         timers = await self._store.due_timers(now + ahead, self._held, limit=TIMERS_AT_ONCE)
+        unread = await self._unread([timer for timer in timers if timer.due <= now])
         # One that is being cancelled or replaced is looked at again when that is done.
         changing = self._committer.changes_timer
         due = [timer for timer in timers if timer.due <= now and not changing(timer.name)]
@@ -80,16 +94,38 @@ class Scheduler:
 
             def fill(commit: Commit) -> None:
                 for timer in due:
+                    if timer.name in unread:
+                        later = now + round(PURGE_AGAIN_SECONDS * 1e6)
+                        commit.timers[timer.name] = Timer(timer.name, later, timer.command)
+                        continue
                     timer.command.time = now
                     commit.entries.append(timer.command)
                     commit.fired.append((timer.name, timer.due))
 
             await self._committer.write(fill)
-            self.fired += len(due)
+            self.fired += sum(timer.name not in unread for timer in due)
             return 0.0
         if not timers:
             return LOOK_AHEAD_SECONDS
         return max((timers[0].due - now) / 1e6, CHANGING_SECONDS)
+
+    async def _unread(self, timers: list[Timer]) -> set[str]:
+        """Return those that would remove a deleted entity whose deletion somebody who follows it
+        has not read yet: a view would keep its row for ever."""
+        purges: dict[tuple[str, int], list[Timer]] = {}
+        for timer in timers:
+            if timer.command.type == PURGE:
+                source = timer.command.subject.partition("/")[0]
+                purges.setdefault((source, timer.command.shard), []).append(timer)
+        unread: set[str] = set()
+        for (source, shard), some in purges.items():
+            # Such a timer was made with the deletion. Clocks are set: look a little further.
+            time = max(timer.command.time for timer in some) + PURGE_MARGIN_MICROSECONDS
+            position = await self._store.journal.position_at(shard, time)
+            readers = [s for s in self._subscriptions.values() if source in s.reaction.sources]
+            if any(reader.positions.get(shard, 0) < position for reader in readers):
+                unread.update(timer.name for timer in some)
+        return unread
 
     async def run_sweeps(self) -> None:
         """Remove expired outcomes and refused letters until cancelled."""

@@ -74,6 +74,8 @@ class Subscription:
         """Keys of which entries are being parked behind others."""
         self._writing: tuple[asyncio.Future[None], Positions] | None = None
         """The latest write of offsets, and those."""
+        self._in_doubt = False
+        """A reset was not committed, as far as it is known."""
         self.running = asyncio.Event()
         """Not set while it is paused."""
         if not paused:
@@ -152,6 +154,9 @@ class Subscription:
             left = [shard for shard in shards if shard in self.positions]
             try:
                 await self._store_late(left)
+            except (Unavailable, Conflict) as error:
+                # What was not stored is only read again, by whoever takes the shard.
+                log.warning("offsets not stored", subscription=self.name, error=str(error))
             finally:
                 for shard in left:
                     del self.positions[shard], self._stored[shard]
@@ -163,7 +168,8 @@ class Subscription:
         while True:
             await self.running.wait()
             try:
-                if failures:
+                if failures or self._in_doubt:
+                    self._in_doubt = False
                     await self._look()
                 moved = await self._step()
                 failures = 0
@@ -172,7 +178,7 @@ class Subscription:
                 log.warning("reaction not committed", subscription=self.name, error=str(error))
                 await self._clock.sleep(retry.delay(Retry(), failures, self._luck()))
                 continue
-            if not moved:
+            if not moved and not self._in_doubt:
                 await self._tails.wait(self.positions)
 
     async def _look(self) -> None:
@@ -186,7 +192,13 @@ class Subscription:
                 return
             self._stored = found
             self.positions = dict(found)
-            self._block(await self._store.parking.heads(list(found)))
+            heads = [
+                head
+                for head in await self._store.parking.heads(list(found))
+                if head.subscription == self.name
+            ]
+            self.blocked.keep({(head.shard, head.key) for head in heads})
+            self._block(heads)
 
     def _block(self, heads: Iterable[Head]) -> None:
         for head in heads:
@@ -304,7 +316,12 @@ class Subscription:
             def fill(commit: Commit) -> None:
                 commit.settled += again
 
-            await self._commit(fill, positions)
+            try:
+                await self._commit(fill, positions)
+            except BaseException:
+                self._in_doubt = True
+                self._tails.wake()
+                raise
             self.positions.update(positions)
             self.blocked.keep(kept)
         self._tails.wake()

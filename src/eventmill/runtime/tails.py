@@ -96,7 +96,11 @@ class Tails:
     async def look(self) -> None:
         """Find out where the shards end now; wake the readers if there is something new."""
         self._in_doubt = False
-        found = await self._journal.ends()
+        try:
+            found = await self._journal.ends()
+        except BaseException:
+            self._in_doubt = True
+            raise
         moved = [
             self._tails[shard].move_to(found[shard]) for shard in found if shard in self._tails
         ]

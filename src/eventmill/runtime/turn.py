@@ -132,6 +132,12 @@ class Entities:
             await self.cells.load(key)
         return self._turn(key, cell, envelope, once)
 
+    def settled(self) -> asyncio.Future[bytes]:
+        """Return a future that is done with the commit of everything decided so far."""
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._committer.open_batch().replies.append((future, engine.NULL))
+        return future
+
     async def _execute_once(self, envelope: Envelope, text: str) -> bytes:
         key = (envelope.component, envelope.id, text)
         claim = self._claims.get(key)

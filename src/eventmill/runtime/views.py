@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from eventmill.engine.views.compiled import PlacedQuery, Statement
 from eventmill.engine.views.definition import CompiledView
-from eventmill.errors import NotFound, RequestError, Unavailable, UnknownHandler
+from eventmill.errors import NotFound, Overloaded, RequestError, Unavailable, UnknownHandler
 from eventmill.model import limits
 from eventmill.model.definition import ViewDefinition
 from eventmill.runtime.view import FACT, View
@@ -33,6 +33,9 @@ from eventmill.runtime.view_state import (
 
 T = TypeVar("T")
 
+WATCH_AGAIN_SECONDS = 0.1
+"""Pause before a watcher asks again that found no room."""
+
 
 class Answer(NamedTuple, Generic[T]):
     """What a query found."""
@@ -50,6 +53,7 @@ class Views:
     ) -> None:
         self._views = {id: View(*view, node) for id, view in views.items()}
         self._store = node.store
+        self._clock = node.clock
 
     async def start(self) -> None:
         """Take up every view where it was; build those anew whose definition has changed."""
@@ -105,7 +109,14 @@ class Views:
         seen: set[bytes] | None = None
         while True:
             changed = view.changes
-            rows = (await self.items(id, name, arguments)).content
+            try:
+                rows = (await self.items(id, name, arguments)).content
+            except Overloaded:
+                # All who watch wake together: there is no room for all of them at once.
+                if seen is None:
+                    raise
+                await self._clock.sleep(WATCH_AGAIN_SECONDS)
+                continue
             fresh = [row for row in rows if seen is None or row not in seen]
             if fresh or seen is None:
                 yield fresh

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 from eventmill.errors import ConfigurationError
@@ -34,6 +35,9 @@ SETTINGS = frozenset(
     {"retention", "snapshot_every", "snapshot_version", "version", "ignore_unknown"}
 )
 """Class attributes of our bases that are made to be replaced."""
+
+RETENTION_MAX = timedelta(days=36_525)
+"""A hundred years: longer than any deleted entity is kept, and a time that a store can write."""
 
 
 def define_entity(cls: type) -> EntityDefinition:
@@ -67,6 +71,11 @@ def define_entity(cls: type) -> EntityDefinition:
     for event_class, fold in folds.items():
         check_event_type(event_type_of(event_class))
         _check_fold(cls, event_class, fold)
+    retention: timedelta = cls.retention  # type: ignore[attr-defined]  # both entity bases have it
+    if not timedelta() <= retention <= RETENTION_MAX:
+        raise ConfigurationError(
+            f"{place}: retention must be 0 to {RETENTION_MAX.days} days, not {retention}"
+        )
     return EntityDefinition(
         id=id,
         cls=cls,
@@ -76,7 +85,7 @@ def define_entity(cls: type) -> EntityDefinition:
         event_types=names_of(map(event_type_of, folds), place),
         is_key_value=is_key_value,
         snapshot_every=getattr(cls, "snapshot_every", 0),
-        retention=cls.retention,  # type: ignore[attr-defined]  # both entity bases have it
+        retention=retention,
         schema=f"{getattr(cls, 'snapshot_version', 1)}|{codec.schema_fingerprint(cls)}",
         encode_state=codec.encode,
         decode_state=codec.decoder(cls).decode,
