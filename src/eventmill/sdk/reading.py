@@ -21,6 +21,7 @@ from eventmill.sdk.reaction import (
     CATCH_ALL,
     check_annotated,
     check_event_type,
+    check_persisted,
     fields_need_defaults,
     folds_of,
     hints_of,
@@ -67,6 +68,8 @@ def define_entity(cls: type) -> EntityDefinition:
     for event_class, fold in folds.items():
         check_event_type(event_type_of(event_class))
         _check_fold(cls, event_class, fold)
+    if not is_key_value:
+        check_persisted(cls)
     return EntityDefinition(
         id=id,
         cls=cls,
