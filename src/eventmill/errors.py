@@ -23,6 +23,7 @@
     ├── DeliveryFailed             the sink of a pushed subscription did not take an event
     ├── ConfigurationError         the service or its operator must be corrected; raised at start
     └── InternalError              a defect of Eventmill or damaged data
+        └── DataMisfit             stored data does not fit this code: its author must mend it
 
 Codes are stable; `http.problems` maps them to status codes, no inner room knows HTTP.
 """
@@ -200,3 +201,9 @@ class InternalError(EventmillError):
     """A defect of Eventmill, or damaged data."""
 
     code = "internal"
+
+
+class DataMisfit(InternalError):
+    """Stored data does not fit this code; its author must mend it."""
+
+    code = "journal.misfit"

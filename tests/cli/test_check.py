@@ -94,6 +94,11 @@ def test_data_that_changed_code_cannot_read(stored: Path, tmp_path: Path) -> Non
             "position ",
         ),
         ('@component("account")', '@component("konto")', "no entity component 'account'"),
+        (
+            '@component("account")',
+            '@component("konto")',
+            "no component 'account' is part of the service: nobody can read them any more",
+        ),
         ("    def withdraw(self", "    def take(self", "no command 'withdraw' any more"),
         (
             "    def withdraw(self, amount: int)",

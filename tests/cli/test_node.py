@@ -8,6 +8,8 @@ import socket
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.cli.commands import PROJECT, RunningNode, eventmill
 
 
@@ -19,6 +21,12 @@ def test_a_second_node_on_the_same_data_is_refused(tmp_path: Path) -> None:
         assert refused.err.startswith(f"Error: the data directory {node.data} is in use by process")
         assert str(node.process.pid) in refused.err
         assert "--data" in refused.err
+        assert f"(a node runs at {node.url})" in refused.err
+
+        # The same command again: that its port is taken, too, is no news.
+        port = node.url.rpartition(":")[2]
+        refused = eventmill("run", "wallet:service", "--data", node.data, "--port", port)
+        assert f"in use by process {node.process.pid} (a node runs at {node.url})" in refused.err
         # It has not taken away what the first one announced.
         assert node.json("entities", "list")
         assert node.stop() == 0
@@ -114,6 +122,14 @@ def test_reload_starts_a_new_process_when_a_file_changes(tmp_path: Path) -> None
         (tmp_path / "purse.py").write_text(text)
         assert node.wait_for("started")["service"] == "wallet"
         assert node.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_the_node_ends_with_its_watcher(tmp_path: Path, number: signal.Signals) -> None:
+    shutil.copy(PROJECT / "wallet.py", tmp_path / "purse.py")
+    with RunningNode(tmp_path / "data", "--reload", target="purse:service", cwd=tmp_path) as node:
+        node.stop(number)
+        node.wait_for("stopped")  # the child says it: nothing was lost
 
 
 def test_targets_that_cannot_run_say_why(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class TestSqliteOnItsThread(StoreContract):
 class TestPostgres(StoreContract):
     alone = False
     numbers_names = False
-    shards = 1
+    shards = 16
 
     @pytest.fixture(autouse=True)
     async def _database(self, postgres: Server) -> None:
@@ -46,10 +46,6 @@ class TestPostgres(StoreContract):
 
     def make_store(self, directory: Path) -> Store:
         return PostgresStore(self.dsn)
-
-
-class TestPostgresWith16Shards(TestPostgres):
-    shards = 16
 
 
 class TestSharedMemory(SharedContract):

@@ -17,7 +17,7 @@ from eventmill import (
     on,
     query,
 )
-from eventmill.errors import InternalError
+from eventmill.errors import DataMisfit
 from eventmill.runtime import past
 from eventmill.testing import FaultyStore, Host
 from tests.flow.bank import Account, Deposited, ledger
@@ -151,7 +151,7 @@ async def test_a_stored_event_that_nobody_folds_is_a_clear_error(store: FaultySt
     async with Host(service, store=store) as host:
         await host.call(Account.move, "a", [5, -1])
     async with Host(Service("bank", components=[Forgetful]), store=store) as host:
-        with pytest.raises(InternalError, match=r"'Withdrawn' is unknown; keep an @on handler"):
+        with pytest.raises(DataMisfit, match=r"'Withdrawn' is unknown; keep an @on handler"):
             await host.call(Forgetful.content, "a")
 
 

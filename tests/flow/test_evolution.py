@@ -25,7 +25,7 @@ from eventmill import (
     query,
     upcast,
 )
-from eventmill.errors import ConfigurationError, InternalError, InvalidPayload
+from eventmill.errors import ConfigurationError, DataMisfit, InvalidPayload
 from eventmill.model.commit import Commit
 from eventmill.model.entry import Entry
 from eventmill.testing import EntityKit, FaultyStore, Host
@@ -139,14 +139,14 @@ async def test_an_event_of_a_newer_version_is_a_clear_error(store: FaultyStore) 
     async with Host(service, store=store) as host:
         (letter,) = await host.letters("listener")
         assert "stored version 4 is newer than this code's version 3" in letter.error
-        with pytest.raises(InternalError, match="deploy the newer code"):
+        with pytest.raises(DataMisfit, match="deploy the newer code"):
             await host.call(Product.content, "p")
 
 
 async def test_an_event_whose_class_was_changed_alone_is_a_clear_error(store: FaultyStore) -> None:
     await write_old(store, "product", [("price.set", 3, b'{"pounds":1}')])
     async with Host(Service("shop", components=[Product]), store=store) as host:
-        with pytest.raises(InternalError, match="lift the older ones with @upcast"):
+        with pytest.raises(DataMisfit, match="lift the older ones with @upcast"):
             await host.call(Product.content, "p")
 
 

@@ -96,8 +96,8 @@ def _show(name: str, problems: list[str], graph: Graph, found: Stored | None) ->
     if problems:
         for problem in problems:
             click.echo(click.style("✗ ", fg="red") + problem)
-    else:
-        click.echo(click.style("✓ ", fg="green") + "no problems")
+        return  # the rest is drawn of what was understood: it would lead astray
+    click.echo(click.style("✓ ", fg="green") + "no problems")
     _heading("Topology")
     click.echo(drawing.text(graph))
     _heading("Couplings")
@@ -119,7 +119,11 @@ def _show_stored(found: Stored) -> None:
         click.echo(click.style("✗ ", fg="red") + problem)
     for leftover in found.leftovers:
         click.echo(click.style("! ", fg="yellow") + leftover)
-    if not found.problems:
+    orphans = sorted({r.source for r in found.types if r.is_orphan and not r.problem})
+    for source in orphans:
+        text = f"topic {source!r} is not part of the service: its messages stay, nobody reads them"
+        click.echo(click.style("! ", fg="yellow") + text)
+    if not found.problems and not orphans:
         click.echo(click.style("✓ ", fg="green") + "everything can be read by this code")
 
 

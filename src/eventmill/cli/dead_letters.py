@@ -10,9 +10,12 @@ import click
 
 from eventmill.cli.surface import options
 from eventmill.cli.surface.client import Client
-from eventmill.cli.surface.output import counted, done, show, show_facts, show_json
+from eventmill.cli.surface.output import counted, done, show, show_facts, show_json, to_second
 
 STATUSES = ("dead", "refused", "retrying", "waiting")
+
+COUNTED_MAX = 1_000
+"""Letters of one answer that are counted."""
 
 
 @click.group()
@@ -57,7 +60,10 @@ def list_(
     )
     columns = ["id", "key", "status", "error"]
     shown = rows if output == "json" else [_short(row) for row in rows]
-    show(shown, columns, output, empty="No such letters.")
+    empty = "No such letters."
+    if not rows and output == "table" and wanted == ["dead", "refused"] and not after:
+        empty = _none_dead(client, subscription)
+    show(shown, columns, output, empty=empty)
     if len(rows) == limit and output == "table":
         click.echo(f"More: eventmill dead-letters list --after {rows[-1]['id']!r}", err=True)
 
@@ -74,7 +80,7 @@ def show_(client: Client, output: str, letter: str) -> None:
     entry, traceback = found.pop("entry"), found.pop("traceback")
     show_facts(found, output)
     click.echo(click.style(f"\n{entry['type']} v{entry['version']}", bold=True), nl=False)
-    click.echo(f" of {entry['source']}/{entry['subject']}, {entry['time']}")
+    click.echo(f" of {entry['source']}/{entry['subject']}, {to_second(entry['time'])}")
     click.echo(json.dumps(entry["data"], indent=2, ensure_ascii=False))
     if traceback:
         click.echo("\n" + traceback.rstrip())
@@ -127,6 +133,16 @@ def _body(choice: dict[str, Any]) -> dict[str, Any]:
         raise click.UsageError("give one of --letter, --key and --all")
     names = ("subscription", "key", "letter", "refused")
     return {name: choice[name] for name in names}
+
+
+def _none_dead(client: Client, subscription: str | None) -> str:
+    """Say what the default does not show, as far as one answer tells."""
+    hidden = ["retrying", "waiting"]
+    limit = COUNTED_MAX
+    rows = client.get("/dead-letters", subscription=subscription, status=hidden, limit=limit)
+    counts = [(status, sum(row["status"] == status for row in rows)) for status in hidden]
+    told = " and ".join(f"{number:,} {status}" for status, number in counts if number)
+    return f"None dead; {told}: --status all" if told else "No such letters."
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def command(name: str, into: Path | None) -> None:
     click.echo(f"Created {folder}. Next:\n")
     click.echo(f"  cd {folder}")
     click.echo(f"  eventmill run {package}.service --reload")
-    click.echo("  python -m pytest        (needs pytest and pytest-asyncio)\n")
+    click.echo("  python -m pip install pytest pytest-asyncio")
+    click.echo("  python -m pytest\n")
 
 
 def _package(name: str) -> str:

@@ -129,7 +129,15 @@ DEFAULTS = NodeConfig()
     envvar="EVENTMILL_LOG",
     help="auto: for people on a terminal, JSON lines otherwise.",
 )
-def command(target: str, reload: bool, guards: bool | None, log: str, **settings: Any) -> None:
+@click.option("--parent-pipe", type=int, hidden=True, help="Stop at its end; --reload's own.")
+def command(
+    target: str,
+    reload: bool,
+    guards: bool | None,
+    log: str,
+    parent_pipe: int | None,
+    **settings: Any,
+) -> None:
     """Run the service TARGET, `module:variable`.
 
     One process and one data directory are everything it needs. Ctrl-C or SIGTERM stops it when all
@@ -137,13 +145,15 @@ def command(target: str, reload: bool, guards: bool | None, log: str, **settings
     """
     config = NodeConfig(guards=reload if guards is None else guards, **settings)
     for_people = logs.configure(log)
-    if not reload:
-        _run(_serve(target, config, for_people))
-        return
-    # Imported here: only development pays for the file watcher.
-    from eventmill.cli.surface.reload import run_reloading
+    if reload or parent_pipe is not None:
+        # Imported here: only development pays for the file watcher.
+        from eventmill.cli.surface.reload import run_reloading, stop_with_parent
 
-    run_reloading(target, _again(config, log))
+        if parent_pipe is None:
+            run_reloading(target, _again(config, log))
+            return
+        stop_with_parent(parent_pipe)
+    _run(_serve(target, config, for_people))
 
 
 async def _serve(name: str, config: NodeConfig, for_people: bool) -> None:

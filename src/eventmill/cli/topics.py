@@ -12,7 +12,7 @@ import click
 from eventmill.cli.surface import options
 from eventmill.cli.surface.client import Client
 from eventmill.cli.surface.exits import Failure
-from eventmill.cli.surface.output import counted, done, show
+from eventmill.cli.surface.output import counted, done, show, to_second
 from eventmill.model import limits
 
 FOLLOW_SECONDS = 20
@@ -150,4 +150,6 @@ def _show(messages: list[dict[str, Any]], output: str) -> None:
             continue
         subject = click.style(message["subject"] or "-", bold=True)
         data = json.dumps(message["data"], ensure_ascii=False)
-        click.echo(f"{message['id']}  {message['time']}  {subject}  {message['type']}  {data}")
+        click.echo(
+            f"{message['id']}  {to_second(message['time'])}  {subject}  {message['type']}  {data}"
+        )

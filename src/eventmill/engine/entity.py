@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from eventmill.engine import outgoing
 from eventmill.engine.outgoing import Author
-from eventmill.errors import HandlerFailed, InternalError, InvalidPayload, TooLarge
+from eventmill.errors import DataMisfit, HandlerFailed, InternalError, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Snapshot
 from eventmill.model.definition import EntityDefinition
@@ -95,8 +95,8 @@ class Live:
     def apply(self, entry: Entry) -> None:
         """Fold one stored entry.
 
-        Raises `InternalError` for a gap, an unknown type or a payload that does not decode: the
-        entity then cannot be used until its code or its data is mended.
+        Raises `InternalError` for a gap, `DataMisfit` for an unknown type or a payload that does
+        not decode: the entity then cannot be used until its code or its data is mended.
         """
         if entry.sequence != self.identity.sequence + 1 and not self.definition.is_key_value:
             raise InternalError(
@@ -121,7 +121,7 @@ class Live:
     def _fold_stored(self, entry: Entry) -> None:
         kind = self.definition.event_types.get(entry.type)
         if kind is None:
-            raise InternalError(
+            raise DataMisfit(
                 f"{self!r}: stored event type {entry.type!r} is unknown; keep an @on handler for "
                 "every type ever stored, or name it in aliases= of its successor",
                 code="journal.unknown_type",
@@ -134,7 +134,7 @@ class Live:
                 "ones with @upcast"
             )
             text = f"{self!r}: {error.message}{advice if entry.version <= kind.version else ''}"
-            raise InternalError(text, code="journal.payload") from error
+            raise DataMisfit(text, code="journal.payload") from error
         self.definition.folds[kind.cls](self.state, event)
 
     def mark(self, origin: str) -> None:

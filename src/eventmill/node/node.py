@@ -26,6 +26,7 @@ from granian.server.embed import Server
 from eventmill.adapters.clock import SystemClock
 from eventmill.adapters.http_sender import HttpSender
 from eventmill.adapters.luck import system_luck
+from eventmill.adapters.sqlite import lock
 from eventmill.admin.app import admin_app
 from eventmill.engine.views.definition import compile_view
 from eventmill.errors import ConfigurationError, InternalError
@@ -103,6 +104,7 @@ class Node:
         Raises `ConfigurationError` when the store or a port cannot be taken.
         """
         config = self.config
+        self._check_unused()  # first: whoever starts a node twice meets its ports as well
         _taken(config.host, config.port, "--port")
         _taken(config.admin_host, config.admin_port, "--admin-port")
         self._started = self.clock.now()
@@ -171,6 +173,16 @@ class Node:
             "commits": runtime.committer.commits,
             "failures": {n: repr(e) for n, e in runtime.supervisor.failures.items()},
         }
+
+    def _check_unused(self) -> None:
+        """Raise `ConfigurationError` that names the node which has the data directory."""
+        who = lock.holder(self.config.data)
+        if not who:
+            return
+        with contextlib.suppress(OSError, msgspec.DecodeError, KeyError):
+            url = msgspec.json.decode(self._announcement.read_bytes())["url"]
+            who += f" (a node runs at {url})"
+        raise lock.in_use(self.config.data, who)
 
     @property
     def _announcement(self) -> Path:

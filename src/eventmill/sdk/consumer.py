@@ -45,7 +45,7 @@ class Consumer:
         start = options["start"]
         route = route_of(self.function)
         source = source_of(options["source"], place)
-        check_types(route, source, place)
+        check_types(route, source, options["source"], place)
         return ConsumerDefinition(
             id=options["id"],
             source=source,

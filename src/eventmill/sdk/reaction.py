@@ -21,7 +21,8 @@ from eventmill.model.topic import Topic
 from eventmill.sdk.component import id_of, place_of
 from eventmill.sdk.context import Context
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
-from eventmill.sdk.handlers import ON
+from eventmill.sdk.handlers import ON, Command
+from eventmill.sdk.publications import persisted_events
 
 CATCH_ALL = (Event, object, Any)
 """Annotations of whoever takes every event."""
@@ -69,11 +70,16 @@ def route_of(function: Callable[..., Any], owner: type | None = None) -> Route:
     return Route(function, types, takes_context, is_batch)
 
 
-def check_types(route: Route, source: Source, place: str) -> None:
-    """Raise `ConfigurationError` for event types that the source does not have."""
+def check_types(route: Route, source: Source, thing: Any, place: str) -> None:
+    """Raise `ConfigurationError` for event types that the source, made of `thing`, does not have.
+
+    If the entity forgot their folds, that is said, as the service says it of the entity.
+    """
     known = {kind.cls for kind in source.event_types.values()} | {source.state_class, EntityDeleted}
     strangers = [t.__name__ for t in route.types if t not in known]
     if strangers:
+        if issubclass_of(thing, EventSourcedEntity):
+            check_persisted(thing)
         names = sorted(c.__name__ for c in known if c is not None)
         raise ConfigurationError(
             f"{place}: {source.id!r} has no events of type {', '.join(strangers)}; "
@@ -124,6 +130,21 @@ def folds_of(cls: type) -> dict[type, Callable[[Any, Any], None]]:
                 )
             folds[event_class] = value
     return folds
+
+
+def check_persisted(cls: type) -> None:
+    """Raise `ConfigurationError` for events that a command persists and no `@on` folds."""
+    known = folds_of(cls)
+    problems = {
+        f"{handler.place} persists {event.__name__}, but {cls.__name__} has no "
+        f"@on({event.__name__}) handler": None
+        for handler in vars(cls).values()
+        if isinstance(handler, Command)
+        for event in persisted_events(handler.function)
+        if event not in known
+    }
+    if problems:
+        raise ConfigurationError("\n".join(problems), details={"problems": list(problems)})
 
 
 def names_of(kinds: Iterable[EventType], place: str) -> dict[str, EventType]:

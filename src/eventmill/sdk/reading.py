@@ -22,6 +22,7 @@ from eventmill.sdk.reaction import (
     CATCH_ALL,
     check_annotated,
     check_event_type,
+    check_persisted,
     fields_need_defaults,
     folds_of,
     hints_of,
@@ -76,6 +77,8 @@ def define_entity(cls: type) -> EntityDefinition:
         raise ConfigurationError(
             f"{place}: retention must be 0 to {RETENTION_MAX.days} days, not {retention}"
         )
+    if not is_key_value:
+        check_persisted(cls)
     return EntityDefinition(
         id=id,
         cls=cls,

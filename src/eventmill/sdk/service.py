@@ -145,7 +145,7 @@ class _Reader:
         try:
             yield
         except ConfigurationError as error:
-            self.problems.append(error.message)
+            self.problems += error.details.get("problems", [error.message])
         except Exception as error:  # a class that Python or msgspec cannot make sense of
             self.problems.append(f"{place}: {type(error).__name__}: {error}")
 

@@ -131,7 +131,7 @@ def _handler_of(cls: type, function: Any, tables: dict[str, ViewTable]) -> ViewH
     if table not in tables:
         raise ConfigurationError(f"{place}: unknown table {table!r}; there is {', '.join(tables)}")
     source, route = source_of(sources[0], place), route_of(function, cls)
-    check_types(route, source, place)
+    check_types(route, source, sources[0], place)
     return ViewHandler(source, route, table)
 
 

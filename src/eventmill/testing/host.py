@@ -28,6 +28,7 @@ from eventmill.ports.store import Store
 from eventmill.runtime.operations import Operations
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.subscription import Subscription
+from eventmill.sdk.handlers import SqlQuery
 from eventmill.sdk.service import Service
 from eventmill.testing.clock import VirtualClock
 from eventmill.testing.faults import FaultyStore
@@ -164,6 +165,11 @@ class Host:
 
     async def query(self, handler: Handler[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a view's query, after the views have caught up."""
+        if not isinstance(handler, SqlQuery):
+            raise ConfigurationError(
+                f"host.query() takes a view's query itself, as OpenCarts.larger_than, "
+                f"not {handler!r}; an entity's goes through host.call(Cart.content, id)"
+            )
         await self.settle()
         return await self.runtime.query(handler, handler.arguments(args, kwargs))
 

@@ -256,3 +256,21 @@ def test_commands_return_effects_and_queries_do_not() -> None:
     assert "One.open" in one
     assert "a command returns an Effect[…], not None" in one
     assert "what returns an effect is a @command" in other
+
+
+def test_an_event_that_is_persisted_and_not_folded() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        @command
+        def swing(self, floor: int) -> Effect[None]:
+            return self.persist(Opened(floor=floor), Closed(floor=floor))
+
+        @on(Opened)
+        def opened(self, event: Opened) -> None: ...
+
+    @consumer("follower", source=Room)
+    def follower(event: Closed) -> None: ...
+
+    (problem,) = problems_of(Room, follower)
+    assert "Room.swing (" in problem
+    assert problem.endswith(") persists Closed, but Room has no @on(Closed) handler")

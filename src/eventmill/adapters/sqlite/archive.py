@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -90,9 +91,8 @@ def restore(directory: Path, file: Iterable[bytes], progress: Progress) -> End:
     Raises `ConfigurationError` if the directory holds a store already or is in use, and
     `InvalidPayload` for a file that is torn, changed or none of ours.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path, unfinished = directory / FILE, directory / f"{FILE}.importing"
-    with take(directory):
+    with _made(directory), take(directory):
+        path, unfinished = directory / FILE, directory / f"{FILE}.importing"
         if path.exists():
             raise ConfigurationError(f"{directory} holds a store already: name an empty directory")
         unfinished.unlink(missing_ok=True)
@@ -105,6 +105,21 @@ def restore(directory: Path, file: Iterable[bytes], progress: Progress) -> End:
         finally:
             unfinished.unlink(missing_ok=True)
     return end
+
+
+@contextmanager
+def _made(directory: Path) -> Iterator[None]:
+    """Make a directory with its parents; if the block fails, remove what was not there before."""
+    lock = directory / "lock"
+    absent = [path for path in (lock, directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # somebody else put something there meanwhile
+            for path in absent:
+                path.unlink(missing_ok=True) if path == lock else path.rmdir()
+        raise
 
 
 def _fill(path: Path, file: Iterable[bytes], progress: Progress) -> End:

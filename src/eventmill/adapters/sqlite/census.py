@@ -38,6 +38,8 @@ class StoredType(msgspec.Struct):
     last: int
     samples: list[tuple[int, bytes]]
     """Position and payload of some, the first and the last among them."""
+    of_entity: bool = False
+    """An entity's, not a topic's: entries have sequences."""
 
 
 class Subscriber(msgspec.Struct, frozen=True):
@@ -74,13 +76,14 @@ def stored_types(directory: Path, progress: Callable[[int, int], None]) -> list[
         texts = dict(db.execute(SQL["names"]))
         (end,) = next(db.execute("SELECT coalesce(max(position), 0) FROM entry"))
         for low in range(0, end, STRETCH):
-            for source, type, version, count, first, last in _stretch(db, low):
+            for source, type, version, count, first, last, sequence in _stretch(db, low):
                 if texts[source] == COMMANDS:
                     continue
                 key = (source, type, version)
                 kind = found.get(key)
                 if kind is None:
                     kind = StoredType(texts[source], texts[type], version, 0, first, last, [])
+                    kind.of_entity = sequence > 0
                     found[key] = kind
                 kind.count += count
                 kind.last = last
@@ -157,9 +160,10 @@ def _reading(directory: Path) -> Iterator[apsw.Connection]:
         db.close(force=True)
 
 
-def _stretch(db: apsw.Connection, low: int) -> list[tuple[int, int, int, int, int, int]]:
+def _stretch(db: apsw.Connection, low: int) -> list[tuple[int, ...]]:
     sql = (
-        "SELECT source, type, version, count(*), min(position), max(position) FROM entry "
+        "SELECT source, type, version, count(*), min(position), max(position), max(sequence) "
+        "FROM entry "
         "WHERE position > ? AND position <= ? GROUP BY 1, 2, 3 ORDER BY min(position)"
     )
     return list(db.execute(sql, (low, low + STRETCH)))

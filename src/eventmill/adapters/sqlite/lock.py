@@ -22,11 +22,7 @@ def take(directory: Path) -> IO[str]:
         file.seek(0)
         who = file.read().strip() or "another process"
         file.close()
-        raise ConfigurationError(
-            f"the data directory {directory} is in use by {who}; stop it, or give this node "
-            "a directory of its own with --data",
-            code="configuration.locked",
-        ) from error
+        raise in_use(directory, who) from error
     file.truncate(0)
     file.write(f"process {os.getpid()}")
     file.flush()
@@ -45,3 +41,12 @@ def holder(directory: Path) -> str:
         except OSError:
             return file.read().strip() or "another process"
     return ""
+
+
+def in_use(directory: Path, who: str) -> ConfigurationError:
+    """Say that another process, `who`, has a data directory."""
+    return ConfigurationError(
+        f"the data directory {directory} is in use by {who}; stop it, or give this node "
+        "a directory of its own with --data",
+        code="configuration.locked",
+    )

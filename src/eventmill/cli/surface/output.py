@@ -47,11 +47,11 @@ def show(
     table = Table(box=SIMPLE, header_style="bold", show_edge=False, pad_edge=False)
     for column in columns:
         numeric = all(_is_number(row.get(column)) for row in rows)
-        cells = [column, *(_short(row.get(column)) for row in rows)]
+        cells = [column, *(to_second(row.get(column)) for row in rows)]
         justify: Literal["left", "right"] = "right" if numeric else "left"
         table.add_column(column, justify=justify, overflow="fold", width=_whole(cells))
     for row in rows:
-        table.add_row(*[Text(_short(row.get(column))) for column in columns])
+        table.add_row(*[Text(to_second(row.get(column))) for column in columns])
     _print(table)
 
 
@@ -64,7 +64,7 @@ def show_facts(facts: dict[str, Any], output: str) -> None:
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
     for name, value in facts.items():
-        grid.add_row(name, Text(cell(value)))
+        grid.add_row(name, Text(to_second(value)))
     _print(grid)
 
 
@@ -103,8 +103,8 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def _short(value: Any) -> str:
-    """Show a value among many: times to the second, exact ones are in the JSON."""
+def to_second(value: Any) -> str:
+    """Show a value, times to the second: exact ones are in the JSON."""
     return _FRACTION.sub(r"\1Z", value) if isinstance(value, str) else cell(value)
 
 

@@ -25,7 +25,7 @@ class Reading(msgspec.Struct):
     problem: str = ""
     """Empty: it can be read."""
     is_orphan: bool = False
-    """The service has no such source any more: nothing reads it, nothing fails."""
+    """The service has no such source any more; of an entity that is a problem."""
 
 
 def judged(service: ServiceDefinition, kinds: list[StoredType]) -> list[Reading]:
@@ -78,11 +78,16 @@ def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iter
 def _judge(service: ServiceDefinition, kind: StoredType) -> Reading:
     reading = Reading(kind.source, kind.type, kind.version, kind.count)
     assert kind.source != COMMANDS
-    if kind.type == DELETED:
-        return reading
     entity, topic = service.entities.get(kind.source), service.topics.get(kind.source)
     if entity is None and topic is None:
         reading.is_orphan = True
+        if kind.of_entity:
+            reading.problem = (
+                f"no component {kind.source!r} is part of the service: nobody can read them any "
+                "more; if it was renamed, give it back its id"
+            )
+        return reading
+    if kind.type == DELETED:
         return reading
     if entity is not None and entity.is_key_value:
         if kind.type != STATE:
