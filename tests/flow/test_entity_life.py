@@ -231,3 +231,32 @@ class Forgetful(EventSourcedEntity):
     @on(Deposited)
     def deposited(self, event: Deposited) -> None:
         self.balance += event.amount
+
+
+@component("brief")
+class Brief(EventSourcedEntity):
+    """Removed an hour after it was deleted."""
+
+    retention = timedelta(hours=1)
+    amount: int = 0
+
+    @command
+    def open(self, amount: int) -> Effect[int]:
+        return self.persist(Deposited(amount=amount)).reply(lambda brief: brief.amount)
+
+    @command
+    def close(self) -> Effect[None]:
+        return self.delete()
+
+    @on(Deposited)
+    def opened(self, event: Deposited) -> None:
+        self.amount += event.amount
+
+
+async def test_a_repeated_key_does_not_begin_a_second_life(store: FaultyStore) -> None:
+    async with Host(Service("brief", components=[Brief]), store=store) as host:
+        assert await host.call_once("k", Brief.open, "a", 5) == 5
+        await host.call(Brief.close, "a")
+        await host.advance(timedelta(hours=2))
+        assert await host.call_once("k", Brief.open, "a", 5) == 5
+        assert await store.journal.history("brief", "a", limit=9) == []

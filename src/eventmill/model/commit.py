@@ -138,7 +138,8 @@ class Commit(msgspec.Struct):
     """(source, subject, sequence): entries of the subject below the sequence are removed; a later
     one shows a stale writer and refuses the commit."""
     purged: list[tuple[str, str]] = []
-    """(source, subject): everything about the entity is removed."""
+    """(source, subject): the entity is removed, with its entries and its snapshot. Outcomes of keyed
+    requests stay until they expire: a repetition gets the first answer, not a second life."""
     forgotten: list[str] = []
     """Subscriptions that ended for good: their offsets and letters are removed."""
     registry: dict[str, bytes | None] = {}

@@ -109,12 +109,10 @@ class Journal:
         return len(old)
 
     def purge(self, subject: Subject) -> None:
-        """Remove everything about an entity."""
+        """Remove an entity; answers to its keyed requests live their day."""
         for entry in self.sequences.pop(subject, {}).values():
             self._remove(entry)
         self.snapshots.pop(subject, None)
-        for key in [key for key in self.outcomes_by_key if key[:2] == subject]:
-            del self.outcomes_by_key[key]
 
     def _remove(self, entry: Entry) -> None:
         del self.entries[entry.shard][entry.position]

@@ -87,7 +87,7 @@ def plan_of(commit: Commit, homes: Iterable[int], held: Mapping[int, int]) -> Pl
     _letters(plan, commit)
     _facts(plan, commit.registry)
     if commit.purged:
-        plan.before += ["purge_entries", "purge_snapshots", "purge_outcomes"]
+        plan.before += ["purge_entries", "purge_snapshots"]
         plan.values["purged_sources"] = [source for source, _ in commit.purged]
         plan.values["purged_subjects"] = all_stored([subject for _, subject in commit.purged])
     if commit.forgotten:

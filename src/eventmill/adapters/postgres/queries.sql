@@ -129,11 +129,6 @@ DELETE FROM snapshot USING unnest(:purged_sources::text[], :purged_subjects::tex
     AS p (source, subject)
 WHERE snapshot.source = p.source AND snapshot.subject = p.subject
 
--- name: purge_outcomes
-DELETE FROM outcome USING unnest(:purged_sources::text[], :purged_subjects::text[])
-    AS p (source, subject)
-WHERE outcome.source = p.source AND outcome.subject = p.subject
-
 -- name: forget_offsets
 DELETE FROM "offset" WHERE subscription = ANY (:forgotten::text[])
 

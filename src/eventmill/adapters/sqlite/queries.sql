@@ -130,9 +130,6 @@ DELETE FROM entry WHERE source = ? AND subject = ? AND sequence > 0
 -- name: purge_snapshot
 DELETE FROM snapshot WHERE source = ? AND subject = ?
 
--- name: purge_outcomes
-DELETE FROM outcome WHERE source = ? AND subject = ?
-
 -- name: forget_offsets
 DELETE FROM offset WHERE subscription = ?
 

@@ -233,7 +233,6 @@ class Store:
             number = self.names.number(db, source)
             db.execute(SQL["purge_entries"], (number, subject))
             db.execute(SQL["purge_snapshot"], (number, subject))
-            db.execute(SQL["purge_outcomes"], (source, subject))
         if commit.entries:
             db.executemany(SQL["insert_entry"], self._entry_rows(db, commit.entries))
         if commit.compacted:
