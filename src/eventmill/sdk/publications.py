@@ -55,5 +55,5 @@ def persisted_events(function: Callable[..., Any]) -> Iterator[type]:
                 for event in made:
                     if isinstance(event, ast.Call) and isinstance(event.func, ast.Name):
                         found = known.get(event.func.id)
-                        if is_event_class(found):
+                        if isinstance(found, type) and is_event_class(found):
                             yield found
