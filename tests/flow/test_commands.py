@@ -313,7 +313,8 @@ class Careless(EventSourcedEntity):
 
     @command
     def unfolded(self) -> Effect[None]:
-        return self.persist(Added(line="x"), Noted(text="x"))
+        events = [Added(line="x"), Noted(text="x")]  # as the check at start cannot see
+        return self.persist(*events)
 
     @command
     def silent(self) -> Effect[None]:
