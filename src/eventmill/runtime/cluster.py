@@ -49,8 +49,7 @@ class Host(Protocol):
 class Cluster:
     """Membership of one node.
 
-    Parameters: `node` is its name, `address` where others reach it; `shards` are the store's home
-    shards.
+    Parameters: `node` is its name, `address` where others reach it; `host` does a shard's work.
     """
 
     def __init__(

@@ -139,7 +139,7 @@ class Committer:
 
     async def drained(self) -> None:
         """Return when all that was added before is committed, or has failed."""
-        if self._idle:
+        if self._idle or self._closing:
             return
         end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue[-1].replies.append((end, None))

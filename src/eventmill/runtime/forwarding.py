@@ -86,10 +86,6 @@ class Forwarder:
             outbox = self._outboxes[address] = Outbox(self._transport, address)
         return await outbox.send(self._request(envelope))
 
-    def forget(self, address: str) -> None:
-        """Drop the outbox of a node that is gone; what it still waits for ends by itself."""
-        self._outboxes.pop(address, None)
-
     def _request(self, envelope: Envelope) -> Request:
         deadline = envelope.deadline
         return Request(

@@ -17,7 +17,6 @@ import structlog
 
 from eventmill.errors import ConfigurationError, Conflict, Unavailable
 from eventmill.model.commit import Commit
-from eventmill.model.envelope import Envelope
 from eventmill.ports.cluster import Leases
 from eventmill.ports.transport import Transport
 from eventmill.runtime.cluster import LEASE_SECONDS, Cluster
@@ -63,8 +62,10 @@ class Peers:
         )
         lookup = entities.handler
         forwarder = Forwarder(membership.transport, lookup, clock)
-        self._router = Router(store, entities, runtime.held, self.cluster, forwarder, clock)
-        self._reception = Reception(self._here, lookup, clock)
+        router = Router(store, entities, runtime.held, self.cluster, forwarder, clock)
+        self.execute = router.execute
+        """Runs a command or query, wherever its entity lives."""
+        self._reception = Reception(entities.execute, lookup, clock)
         self._told = asyncio.Event()
         self._to_tell = asyncio.Event()
         runtime.committer.on_commit.append(self._committed)
@@ -111,13 +112,6 @@ class Peers:
         await self._transport.broadcast(NEWS, b"")
         await self._transport.close()
         await self._leases.close()
-
-    async def execute(self, envelope: Envelope) -> bytes:
-        """Run a command or query, wherever its entity lives."""
-        return await self._router.execute(envelope)
-
-    async def _here(self, envelope: Envelope) -> bytes:
-        return await self._runtime.entities.execute(envelope)
 
     def _committed(self, commit: Commit) -> None:
         held, home = self._runtime.held, self._runtime.store.placement.home
