@@ -116,7 +116,7 @@ def _entities(looks: Inspection, acts: Operations) -> list[Route]:
 
 def _topics(looks: Inspection, acts: Operations) -> list[Route]:
     async def topics(request: Request) -> Any:
-        return looks.topics()
+        return await looks.topics()
 
     async def messages(request: Request) -> Any:
         topic, limit = request.path_params["topic"], _number(request, "limit", 100)

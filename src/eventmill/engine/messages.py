@@ -120,10 +120,25 @@ def malformed(arrived: Arrived, reason: str) -> Entry:
     )
 
 
+def reason_of(entry: Entry) -> str:
+    """Return why a malformed message is no event."""
+    return msgspec.json.decode(entry.payload, type=Malformed).reason
+
+
 def key_of(arrived: Arrived) -> str:
     """Return the key of a message that is not in a partition yet; that of no valid event is empty."""
     entry = entry_of(arrived)
     return "" if entry.type == MALFORMED else entry.subject
+
+
+def admitted(arrived: Arrived) -> Arrived:
+    """Return a message from outside as it is taken: what only an `append` may say is left out."""
+    lines = b"".join(
+        b"%s: %s\r\n" % (name, value)
+        for name, value in header_pairs(arrived.headers)
+        if name.lower() not in _OURS
+    )
+    return msgspec.structs.replace(arrived, headers=lines)
 
 
 def header_pairs(lines: bytes) -> list[tuple[bytes, bytes]]:
@@ -151,6 +166,7 @@ _NOTHING = _Known()
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _JSON = msgspec.json.Decoder(msgspec.Raw)
 _OF_THE_BROKER: Final = b"nats-"
+_OURS: Final = (b"eventmill-entry", b"eventmill-metadata")
 _AT_THE_BEGIN: Final = (b"ce-type", b"ce-subject")
 _OWN = re.compile(
     rb"eventmill-entry: (\d{1,9}:\d{1,19}) (\d{1,9}) (\d{1,18})\r\neventmill-metadata: ([^\r]*)\r\n"

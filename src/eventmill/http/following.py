@@ -11,6 +11,7 @@ import asyncio
 from starlette.requests import Request
 
 from eventmill.engine import cloudevent
+from eventmill.engine.messages import MALFORMED
 from eventmill.errors import InvalidPayload
 from eventmill.http import streams
 from eventmill.http.wire import parameters_of
@@ -39,7 +40,8 @@ class Following:
         start = request.headers.get("last-event-id") or texts.pop("from", "latest")
         if texts:
             raise InvalidPayload(f"unknown parameter {min(texts)[:40]!r}: there is 'from'")
-        return self._streams.answer(self._items(topic.id, self._looks.cursor(topic.id, start)))
+        positions = await self._looks.cursor(topic.id, start)
+        return self._streams.answer(self._items(topic.id, positions))
 
     async def _items(self, topic: str, positions: dict[int, int]) -> streams.Items:
         tails = self._runtime.tails
@@ -47,15 +49,17 @@ class Following:
         source = cloudevent.topic_source(self._runtime.service.name, topic)
         start = cursor.write(positions)
         yield streams.heartbeat(start), start
-        while True:
-            stretch = await tails.read(positions, limit=limits.DISPATCH_BATCH, sources=sources)
-            for frames, id in _frames(stretch.entries, positions, source):
-                yield frames, id
-            if not stretch.positions:
-                await tails.wait(positions)
-            positions.update(stretch.positions)
-            yield b"", cursor.write(positions)
-            await asyncio.sleep(0)  # a long way to the end must not hold up the node's work
+        async with self._runtime.following(topic):
+            while True:
+                stretch = await tails.read(positions, limit=limits.DISPATCH_BATCH, sources=sources)
+                entries = [entry for entry in stretch.entries if entry.type != MALFORMED]
+                for frames, id in _frames(entries, positions, source):
+                    yield frames, id
+                if not stretch.positions:
+                    await tails.wait(positions)
+                positions.update(stretch.positions)
+                yield b"", cursor.write(positions)
+                await asyncio.sleep(0)  # a long way to the end must not hold up the node's work
 
 
 def _frames(

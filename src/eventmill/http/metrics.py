@@ -145,6 +145,7 @@ _OF_SUBSCRIPTION: Final[list[tuple[Family, str, str, Callable[[Subscription], fl
     (GaugeMetricFamily, "dead_keys", "Keys that wait for an operator.", lambda s: s.blocked.dead),
     (CounterMetricFamily, "handled", "Entries handled.", lambda s: s.handled),
     (CounterMetricFamily, "failures", "Reactions that failed.", lambda s: s.failures),
+    (CounterMetricFamily, "lost", "Messages gone before they were read.", lambda s: s.marks.lost),
 ]
 
 

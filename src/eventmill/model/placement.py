@@ -23,6 +23,8 @@ class Placement(msgspec.Struct, frozen=True):
     """Home shards, numbered from 0."""
     topics: dict[str, int] = {}
     """Numbers of topics, from 1; empty where messages live in the home shard of their key."""
+    store: str = ""
+    """Identity of a shared store, made with it: what is kept for it elsewhere bears it."""
 
     def entity(self, id: str) -> int:
         """Home shard of an entity's id, a message's key or any other subject."""

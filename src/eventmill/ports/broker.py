@@ -59,13 +59,16 @@ class Broker(Protocol):
         topics: Mapping[str, TopicLayout],
         partition_of: Callable[[str], int],
         on_news: Callable[[int], None],
+        *,
+        owner: str = "",
     ) -> list[str]:
         """Connect, make what is missing, return how the rest differs from `topics`, as sentences.
 
-        What is there is never changed: a difference that loses no messages is told; one that would
-        (other shards, another number) raises `ConfigurationError`. `on_news` is called with a shard
-        that has something new: for shards that have been read, and, for messages that wait to be
-        admitted, with the topic's first shard. Raises `BrokerUnavailable`.
+        `owner` is the identity of the store whose topics they are. What is there is never changed:
+        a difference that loses no messages is told; one that would (other shards, another number,
+        another owner) raises `ConfigurationError`. `on_news` is called with a shard that has
+        something new: for shards that have been read, and, for messages that wait to be admitted,
+        with the topic's first shard. Raises `BrokerUnavailable`.
         """
         ...
 
@@ -81,11 +84,12 @@ class Broker(Protocol):
         """
         ...
 
-    async def read(self, shard: int, after: int, *, limit: int) -> Scan:
+    async def read(self, shard: int, after: int, *, limit: int, until: int = 0) -> Scan:
         """Return entries above a position, in order; `Scan.position` is where to go on.
 
         Messages are fetched ahead: what was stored a moment ago may only be told by `on_news`.
-        Raises `BrokerUnavailable`.
+        `until` is a position that somebody has seen: an empty scan means that nothing is left up to
+        there, and goes on behind it. Raises `BrokerUnavailable`.
         """
         ...
 

@@ -167,7 +167,11 @@ class Cluster:
             return  # somebody was faster
         self._store.hold(claim.shard, epoch)
         self._epochs[claim.shard] = epoch
-        await self._host.take(claim.shard)
+        try:
+            await self._host.take(claim.shard)
+        except (Unavailable, Conflict):
+            await self._give(claim.shard)  # held and not served, it would be nobody's
+            raise
         self.addresses[claim.shard] = self.address
         log.info("shard taken", node=self.node, shard=claim.shard, epoch=epoch)
 

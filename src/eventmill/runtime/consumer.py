@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from eventmill.engine import outgoing
+from eventmill.engine import messages, outgoing
 from eventmill.engine.causation import caused_by
+from eventmill.engine.messages import MALFORMED
 from eventmill.engine.outgoing import Author
 from eventmill.errors import HandlerFailed, InvalidPayload
 from eventmill.model.commit import Commit
@@ -35,9 +36,11 @@ _DELETION = EntityDeleted()
 def event_of(source: Source, entry: Entry, types: tuple[type, ...], ignore_unknown: bool) -> Any:
     """Decode an entry for a reaction that takes `types` (empty: all); `SKIP` if it does not.
 
-    Raises `InvalidPayload` for a type that the source does not declare, unless ignored, and for a
-    payload that does not decode.
+    Raises `InvalidPayload` for a type that the source does not declare, unless ignored, for a
+    payload that does not decode, and for what was no event at all.
     """
+    if entry.type == MALFORMED:
+        raise InvalidPayload(messages.reason_of(entry), code="event.malformed")
     if entry.type == DELETED:
         return _DELETION if EntityDeleted in types else SKIP
     if entry.type == STATE and source.decode_state is not None:

@@ -7,6 +7,7 @@ turns' memory, which may be ahead of the store; so looking neither fills nor dis
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import datetime
 
 import msgspec
@@ -159,7 +160,7 @@ class Inspection:
             after = page[-1].sequence
             await asyncio.sleep(0)  # large events must not hold up the node's work
 
-    def topics(self) -> list[TopicFacts]:
+    async def topics(self) -> list[TopicFacts]:
         """The topics of the service."""
         tails, placement = self._runtime.tails, self._runtime.store.placement
         return [
@@ -167,7 +168,7 @@ class Inspection:
                 topic.id,
                 [kind.name for kind in topic.event_types()],
                 topic.key if isinstance(topic.key, str) else topic.key.__name__,
-                sum(tails.ends(placement.of_topic(topic.id)).values()),
+                sum((await tails.find_ends(placement.of_topic(topic.id))).values()),
             )
             for topic in self._runtime.service.topics.values()
         ]
@@ -181,17 +182,16 @@ class Inspection:
         Raises `NotFound` for an unknown topic, `InvalidPayload` for a cursor of something else.
         """
         self._runtime.topic(topic)
-        limit, start = min(limit, PAGE_MAX), self.cursor(topic, after)
-        found, positions = await self._forward(topic, start, limit)
-        if not found and wait_seconds > 0:
-            try:
-                async with asyncio.timeout(min(wait_seconds, WAIT_SECONDS_MAX)):
-                    while not found and self._runtime.ready:
-                        await self._runtime.tails.wait(positions)
-                        found, positions = await self._forward(topic, positions, limit)
-            except TimeoutError:
-                return self._page([], positions, start)
-        return self._page(found, positions, start)
+        limit, start = min(limit, PAGE_MAX), await self.cursor(topic, after)
+        async with self._runtime.following(topic):
+            found, positions = await self._forward(topic, start, limit)
+            if not found and wait_seconds > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(wait_seconds, WAIT_SECONDS_MAX)):
+                        while not found and self._runtime.ready:
+                            await self._runtime.tails.wait(positions)
+                            found, positions = await self._forward(topic, positions, limit)
+            return self._page(found, positions, start)
 
     async def last_messages(self, topic: str, *, limit: int) -> Messages:
         """Read a topic's last messages, as far back as `SCANS_MAX` stretches.
@@ -200,7 +200,8 @@ class Inspection:
         """
         self._runtime.topic(topic)
         limit = min(limit, PAGE_MAX)
-        ends = self._runtime.tails.ends(self._runtime.store.placement.of_topic(topic))
+        shards = self._runtime.store.placement.of_topic(topic)
+        ends = await self._runtime.tails.find_ends(shards)
         found: list[Entry] = []
         starts: dict[int, int] = {}
         for shard, end in ends.items():
@@ -210,14 +211,14 @@ class Inspection:
             found.sort(key=lambda entry: entry.time)
         return self._page(found[-limit:] if limit else [], ends, starts)
 
-    def cursor(self, topic: str, text: str) -> dict[int, int]:
+    async def cursor(self, topic: str, text: str) -> dict[int, int]:
         """Read where somebody wants to begin: `beginning`, `latest`, an id, or a position where the
         topic has one shard.
 
         Raises `InvalidPayload`.
         """
         shards = self._runtime.store.placement.of_topic(topic)
-        ends = self._runtime.tails.ends(shards)
+        ends = await self._runtime.tails.find_ends(shards)
         if text == "latest":
             return ends
         if text in ("beginning", "0"):
@@ -260,10 +261,10 @@ class Inspection:
 
     async def _between(self, topic: str, shard: int, low: int, high: int) -> list[Entry]:
         """Read a topic's messages of one stretch of a shard."""
-        journal = self._runtime.store.journal
+        tails, sources = self._runtime.tails, frozenset({topic})
         found: list[Entry] = []
         while low < high:
-            scan = await journal.read(shard, low, limit=high - low, sources=frozenset({topic}))
+            scan = await tails.between(shard, low, high, sources)
             found += scan.entries
             low = scan.position
             await asyncio.sleep(0)  # a long way back must not hold up the node's work

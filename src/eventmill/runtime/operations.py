@@ -20,6 +20,7 @@ from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterKey, LetterStatus
 from eventmill.model.entry import COMMANDS
 from eventmill.model.envelope import Envelope
+from eventmill.runtime import relay
 from eventmill.runtime.projector import Projector
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.subscription import Subscription
@@ -51,6 +52,8 @@ class ConsumerStatus(msgspec.Struct, frozen=True):
     """The view that it keeps, for a view."""
     version: int = 0
     """That version of it."""
+    lost: int = 0
+    """Messages that the broker had removed before they were read, since the node started."""
 
 
 class Operations:
@@ -340,11 +343,10 @@ class Operations:
     ) -> dict[int, int]:
         ends = subscription.ends
         if isinstance(to, datetime):
-            position_at = self._runtime.store.journal.position_at
             time = round(to.timestamp() * 1e6)
-            return {shard: await position_at(shard, time) for shard in ends}
+            return {shard: await subscription.tails.position_at(shard, time) for shard in ends}
         if to == "latest":
-            return ends
+            return await subscription.tails.find_ends(ends)
         if to == "beginning":
             return dict.fromkeys(ends, 0)
         if len(ends) > 1:
@@ -378,6 +380,7 @@ class Operations:
             failures=subscription.failures,
             view=subscription.name.partition("@")[0] if is_view else "",
             version=_version(subscription.name) if is_view else 0,
+            lost=subscription.marks.lost,
         )
 
     def _kind_of(
@@ -417,7 +420,10 @@ def _key_of(letter: Letter) -> LetterKey:
 
 
 def _is_resent(letter: Letter) -> bool:
-    return letter.status is LetterStatus.REFUSED and letter.entry.source == COMMANDS
+    """Whether it is a command or a message that was refused: its place has been passed."""
+    return letter.status is LetterStatus.REFUSED and (
+        letter.entry.source == COMMANDS or letter.subscription == relay.NAME
+    )
 
 
 assert LETTERS_AT_ONCE <= limits.PARKED_MAX

@@ -138,6 +138,6 @@ class Peers:
             await self._runtime.clock.wait(self._told, LOOK_SECONDS)
             self._told.clear()
             try:
-                await self._runtime.tails.look()
+                await self._runtime.look()
             except (Unavailable, Conflict) as error:
                 log.warning("ends of shards not read", error=str(error))

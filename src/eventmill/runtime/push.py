@@ -13,9 +13,10 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-from eventmill.engine import cloudevent
+from eventmill.engine import cloudevent, messages
 from eventmill.engine.filters import compile_filters
-from eventmill.errors import DeliveryFailed, Rejected, Unavailable
+from eventmill.engine.messages import MALFORMED
+from eventmill.errors import DeliveryFailed, InvalidPayload, Rejected, Unavailable
 from eventmill.model import limits
 from eventmill.model.cloudevents import (
     STRUCTURED_TYPE,
@@ -75,7 +76,14 @@ class PushReaction:
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         reacted, sink = Reacted(), _Sink()
-        events = [(e, cloudevent.of_entry(e, self._paths[e.source])) for e in entries]
+        for entry in entries:
+            if entry.type == MALFORMED:
+                reacted.failed.append((entry, InvalidPayload(messages.reason_of(entry))))
+        events = [
+            (e, cloudevent.of_entry(e, self._paths[e.source]))
+            for e in entries
+            if e.type != MALFORMED
+        ]
         wanted = [pair for pair in events if self._wants(pair[1])]
         await lanes.run(
             lanes.split(wanted, lambda pair: key_of(pair[0]), self.pushing.config.concurrency),

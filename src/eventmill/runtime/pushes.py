@@ -31,6 +31,7 @@ from eventmill.ports.clock import Clock
 from eventmill.ports.sender import Sender
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
+from eventmill.runtime.marks import names_of
 from eventmill.runtime.push import PushReaction
 from eventmill.runtime.reaction import Reaction
 from eventmill.runtime.subscription import Subscription
@@ -146,7 +147,7 @@ class Pushes:
 
             def fill(commit: Commit) -> None:
                 commit.registry[FACT + id] = None
-                commit.forgotten.append(NAME + id)
+                commit.forgotten += names_of(NAME + id)
 
             try:
                 await self._host.committer.write(fill)
@@ -214,9 +215,9 @@ class Pushes:
         store = self._host.store
         placement = store.placement
         shards = [s for home in range(placement.shards) for s in placement.read_by(home, sources)]
-        ends = self._host.tails.ends(shards)
         if text == "beginning":
             return {}
+        ends = await self._host.tails.find_ends(shards)
         if text == "latest":
             return ends
         if text.isascii() and text.isdecimal() and len(shards) == 1:
@@ -231,7 +232,7 @@ class Pushes:
                 "the journal has one shard"
             )
         time = round(moment.timestamp() * 1e6)
-        return {shard: await store.journal.position_at(shard, time) for shard in shards}
+        return {shard: await self._host.tails.position_at(shard, time) for shard in shards}
 
 
 def sources_of(service: ServiceDefinition, source: str | None) -> dict[str, str]:

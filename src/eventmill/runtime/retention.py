@@ -4,8 +4,11 @@ Place on the road: beside the scheduler, behind everybody who reads. A topic's m
 in the journal, so the way through it is taken once after each start, and then only what has become
 old since.
 
+Where topics live in a broker, that keeps them as long as they are to be kept, and what goes here is
+the outbox: a message that was relayed.
+
 Invariants: a message goes only when it is older than its topic's retention and every subscription
-to the topic has read it; at most `TRIM_POSITIONS` positions are looked at in one go.
+to the topic has read it, or when it was relayed; at most `TRIM_POSITIONS` positions are looked at in one go.
 """
 
 from __future__ import annotations
@@ -30,7 +33,10 @@ TRIM_MORE_SECONDS = 0.05
 
 
 class Retention:
-    """Owns the loop that trims topics."""
+    """Owns the loop that trims topics.
+
+    Parameter: `relay` is the subscription that brings messages to a broker, if there is one.
+    """
 
     def __init__(
         self,
@@ -39,8 +45,10 @@ class Retention:
         clock: Clock,
         held: Collection[int],
         subscriptions: Mapping[str, Subscription],
+        relay: str = "",
     ) -> None:
-        self.topics = [topic for topic in topics.values() if topic.retention is not None]
+        self.topics = [t for t in topics.values() if relay or t.retention is not None]
+        self._relay = relay
         self._store = store
         self._clock = clock
         self._held = held
@@ -68,14 +76,20 @@ class Retention:
         return all([await self._trim_shard(topic, shard) for shard in shards])
 
     async def _trim_shard(self, topic: Topic[Any], shard: int) -> bool:
-        assert topic.retention is not None
-        age = round(topic.retention.total_seconds() * 1e6)
-        old = await self._store.journal.position_at(shard, self._clock.now() - age)
-        readers = [s for s in self._subscriptions.values() if topic.id in s.reaction.sources]
-        last = min([old, *(reader.positions.get(shard, 0) for reader in readers)])
+        last = await self._last(topic, shard)
         after = self._trimmed.get((topic.id, shard), 0)
         until = min(last, after + TRIM_POSITIONS)
         if until > after:
             await self._store.trim([topic.id], shard, after, until)
             self._trimmed[topic.id, shard] = until
         return until >= last
+
+    async def _last(self, topic: Topic[Any], shard: int) -> int:
+        """Return the last position that may go."""
+        if self._relay:
+            return self._subscriptions[self._relay].positions.get(shard, 0)
+        assert topic.retention is not None
+        age = round(topic.retention.total_seconds() * 1e6)
+        old = await self._store.journal.position_at(shard, self._clock.now() - age)
+        readers = [s for s in self._subscriptions.values() if topic.id in s.reaction.sources]
+        return min([old, *(reader.positions.get(shard, 0) for reader in readers)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,10 +25,11 @@ from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
+from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import Sender
 from eventmill.ports.store import Store
-from eventmill.runtime import courier
+from eventmill.runtime import courier, relay, streams
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.runtime.guards import Guards
@@ -37,6 +39,7 @@ from eventmill.runtime.pushes import Pushes
 from eventmill.runtime.reaction import Reaction
 from eventmill.runtime.retention import Retention
 from eventmill.runtime.scheduler import Scheduler
+from eventmill.runtime.streams import Streams
 from eventmill.runtime.subscription import PAUSED, Subscription
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.tails import Tails
@@ -55,7 +58,8 @@ class Runtime:
 
     Parameters: `guards` turns the checks of development and tests on; `cache_entities` and
     `cache_bytes` bound the entities held in memory; `luck` is uniform in [0, 1), for jitter;
-    `sender` carries pushed subscriptions; `membership` makes it one of several nodes.
+    `sender` carries pushed subscriptions; `membership` makes it one of several nodes; with a
+    `broker`, topics live there, `replicas` times, and in the store is only their outbox.
     """
 
     def __init__(
@@ -67,6 +71,8 @@ class Runtime:
         *,
         membership: Membership | None = None,
         sender: Sender | None = None,
+        broker: Broker | None = None,
+        replicas: int = 1,
         guards: bool = False,
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
@@ -91,15 +97,32 @@ class Runtime:
         )
         self.publisher = Publisher(store, self.committer, clock)
         self.tails = Tails(store.journal)
+        self.outbox = Tails(store.journal) if broker else self.tails
+        """Where messages are before they are in the broker."""
+        self.streams = (
+            Streams(broker, service.topics, self.tails, self.held, clock, replicas=replicas)
+            if broker
+            else None
+        )
         self.subscriptions: dict[str, Subscription] = {}
         self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
         self._roster = asyncio.Lock()
         """Held while subscriptions or shards come or go: each one follows each other."""
         self._starts: dict[str, StartAt] = {}
         """Where subscriptions begin in shards that nobody has read for them yet."""
-        self.retention = Retention(service.topics, store, clock, self.held, self.subscriptions)
+        self.retention = Retention(
+            service.topics,
+            store,
+            clock,
+            self.held,
+            self.subscriptions,
+            relay.NAME if broker else "",
+        )
         self.committer.on_commit.append(self.tails.extend)
         self.committer.on_failure.append(lambda batch: self.tails.doubt())
+        if broker:
+            self.committer.on_commit.append(self.outbox.extend)
+            self.committer.on_failure.append(lambda batch: self.outbox.doubt())
         self.views = Views(
             {id: (view, compile_view(view)) for id, view in service.views.items()},
             Surroundings(
@@ -136,14 +159,24 @@ class Runtime:
 
     async def _start_loops(self) -> None:
         placement = await self.store.place(self.service.topics)
-        await self.tails.start(placement.all())
         self.supervisor.start("committer", self.committer.run())
+        await streams.settle_place(self.store, self.committer, in_broker=self.streams is not None)
+        if self.streams is None:
+            await self.tails.start(placement.all())
+        else:
+            await self.tails.start(range(placement.shards))
+            await self.outbox.start(placement.all()[placement.shards :])
+            await self.streams.open(placement)
+            self.supervisor.start("streams", self.streams.run())
+            self.supervisor.start("admission", self.streams.run_admission())
         if self.peers is None:
             for home in range(placement.shards):
                 await self.take(home)
         else:
             await self.peers.start()
         await self.subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
+        if self.streams is not None:
+            await self.subscribe(relay.NAME, self.streams.relay, tails=self.outbox)
         for consumer in self.service.consumers.values():
             reaction = ConsumerReaction(
                 consumer, self, self.store, self.clock, guarded=self.guarded
@@ -173,16 +206,22 @@ class Runtime:
             self.committer.stop()
             await self.supervisor.join("committer")
             await self.pushes.stop()
+            if self.streams is not None:
+                await self.streams.close()
             await self.store.close()
 
     async def take(self, home: int) -> None:
         """Begin the work of a home shard, which this node holds in the store from now on."""
-        await self.tails.look()
+        await self.look()
         async with self._roster:
+            if self.streams is not None:
+                await self.streams.follow(self._messages_of(home))
             for subscription in self.subscriptions.values():
                 await self._follow(subscription, [home])
             self.held.add(home)
         self.scheduler.wake()
+        if self.streams is not None:
+            self.streams.look()
 
     async def leave(self, home: int) -> None:
         """End the work of a home shard: what is under way is finished, then nothing is held."""
@@ -192,16 +231,29 @@ class Runtime:
             for subscription in self.subscriptions.values():
                 shards = self.store.placement.read_by(home, subscription.reaction.sources)
                 await subscription.leave(shards)
+            if self.streams is not None:
+                self.streams.leave(self._messages_of(home))
         self.entities.cells.leave(home)
 
+    async def look(self) -> None:
+        """Find out what is new in the store."""
+        await self.tails.look()
+        if self.outbox is not self.tails:
+            await self.outbox.look()
+
     async def subscribe(
-        self, name: str, reaction: Reaction, start: StartAt = Start.BEGINNING
+        self,
+        name: str,
+        reaction: Reaction,
+        start: StartAt = Start.BEGINNING,
+        *,
+        tails: Tails | None = None,
     ) -> Subscription:
         """Start a subscription where it left off, or at `start` where it is new."""
         subscription = Subscription(
             name,
             reaction,
-            self.tails,
+            tails or self.tails,
             self.store,
             self.committer,
             self.clock,
@@ -232,19 +284,22 @@ class Runtime:
 
             # Stored at once: a restart before the first event must not skip what came between.
             await self.committer.write(fill)
-        await subscription.follow({**offsets, **new}, await self.store.parking.heads(shards))
+        heads = await self.store.parking.heads(shards)
+        await subscription.follow({**offsets, **new}, stored, heads)
 
     async def _begin(self, shard: int, start: StartAt) -> int:
         match start:
             case Start.BEGINNING:
                 return 0
             case Start.LATEST:
-                return self.tails.end(shard)
+                return await self.tails.find_end(shard)
             case datetime():
-                time = round(start.timestamp() * 1e6)
-                return await self.store.journal.position_at(shard, time)
+                return await self.tails.position_at(shard, round(start.timestamp() * 1e6))
             case _:
                 return start.get(shard, 0)
+
+    def _messages_of(self, home: int) -> list[int]:
+        return self.store.placement.read_by(home, self.service.topics)
 
     async def unsubscribe(self, name: str) -> None:
         """End a subscription's loops; its offset stays."""
@@ -349,6 +404,18 @@ class Runtime:
             known = ", ".join(definition.queries) or "none"
             raise UnknownHandler(f"view {view!r} has no query {query!r}; there is {known}")
         return found.handler
+
+    @asynccontextmanager
+    async def following(self, topic: str) -> AsyncIterator[None]:
+        """Keep the ends of all shards of a topic up to date meanwhile, whoever holds them."""
+        shards = list(self.store.placement.of_topic(topic))
+        if self.streams is not None:
+            await self.streams.follow(shards)
+        try:
+            yield
+        finally:
+            if self.streams is not None:
+                self.streams.leave(shards)
 
     def topic(self, id: str) -> Topic[Any]:
         """Return a topic of the service.

@@ -29,6 +29,7 @@ from eventmill.model.entry import Entry
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Head, Store
 from eventmill.runtime.committer import Committer
+from eventmill.runtime.marks import Marks
 from eventmill.runtime.reaction import Queue, Reacted, Reaction, key_of, letters_of, queue_of, react
 from eventmill.runtime.retries import Retries
 from eventmill.runtime.tails import Positions, Tails
@@ -59,7 +60,7 @@ class Subscription:
     ) -> None:
         self.name = name
         self.reaction = reaction
-        self._tails = tails
+        self.tails = tails
         self._store = store
         self._committer = committer
         self._clock = clock
@@ -68,12 +69,14 @@ class Subscription:
         """How far it has come, by shard."""
         self._stored: dict[int, int] = {}
         """The same, durably; lags when nothing of interest was seen."""
+        self.marks = Marks(name)
+        """Of shards that the broker holds."""
         self._parked = limits.PARKED_MAX + 1
         """At least as many as its letters: counted when it exceeds the bound, as at first."""
         self.arriving: set[Queue] = set()
         """Keys of which entries are being parked behind others."""
-        self._writing: tuple[asyncio.Future[None], Positions] | None = None
-        """The latest write of offsets, and those."""
+        self._writing: tuple[asyncio.Future[None], Positions, Positions] | None = None
+        """The latest write of offsets, with those and the marks."""
         self._in_doubt = False
         """A reset was not committed, as far as it is known."""
         self.running = asyncio.Event()
@@ -107,12 +110,12 @@ class Subscription:
     @property
     def lag(self) -> int:
         """Positions between it and the ends of its shards."""
-        return self._tails.lag(self.positions)
+        return self.tails.lag(self.positions)
 
     @property
     def ends(self) -> dict[int, int]:
         """Where its shards end."""
-        return self._tails.ends(self.positions)
+        return self.tails.ends(self.positions)
 
     @property
     def working(self) -> bool:
@@ -126,7 +129,7 @@ class Subscription:
     def pause(self) -> None:
         """Stop reacting after the batch under way."""
         self.running.clear()
-        self._tails.wake()
+        self.tails.wake()
 
     def resume(self) -> None:
         """Go on."""
@@ -138,15 +141,22 @@ class Subscription:
         self.blocked.put(queue, None if status is LetterStatus.DEAD else due)
         self.retries.changed.set()
 
-    async def follow(self, offsets: Mapping[int, int], heads: Iterable[Head]) -> None:
-        """Take up shards where their offsets are, with the letters that were parked."""
+    async def follow(
+        self,
+        offsets: Mapping[int, int],
+        stored: Mapping[tuple[str, int], int],
+        heads: Iterable[Head],
+    ) -> None:
+        """Take up shards where their offsets are, with what is stored of all subscriptions, and the
+        letters that were parked."""
         async with self.letters, self.busy:
-            self.reaction.taken(self._tails.ends(offsets))
+            self.reaction.taken(self.tails.ends(offsets))
+            self.marks.follow(offsets, stored)
             self.positions.update(offsets)
             self._stored.update(offsets)
             self._parked = limits.PARKED_MAX + 1
             self._block(heads)
-        self._tails.wake()
+        self.tails.wake()
 
     async def leave(self, shards: Collection[int]) -> None:
         """Give shards up when the batch under way is done; somebody else goes on there."""
@@ -160,6 +170,7 @@ class Subscription:
             finally:
                 for shard in left:
                     del self.positions[shard], self._stored[shard]
+                    self.marks.leave(shard)
                 self.blocked.leave(left)
 
     async def run(self) -> None:
@@ -179,7 +190,7 @@ class Subscription:
                 await self._clock.sleep(retry.delay(Retry(), failures, self._luck()))
                 continue
             if not moved and not self._in_doubt:
-                await self._tails.wait(self.positions)
+                await self.tails.wait(self.positions)
 
     async def _look(self) -> None:
         """After a failed commit, whose outcome may be unknown: go on from what is really stored."""
@@ -191,6 +202,7 @@ class Subscription:
             if found == self._stored:
                 return
             self._stored = found
+            self.marks.follow(found, offsets)
             self.positions = dict(found)
             heads = [
                 head
@@ -212,25 +224,27 @@ class Subscription:
                 await self._clock.sleep(1.0)  # bounded parking: wait for an operator, lose nothing
                 return True
         async with self.busy:
-            stretch = await self._tails.read(
+            stretch = await self.tails.read(
                 self.positions, limit=self.reaction.batch, sources=self.reaction.sources
             )
             if not stretch.positions or self.paused:
                 return False
-            entries = stretch.entries
+            sifted = self.marks.sift(stretch.entries)
+            entries = sifted.entries
             if skipped := self.reaction.skipped:
                 entries = [e for e in entries if (e.source, e.type) not in skipped]
             if entries:
-                await self._handle(entries, stretch.positions)
+                await self._handle(entries, stretch.positions, sifted.marks)
             elif self._is_late(stretch.positions):
-                await self._commit(lambda commit: None, stretch.positions)
+                await self._commit(lambda commit: None, stretch.positions, sifted.marks)
             self.positions.update(stretch.positions)
+            self.marks.passed(sifted)
         return True
 
     def _is_late(self, positions: Positions) -> bool:
         return any(at - self._stored[shard] > LAZY_POSITIONS for shard, at in positions.items())
 
-    async def _handle(self, entries: list[Entry], positions: Positions) -> None:
+    async def _handle(self, entries: list[Entry], positions: Positions, marks: Positions) -> None:
         ready = entries
         arrivals: list[Entry] = []
         if self.blocked:
@@ -253,7 +267,7 @@ class Subscription:
                     part(commit)
                 commit.letters += letters
 
-            await self._commit(fill, positions)
+            await self._commit(fill, positions, marks)
             self._parked += len(letters)
             self.reaction.committed()
         finally:
@@ -266,27 +280,34 @@ class Subscription:
     async def _singly(self, entries: list[Entry]) -> None:
         """Handle each entry in a commit of its own."""
         for entry in entries:
-            await self._handle([entry], {entry.shard: entry.position})
+            marks = self.marks.sift([entry]).marks
+            await self._handle([entry], {entry.shard: entry.position}, marks)
             # If the next one fails, this one is not repeated.
             self.positions[entry.shard] = entry.position
+            self.marks.at.update(marks)
 
-    async def _commit(self, fill: Callable[[Commit], None], positions: Positions) -> None:
+    async def _commit(
+        self, fill: Callable[[Commit], None], positions: Positions, marks: Positions
+    ) -> None:
         """Write effects and offsets. A stop in the middle does not undo them: `flush` waits."""
-        move = self._mover(positions)
+        marks = {shard: marks.get(shard, self.marks.at[shard]) for shard in positions}
+        move = self._mover(positions, marks)
 
         def write(commit: Commit) -> None:
             fill(commit)
             move(commit)
 
         writing = self._committer.submit(write)
-        self._writing = (writing, positions)
+        self._writing = (writing, positions, marks)
         await asyncio.shield(writing)
         self._stored.update(positions)
+        self.marks.stored(marks)
 
-    def _mover(self, positions: Positions) -> Callable[[Commit], None]:
+    def _mover(self, positions: Positions, marks: Positions) -> Callable[[Commit], None]:
         offsets = [
             Offset(self.name, shard, self._stored[shard], at) for shard, at in positions.items()
         ]
+        offsets += self.marks.moved(marks)
 
         def move(commit: Commit) -> None:
             commit.offsets += offsets
@@ -316,22 +337,25 @@ class Subscription:
             def fill(commit: Commit) -> None:
                 commit.settled += again
 
+            unknown = dict.fromkeys(positions, 0)
             try:
-                await self._commit(fill, positions)
+                await self._commit(fill, positions, unknown)
             except BaseException:
                 self._in_doubt = True
-                self._tails.wake()
+                self.tails.wake()
                 raise
             self.positions.update(positions)
+            self.marks.at.update(unknown)
             self.blocked.keep(kept)
-        self._tails.wake()
+        self.tails.wake()
 
     async def flush(self) -> None:
         """Store the offsets; done at a graceful stop, when the loops have ended."""
         if self._writing is not None:
-            writing, positions = self._writing
+            writing, positions, marks = self._writing
             await asyncio.wait({writing})
             if writing.exception() is None:
+                self.marks.stored(marks)
                 for shard, at in positions.items():
                     if shard in self._stored:
                         self._stored[shard] = max(self._stored[shard], at)
@@ -340,4 +364,4 @@ class Subscription:
     async def _store_late(self, shards: Iterable[int]) -> None:
         late = {s: self.positions[s] for s in shards if self.positions[s] > self._stored[s]}
         if late:
-            await self._commit(lambda commit: None, late)
+            await self._commit(lambda commit: None, late, {})

@@ -3,6 +3,9 @@
 Place on the road: between commit and dispatch. A reader at the end of a shard never touches the
 store; one that has fallen behind reads the store until it has caught up.
 
+A shard is in the store (`Tail`) or, if it holds a topic's messages, in the broker
+(`runtime.streams`): readers do not know the difference.
+
 Invariants: a tail's `_entries[i]` has position `_first + i`; entries are shared by all readers and
 never changed; an end never moves back.
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from eventmill.model import limits
 from eventmill.model.commit import Commit
@@ -32,12 +35,41 @@ class Stretch(NamedTuple):
     """How far was looked, by shard, where that is further than before."""
 
 
+class Source(Protocol):
+    """A shard as it is read: its end in memory, and what is behind that elsewhere."""
+
+    @property
+    def position(self) -> int:
+        """The last position that is known."""
+        ...
+
+    async def read(self, after: int, *, limit: int, sources: frozenset[str]) -> Scan:
+        """Read up to `limit` positions after a position, from memory if they are there; fewer when
+        the entries have `SCAN_BYTES_MAX` bytes of payload."""
+        ...
+
+    async def between(self, low: int, high: int, sources: frozenset[str]) -> Scan:
+        """Read what is above a position, up to another one, past the memory; or a part of it."""
+        ...
+
+    async def find_end(self) -> int:
+        """Return the last position, looking for it if it may not be known."""
+        ...
+
+    async def position_at(self, time: int) -> int:
+        """Return the position before the first entry of `time` (microseconds) or later."""
+        ...
+
+
 class Tails:
     """The ends of all shards that this node may read."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._tails: dict[int, Tail] = {}
+        self._stored: dict[int, Tail] = {}
+        """Those of the store."""
+        self._tails: dict[int, Source] = {}
+        """All."""
         self._changed: asyncio.Future[None] | None = None
         self._in_doubt = False
 
@@ -46,20 +78,24 @@ class Tails:
 
     @property
     def total(self) -> int:
-        """Entries ever committed, of all shards."""
-        return sum(tail.position for tail in self._tails.values())
+        """Entries ever committed, of all shards of the store."""
+        return sum(tail.position for tail in self._stored.values())
 
     async def start(self, shards: Iterable[int]) -> None:
-        """Find the ends of shards."""
+        """Find the ends of shards of the store."""
         numbers, ends = list(shards), await self._journal.ends()
         for shard in numbers:
-            self._tails[shard] = Tail(
+            self._tails[shard] = self._stored[shard] = Tail(
                 self._journal,
                 shard,
                 ends.get(shard, 0),
                 entries_max=limits.TAIL_RECORDS // len(numbers),
                 bytes_max=limits.TAIL_BYTES // len(numbers),
             )
+
+    def add(self, shard: int, source: Source) -> None:
+        """Read a shard that is not in the store."""
+        self._tails[shard] = source
 
     def end(self, shard: int) -> int:
         """Return the last committed position of a shard."""
@@ -78,14 +114,14 @@ class Tails:
         entries = commit.entries
         if not entries:
             return
-        if len(self._tails) == 1:
-            self._tails[0].extend(entries)
+        if len(self._tails) == 1 and 0 in self._stored:
+            self._stored[0].extend(entries)
         else:
             by_shard: dict[int, list[Entry]] = defaultdict(list)
             for entry in entries:
                 by_shard[entry.shard].append(entry)
-            for shard, some in by_shard.items():
-                self._tails[shard].extend(some)
+            for shard in by_shard.keys() & self._stored.keys():
+                self._stored[shard].extend(by_shard[shard])
         self.wake()
 
     def doubt(self) -> None:
@@ -102,7 +138,7 @@ class Tails:
             self._in_doubt = True
             raise
         moved = [
-            self._tails[shard].move_to(found[shard]) for shard in found if shard in self._tails
+            self._stored[shard].move_to(found[shard]) for shard in found if shard in self._stored
         ]
         if any(moved):
             self.wake()
@@ -136,6 +172,24 @@ class Tails:
             if scan.position > positions[shard]:
                 moved[shard] = scan.position
         return Stretch(entries, moved)
+
+    async def between(self, shard: int, low: int, high: int, sources: frozenset[str]) -> Scan:
+        """Read what is above a position of a shard, up to another one, or a part of it."""
+        return await self._tails[shard].between(low, high, sources)
+
+    async def find_end(self, shard: int) -> int:
+        """Return a shard's last position; of one that this node does not follow, too."""
+        return await self._tails[shard].find_end()
+
+    async def find_ends(self, shards: Iterable[int]) -> dict[int, int]:
+        """The same of several."""
+        numbers = list(shards)
+        ends = await asyncio.gather(*[self.find_end(shard) for shard in numbers])
+        return dict(zip(numbers, ends, strict=True))
+
+    async def position_at(self, shard: int, time: int) -> int:
+        """Return the position before a shard's first entry of `time` or later."""
+        return await self._tails[shard].position_at(time)
 
 
 class Tail:
@@ -181,8 +235,6 @@ class Tail:
         return True
 
     async def read(self, after: int, *, limit: int, sources: frozenset[str]) -> Scan:
-        """Read up to `limit` positions after a position, from memory if they are there; fewer when
-        the entries have `SCAN_BYTES_MAX` bytes of payload."""
         if after + 1 < self._first:
             # Far behind, entries of interest may be rare: look at many, hand out `limit` at most.
             look = max(limit, limits.DISPATCH_BATCH)
@@ -196,12 +248,16 @@ class Tail:
         if not stretch:
             return Scan([], after)
         found = [entry for entry in stretch if entry.source in sources]
-        left = limits.SCAN_BYTES_MAX
-        for number, entry in enumerate(found, 1):
-            left -= len(entry.payload)
-            if left <= 0:
-                return Scan(found[:number], entry.position)
-        return Scan(found, stretch[-1].position)
+        return portion(found, stretch[-1].position)
+
+    async def between(self, low: int, high: int, sources: frozenset[str]) -> Scan:
+        return await self._journal.read(self.shard, low, limit=high - low, sources=sources)
+
+    async def find_end(self) -> int:
+        return self.position
+
+    async def position_at(self, time: int) -> int:
+        return await self._journal.position_at(self.shard, time)
 
     def _empty(self, position: int) -> None:
         """Nothing up to a position is in memory."""
@@ -216,3 +272,14 @@ class Tail:
         self._bytes -= sum(len(entry.payload) for entry in self._entries[:half])
         del self._entries[:half]
         self._first += half
+
+
+def portion(found: list[Entry], position: int) -> Scan:
+    """Return a scan of entries that lie up to a position; of the first ones if they have
+    `SCAN_BYTES_MAX` bytes."""
+    left = limits.SCAN_BYTES_MAX
+    for number, entry in enumerate(found, 1):
+        left -= len(entry.payload)
+        if left <= 0:
+            return Scan(found[:number], entry.position)
+    return Scan(found, position)

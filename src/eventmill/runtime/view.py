@@ -25,6 +25,7 @@ from eventmill.engine.views.versions import Versions
 from eventmill.errors import Conflict, Unavailable
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ViewDefinition
+from eventmill.runtime.marks import names_of
 from eventmill.runtime.subscription import PAUSED
 from eventmill.runtime.view_opening import Opener, Surroundings
 from eventmill.runtime.view_state import (
@@ -223,7 +224,7 @@ class View:
 
         def fill(commit: Commit) -> None:
             commit.registry[FACT + self.compiled.id] = value
-            commit.forgotten += forgotten
+            commit.forgotten += [each for name in forgotten for each in names_of(name)]
             commit.registry.update({PAUSED + name: None for name in forgotten})
 
         await self._node.committer.write(fill)

@@ -13,6 +13,7 @@ from typing import Literal
 from eventmill.errors import StoreUnavailable
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.placement import Placement
+from eventmill.ports.broker import Broker
 from eventmill.ports.store import Journal, Parking, Store, ViewTables
 
 When = Literal["before", "after"]
@@ -35,12 +36,20 @@ class FaultyStore:
     """Wraps a store; commits fail as told by `fail`, everything else passes through.
 
     Parameter: `latency` is how many real seconds a read may take. So long a `Host` waits before it
-    takes silence for rest; 0 where reads are done at once, in process.
+    takes silence for rest; 0 where reads are done at once, in process. `broker` makes a node's way
+    to the broker that has the topics, if they are not in the store.
     """
 
-    def __init__(self, inner: Store, *, latency: float = 0.0) -> None:
+    def __init__(
+        self,
+        inner: Store,
+        *,
+        latency: float = 0.0,
+        broker: Callable[[], Broker] | None = None,
+    ) -> None:
         self.inner = inner
         self.latency = latency
+        self.broker = broker
         self.commits = 0
         """Commits that were asked for."""
         self.injected = 0

@@ -14,6 +14,7 @@ jitter, so their times are exact.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -24,6 +25,7 @@ from eventmill.model import limits
 from eventmill.model.commit import Letter
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
+from eventmill.ports.broker import Broker
 from eventmill.ports.store import Store
 from eventmill.runtime.operations import Operations
 from eventmill.runtime.runtime import Runtime
@@ -58,7 +60,8 @@ class Host:
 
     Parameters: `store` keeps the data (default: in memory, gone with the host); `clock` is the
     time; `guards` notices what production code must never do; `cache_entities` and `cache_bytes` bound the entities
-    held in memory; `patience` is how many real seconds `settle` waits for handlers that await the
+    held in memory; `broker` makes a node's way to the broker that has the topics, at each start;
+    `patience` is how many real seconds `settle` waits for handlers that await the
     outside world.
     """
 
@@ -68,6 +71,7 @@ class Host:
         *,
         store: Store | None = None,
         clock: VirtualClock | None = None,
+        broker: Callable[[], Broker] | None = None,
         guards: bool = True,
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
@@ -81,6 +85,7 @@ class Host:
         self.cache_bytes = cache_bytes
         self.patience = patience
         self._latency = store.latency if isinstance(store, FaultyStore) else 0.0
+        self._new_broker = store.broker if isinstance(store, FaultyStore) else broker
         self._runtime: Runtime | None = None
 
     def __repr__(self) -> str:
@@ -125,6 +130,7 @@ class Host:
             self.store,
             self.clock,
             lambda: NO_JITTER,
+            broker=self._new_broker() if self._new_broker else None,
             guards=self.guards,
             cache_entities=self.cache_entities,
             cache_bytes=self.cache_bytes,
@@ -143,6 +149,8 @@ class Host:
             runtime = self.runtime
             self._runtime = None
             await runtime.supervisor.stop(*runtime.supervisor.names())
+            if runtime.streams is not None:
+                await runtime.streams.close()
             await self.store.close()
         else:
             await self.stop()
@@ -230,8 +238,10 @@ class Host:
 
     def _is_working(self) -> bool:
         runtime = self.runtime
-        return not runtime.committer.idle or any(
-            subscription.working for subscription in runtime.subscriptions.values()
+        return (
+            not runtime.committer.idle
+            or any(subscription.working for subscription in runtime.subscriptions.values())
+            or (runtime.streams is not None and runtime.streams.working)
         )
 
     async def _give_way(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -26,6 +26,7 @@ class Topics:
         self.failing = False
         """Set by a test: nothing can be stored or read."""
         self.shards: int | None = None
+        self.owner: str | None = None
         self.layouts: dict[str, TopicLayout] = {}
         self.streams: dict[str, _Stream] = {}
         self.brokers: list[Broker] = []
@@ -66,10 +67,16 @@ class Broker:
         topics: Mapping[str, TopicLayout],
         partition_of: Callable[[str], int],
         on_news: Callable[[int], None],
+        *,
+        owner: str = "",
     ) -> list[str]:
         self._check()
         shared = self._topics
         drift = []
+        if shared.owner not in (None, owner):
+            raise ConfigurationError(
+                "these topics belong to another store", code="configuration.stream"
+            )
         for topic, layout in topics.items():
             found = shared.layouts.get(topic)
             if found and (shared.shards, found.number) != (shards, layout.number):
@@ -82,7 +89,7 @@ class Broker:
                 drift.append(f"topic {topic!r} has {found}, the settings say {layout}")
             shared.layouts.setdefault(topic, layout)
             shared.streams.setdefault(topic, _Stream())
-        shared.shards = shards
+        shared.shards, shared.owner = shards, owner
         self._partition_of, self._on_news = partition_of, on_news
         shared.brokers.append(self)
         return drift
@@ -95,15 +102,19 @@ class Broker:
         self._check()
         for entry in entries:
             if len(entry.payload) > limits.PAYLOAD_BYTES_MAX:
-                raise TooLarge(f"message {entry.id} has {len(entry.payload)} bytes")
+                raise TooLarge(
+                    f"message {entry.id} has {len(entry.payload)} bytes",
+                    details={"entry": entry.id},
+                )
         return [self._store(entry, entry.id) for entry in entries]
 
-    async def read(self, shard: int, after: int, *, limit: int) -> Scan:
+    async def read(self, shard: int, after: int, *, limit: int, until: int = 0) -> Scan:
         self._check()
         self._read.add(shard)
         stream, _ = self._stream(shard)
         found = [e for e in stream.entries if e.shard == shard and e.position > after][:limit]
-        return Scan([copy(entry) for entry in found], found[-1].position if found else after)
+        end = found[-1].position if found else max(after, until)
+        return Scan([copy(entry) for entry in found], end)
 
     async def end(self, shard: int) -> int:
         self._check()
@@ -126,7 +137,7 @@ class Broker:
         stream = self._topics.streams[topic]
         taken = stream.outside[: limits.BROKER_ADMITTED_MAX]
         del stream.outside[: len(taken)]
-        for arrived in taken:
+        for arrived in map(messages.admitted, taken):
             key = messages.key_of(arrived)
             shard = self._shard(topic, key)
             stream.last += 1

@@ -90,13 +90,12 @@ class Admission:
         """Store messages and mark if the mark is still that version; return whether it was."""
         batch = self._connection.inbox("admit").encode()[-48:]
         begin = b"Nats-Batch-Id: %s\r\nNats-Batch-Sequence: " % batch
+        arrived = [messages.admitted(stored.arrived(self._topic, 0)) for stored in taken]
         commands = [
             wire.publish(
-                self._subject_of(stored),
-                stored.payload,
-                headers=begin + b"%d\r\n" % number + _kept(stored.headers),
+                self._subject_of(one), one.payload, headers=begin + b"%d\r\n" % nth + one.headers
             )
-            for number, stored in enumerate(taken, 1)
+            for nth, one in enumerate(arrived, 1)
         ]
         headers = (
             begin + b"%d\r\nNats-Batch-Commit: 1\r\n"
@@ -143,8 +142,8 @@ class Admission:
         told = b"NATS/1.0\r\neventmill-too-large: %d bytes\r\n\r\n" % size
         return stored._replace(headers=told, payload=stored.payload[: limits.PAYLOAD_BYTES_MAX])
 
-    def _subject_of(self, stored: Stored) -> str:
-        key = messages.key_of(stored.arrived(self._topic, 0))
+    def _subject_of(self, arrived: messages.Arrived) -> str:
+        key = messages.key_of(arrived)
         return self._subjects.message(self._topic, self._partition_of(key), key)
 
 
@@ -159,11 +158,3 @@ def _within_a_batch(found: list[Stored]) -> list[Stored]:
         if count and size > limits.BROKER_BATCH_BYTES:
             return found[:count]
     return found
-
-
-def _kept(headers: bytes | None) -> bytes:
-    """Return a message's header lines without what was meant for JetStream."""
-    return b"".join(
-        b"%s: %s\r\n" % (name, value)
-        for name, value in messages.header_pairs(wire.lines_of(headers))
-    )

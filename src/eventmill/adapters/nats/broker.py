@@ -46,6 +46,7 @@ class Broker:
         self._service = service
         self._subjects = Subjects(token(prefix))
         self._shards = 1
+        self._owner = ""
         self._topics: dict[str, TopicLayout] = {}
         self._names: dict[int, str] = {}
         self._lanes: dict[str, Lane] = {}
@@ -62,10 +63,12 @@ class Broker:
         topics: Mapping[str, TopicLayout],
         partition_of: Callable[[str], int],
         on_news: Callable[[int], None],
+        *,
+        owner: str = "",
     ) -> list[str]:
         self._shards, self._topics = shards, dict(topics)
         self._names = {layout.number: topic for topic, layout in topics.items()}
-        self._partition_of, self._on_news = partition_of, on_news
+        self._partition_of, self._on_news, self._owner = partition_of, on_news, owner
         try:
             await self._connection.open()
         except Unreachable as error:
@@ -99,9 +102,10 @@ class Broker:
             receipts.update(zip(places, outcome, strict=True))
         return [receipts[at] for at in range(len(entries))]
 
-    async def read(self, shard: int, after: int, *, limit: int) -> Scan:
-        found = await self._reader(shard, after).read(after, limit)
-        return Scan([entry for _, entry in found], found[-1][0] if found else after)
+    async def read(self, shard: int, after: int, *, limit: int, until: int = 0) -> Scan:
+        found = await self._reader(shard, after).read(after, limit, until)
+        end = found[-1][0] if found else max(after, until)
+        return Scan([entry for _, entry in found], end)
 
     async def end(self, shard: int) -> int:
         topic, partition = self._place(shard)
@@ -166,7 +170,7 @@ class Broker:
             )
         for topic, layout in self._topics.items():
             drift += await streams.establish(
-                self._connection, self._subjects, topic, self._shards, layout
+                self._connection, self._subjects, topic, self._shards, layout, self._owner
             )
         return drift
 

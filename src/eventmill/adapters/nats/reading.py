@@ -97,13 +97,17 @@ class Reader(Generic[T]):
         """Whether somebody reads it now."""
         return self._lock.locked()
 
-    async def read(self, after: int, limit: int) -> list[tuple[int, T]]:
-        """Return up to `limit` items above a position, with theirs.
+    async def read(self, after: int, limit: int, until: int = 0) -> list[tuple[int, T]]:
+        """Return up to `limit` items above a position, with theirs; none only if there is none up
+        to `until`.
 
         Raises `BrokerUnavailable`.
         """
         async with self._lock:
             if after != self.behind or (self._broken and not self._items):
+                await self._begin(after)
+            elif not self._items and not self._pending and after < until:
+                # Somebody has seen more: it is on its way, or gone. A new consumer knows.
                 await self._begin(after)
             if not self._items and self._pending:
                 await self._wait()

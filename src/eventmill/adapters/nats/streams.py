@@ -17,13 +17,18 @@ _FIXED: Final = ("subjects", "allow_atomic", "retention", "storage", "metadata")
 
 
 async def establish(
-    connection: Connection, subjects: Subjects, topic: str, shards: int, layout: TopicLayout
+    connection: Connection,
+    subjects: Subjects,
+    topic: str,
+    shards: int,
+    layout: TopicLayout,
+    owner: str,
 ) -> list[str]:
     """Make the topic's stream, or return how the one that is there differs, as sentences.
 
     Raises `ConfigurationError` if it cannot hold the topic, `BrokerUnavailable`.
     """
-    wanted = configuration(subjects, topic, shards, layout)
+    wanted = configuration(subjects, topic, shards, layout, owner)
     name = wanted["name"]
     try:
         return _compared(topic, wanted, await _found(connection, name))
@@ -40,7 +45,7 @@ async def establish(
 
 
 def configuration(
-    subjects: Subjects, topic: str, shards: int, layout: TopicLayout
+    subjects: Subjects, topic: str, shards: int, layout: TopicLayout, owner: str
 ) -> dict[str, Any]:
     """Return the stream that a topic wants."""
     return {
@@ -57,7 +62,11 @@ def configuration(
         "max_msgs": -1,
         "duplicate_window": round(_window(layout) * _SECOND),
         "allow_atomic": True,
-        "metadata": {"eventmill.shards": str(shards), "eventmill.topic": str(layout.number)},
+        "metadata": {
+            "eventmill.shards": str(shards),
+            "eventmill.topic": str(layout.number),
+            "eventmill.store": owner,
+        },
     }
 
 
@@ -84,8 +93,9 @@ def _compared(topic: str, wanted: dict[str, Any], found: dict[str, Any]) -> list
         raise ConfigurationError(
             f"topic {topic!r}: stream {wanted['name']!r} has "
             + "; ".join(f"{f} {different[f][0]!r}, not {different[f][1]!r}" for f in fatal)
-            + ". It belongs to another topic or to a store with other shards; take another prefix, "
-            "or mend the stream with the nats command",
+            + ". It belongs to another topic or to another store (perhaps one that was there before "
+            "this one): use another NATS account or server, or remove the stream with the nats "
+            "command",
             code="configuration.stream",
         )
     return [

@@ -169,6 +169,9 @@ INSERT INTO shard (shard) SELECT unnest(:shards::integer[]) ON CONFLICT DO NOTHI
 -- name: shards
 SELECT value FROM registry WHERE name = '$shards'
 
+-- name: identity
+SELECT value FROM registry WHERE name = '$identity'
+
 -- name: end
 SELECT position FROM shard WHERE shard = :shard::integer
 

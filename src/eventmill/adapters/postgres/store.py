@@ -8,11 +8,13 @@ among the commits of other nodes and refuse it if this node's epoch is not the s
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from eventmill.adapters.postgres.connection import Connection, connect, errors
 from eventmill.adapters.postgres.journal import Journal
@@ -108,7 +110,7 @@ class Store:
                 count = self._placement.shards
                 shards = [n * count + home for n in values for home in range(count)]
                 await fetch(connection, "put_shards", shards=shards)
-        self._placement = Placement(self._placement.shards, {**numbers, **added})
+        self._placement = structs.replace(self._placement, topics={**numbers, **added})
         return self._placement
 
     def hold(self, shard: int, epoch: int) -> None:
@@ -186,7 +188,7 @@ class Store:
                 f"the store has {shards} shards, which cannot be changed; {self._shards} are asked "
                 "for: leave the setting out"
             )
-        self._placement = Placement(shards, await _topics(connection))
+        self._placement = Placement(shards, await _topics(connection), await _identity(connection))
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[Connection]:
@@ -227,6 +229,15 @@ class Store:
                 self._writer.drop()
                 return StoreUnavailable("this node's writer was removed from the store; try again")
         return Conflict("somebody else wrote an entry or used a key first")
+
+
+async def _identity(connection: Connection) -> str:
+    """Return what tells this store from every other one, also from one of the same name before."""
+    rows = await fetch(connection, "identity")
+    if not rows:
+        rows = [[secrets.token_hex(8).encode()]]
+        await fetch(connection, "facts", fact_names=["$identity"], facts=rows[0])
+    return bytes(rows[0][0]).decode()
 
 
 async def _topics(connection: Connection) -> dict[str, int]:
