@@ -11,11 +11,14 @@ from eventmill.adapters.postgres.store import Store as PostgresStore
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.ports.store import Store
 from eventmill.testing import FaultyStore
+from tests.flow.brokers import MemoryAndBroker
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "memory+broker"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> FaultyStore:
     """A store whose commits can be made to fail; without faults it only passes through."""
+    if request.param == "memory+broker":
+        return MemoryAndBroker()
     latency = 0.1 if request.param == "postgres" else 0.0
     return FaultyStore(await _inner(request, tmp_path), latency=latency)
 

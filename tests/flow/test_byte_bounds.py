@@ -165,6 +165,7 @@ async def test_large_events_are_read_in_portions_and_whole(
         await host.restart()
         assert await host.call(Book.content, "a") == (7, 7_982)
         await host.publish(texts, *(Text(text="x" * 600) for _ in range(7)))
+        await host.settle()
         looks = Inspection(host.runtime)
         assert len(await looks.events("book", "a")) == 7
         assert len((await looks.last_messages("texts", limit=9)).messages) == 7

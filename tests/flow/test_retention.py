@@ -56,6 +56,8 @@ async def test_positions_go_on_after_everything_was_removed(store: FaultyStore) 
 
 
 async def test_a_message_that_a_subscription_has_still_to_read_is_kept(store: FaultyStore) -> None:
+    if store.broker is not None:
+        pytest.skip("a broker removes what is old, read or not: see test_broker.py")
     seen: list[int] = []
 
     @consumer("slow", source=readings)

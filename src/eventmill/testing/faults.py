@@ -14,6 +14,7 @@ from eventmill.errors import StoreUnavailable
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.placement import Placement
 from eventmill.ports.broker import Broker
+from eventmill.ports.clock import Clock
 from eventmill.ports.store import Journal, Parking, Store, ViewTables
 
 When = Literal["before", "after"]
@@ -45,7 +46,7 @@ class FaultyStore:
         inner: Store,
         *,
         latency: float = 0.0,
-        broker: Callable[[], Broker] | None = None,
+        broker: Callable[[Clock], Broker] | None = None,
     ) -> None:
         self.inner = inner
         self.latency = latency

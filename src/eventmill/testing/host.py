@@ -26,6 +26,7 @@ from eventmill.model.commit import Letter
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.ports.broker import Broker
+from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.operations import Operations
 from eventmill.runtime.runtime import Runtime
@@ -71,7 +72,7 @@ class Host:
         *,
         store: Store | None = None,
         clock: VirtualClock | None = None,
-        broker: Callable[[], Broker] | None = None,
+        broker: Callable[[Clock], Broker] | None = None,
         guards: bool = True,
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
@@ -130,7 +131,7 @@ class Host:
             self.store,
             self.clock,
             lambda: NO_JITTER,
-            broker=self._new_broker() if self._new_broker else None,
+            broker=self._new_broker(self.clock) if self._new_broker else None,
             guards=self.guards,
             cache_entities=self.cache_entities,
             cache_bytes=self.cache_bytes,

@@ -42,6 +42,14 @@ class Topics:
         stream.outside.append(messages.Arrived(topic, 0, stream.last, now, headers, payload))
         self.tell(self.layouts[topic].number * (self.shards or 1))
 
+    def expire(self) -> None:
+        """Remove what is older than its topic keeps it."""
+        for topic, layout in self.layouts.items():
+            if layout.age_seconds:
+                old = self.clock.now() - round(layout.age_seconds * 1e6)
+                stream = self.streams[topic]
+                stream.entries = [e for e in stream.entries if stream.stored[e.position][1] > old]
+
     def tell(self, shard: int) -> None:
         """Tell all nodes that a shard has something new."""
         loop = asyncio.get_running_loop()
@@ -91,7 +99,8 @@ class Broker:
             shared.streams.setdefault(topic, _Stream())
         shared.shards, shared.owner = shards, owner
         self._partition_of, self._on_news = partition_of, on_news
-        shared.brokers.append(self)
+        if self not in shared.brokers:
+            shared.brokers.append(self)
         return drift
 
     async def close(self) -> None:
@@ -189,6 +198,7 @@ class Broker:
     def _check(self) -> None:
         if self._topics.failing:
             raise BrokerUnavailable("the test's broker is down")
+        self._topics.expire()
 
 
 class _Stream:
