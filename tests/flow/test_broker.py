@@ -78,7 +78,7 @@ def relayed(commit: Commit) -> bool:
 
 
 async def after_fault(store: FaultyStore) -> None:
-    while not store.injected:
+    while not store.injected:  # noqa: ASYNC110 - the store has no event for it
         await asyncio.sleep(0)
 
 

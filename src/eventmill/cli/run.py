@@ -38,7 +38,22 @@ DEFAULTS = NodeConfig()
     default=DEFAULTS.broker,
     envvar="EVENTMILL_BROKER",
     metavar="URL",
-    help="nats://…: how several nodes of one --store reach each other.",
+    help="nats://…: how several nodes of one --store reach each other, and where topics live.",
+)
+@click.option(
+    "--topics",
+    type=click.Choice(["store", "broker"]),
+    envvar="EVENTMILL_TOPICS",
+    help="Where topics live: in the broker if there is one, else in the store. Fixed for a store by "
+    "its first start.",
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, 5),
+    default=DEFAULTS.replicas,
+    envvar="EVENTMILL_REPLICAS",
+    show_default=True,
+    help="How many of the broker's servers hold a topic's messages.",
 )
 @click.option(
     "--node",

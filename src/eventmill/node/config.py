@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from eventmill.model import limits
 
@@ -19,7 +20,11 @@ class NodeConfig:
     shards: int | None = None
     """Home shards of a shared store, fixed when it is created; None takes the default."""
     broker: str = ""
-    """`nats://…`: how the nodes of a shared store reach each other."""
+    """`nats://…`: how the nodes of a shared store reach each other, and where topics live."""
+    topics: Literal["store", "broker"] | None = None
+    """Where topics live; None: in the broker if there is one."""
+    replicas: int = 1
+    """How many of the broker's servers hold a topic's messages."""
     node: str = ""
     """Name of this node among the others; empty makes one up."""
     host: str = "127.0.0.1"

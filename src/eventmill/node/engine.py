@@ -16,6 +16,7 @@ from eventmill.adapters.memory.transport import Transport as LocalTransport
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.errors import ConfigurationError
 from eventmill.node.config import NodeConfig
+from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.ports.transport import Transport
@@ -43,6 +44,20 @@ def store_of(config: NodeConfig) -> Store:
     return store
 
 
+def broker_of(config: NodeConfig, clock: Clock, service: str) -> Broker | None:
+    """Return what holds the topics of a service, not yet open; None if the store does.
+
+    Raises `ConfigurationError`.
+    """
+    if config.topics == "broker" and not config.broker:
+        raise ConfigurationError("--topics broker needs a --broker nats://…")
+    if not config.broker or config.topics == "store":
+        return None
+    nats = _extra("eventmill.adapters.nats.broker", "nats")
+    broker: Broker = nats.Broker(_servers(config), clock, service=service, prefix=service)
+    return broker
+
+
 def membership_of(config: NodeConfig, store: Store, clock: Clock) -> Membership | None:
     """Return what makes the node one of several; None for the embedded engine, which is alone.
 
@@ -60,11 +75,15 @@ def membership_of(config: NodeConfig, store: Store, clock: Clock) -> Membership 
 def _transport(config: NodeConfig, name: str, clock: Clock) -> Transport:
     if not config.broker:
         return LocalTransport(Network(clock), name)
+    nats = _extra("eventmill.adapters.nats.transport", "nats")
+    transport: Transport = nats.Transport(_servers(config), node=name)
+    return transport
+
+
+def _servers(config: NodeConfig) -> list[str]:
     if not config.broker.startswith(("nats://", "tls://")):
         raise ConfigurationError("--broker begins with nats:// or tls://")
-    nats = _extra("eventmill.adapters.nats.transport", "nats")
-    transport: Transport = nats.Transport(config.broker.split(","), node=name)
-    return transport
+    return config.broker.split(",")
 
 
 def _extra(module: str, extra: str) -> ModuleType | Any:

@@ -36,7 +36,7 @@ from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
 from eventmill.node import sockets
 from eventmill.node.config import NodeConfig
-from eventmill.node.engine import membership_of, store_of
+from eventmill.node.engine import broker_of, membership_of, store_of
 from eventmill.runtime.runtime import Runtime
 from eventmill.sdk.service import Service
 
@@ -76,14 +76,16 @@ class Node:
     def __init__(self, service: Service, config: NodeConfig) -> None:
         self.config = config
         self.clock = SystemClock()
-        store = store_of(config)
+        store, definition = store_of(config), checked(service)
         self.runtime = Runtime(
-            checked(service),
+            definition,
             store,
             self.clock,
             system_luck,
             membership=membership_of(config, store, self.clock),
             sender=HttpSender(self.clock, private=_push_private(config)),
+            broker=broker_of(config, self.clock, definition.name),
+            replicas=config.replicas,
             guards=config.guards,
             cache_entities=config.cache_entities,
             cache_bytes=config.cache_bytes,
