@@ -1,4 +1,5 @@
-"""Several nodes in one process: one memory store, one network, one clock in the test's hand."""
+"""Several nodes in one process: one memory store, one network, one clock in the test's hand, and one
+broker if topics shall live there."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 from typing import Any
 
 from eventmill import Service
+from eventmill.adapters.memory.broker import Broker, Topics
 from eventmill.adapters.memory.leases import Leases
 from eventmill.adapters.memory.store import Store
 from eventmill.adapters.memory.transport import Network, Transport
@@ -13,6 +15,7 @@ from eventmill.model.handler import Handler
 from eventmill.runtime.peers import Membership
 from eventmill.runtime.runtime import Runtime
 from eventmill.testing.clock import VirtualClock
+from eventmill.testing.faults import FaultyStore
 
 SHARDS = 16
 ROUNDS = 40
@@ -22,8 +25,10 @@ ROUNDS = 40
 class Nodes:
     """Nodes that come and go."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, *, broker: bool = False) -> None:
         self.clock = VirtualClock()
+        self.topics = Topics(self.clock) if broker else None
+        self.stores: dict[str, FaultyStore] = {}
         self.store = Store(SHARDS)
         self.leases = Leases(self.store, self.clock)
         self.network = Network(self.clock)
@@ -37,13 +42,15 @@ class Nodes:
             membership = Membership(name, f"node.{name}", self.leases, transport)
             definition, problems = self.service.define()
             assert problems == []
+            self.stores[name] = FaultyStore(Store(beside=self.store))
             runtime = Runtime(
                 definition,
-                Store(beside=self.store),
+                self.stores[name],
                 self.clock,
                 lambda: 0.5,
                 guards=True,
                 membership=membership,
+                broker=Broker(self.topics) if self.topics else None,
             )
             await self.while_time_passes(runtime.start())
             self.running[name] = runtime

@@ -87,9 +87,10 @@ service = Service("counters", components=[Counter, tell, copy, Totals], topics=[
 IDS = [f"c{number}" for number in range(40)]
 
 
-@pytest.fixture
-async def nodes() -> AsyncIterator[Nodes]:
-    nodes = Nodes(service)
+@pytest.fixture(params=["store", "broker"])
+async def nodes(request: pytest.FixtureRequest) -> AsyncIterator[Nodes]:
+    """Nodes whose topics live in the store, or in a broker."""
+    nodes = Nodes(service, broker=request.param == "broker")
     yield nodes
     await nodes.close()
 
