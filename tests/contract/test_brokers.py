@@ -19,9 +19,9 @@ from eventmill.errors import BrokerUnavailable
 from eventmill.model import cloudevents, limits
 from eventmill.ports.broker import Broker, TopicLayout
 from eventmill.testing import VirtualClock
-from eventmill.testing.contract.broker import (
+from eventmill.testing.contract.broker import BrokerContract
+from eventmill.testing.contract.broker_harness import (
     SHARDS,
-    BrokerContract,
     News,
     event_headers,
     outgoing,

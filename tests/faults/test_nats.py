@@ -22,7 +22,7 @@ from eventmill.adapters.nats.broker import Broker
 from eventmill.adapters.nats.transport import Transport
 from eventmill.errors import BrokerUnavailable, Unavailable, Unreachable
 from eventmill.model.entry import Entry
-from eventmill.testing.contract.broker import (
+from eventmill.testing.contract.broker_harness import (
     SHARDS,
     TOPICS,
     News,

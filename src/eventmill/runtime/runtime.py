@@ -97,32 +97,18 @@ class Runtime:
         )
         self.publisher = Publisher(store, self.committer, clock)
         self.tails = Tails(store.journal)
-        self.outbox = Tails(store.journal) if broker else self.tails
-        """Where messages are before they are in the broker."""
-        self.streams = (
-            Streams(broker, service.topics, self.tails, self.held, clock, replicas=replicas)
-            if broker
-            else None
-        )
         self.subscriptions: dict[str, Subscription] = {}
         self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
         self._roster = asyncio.Lock()
         """Held while subscriptions or shards come or go: each one follows each other."""
         self._starts: dict[str, StartAt] = {}
         """Where subscriptions begin in shards that nobody has read for them yet."""
-        self.retention = Retention(
-            service.topics,
-            store,
-            clock,
-            self.held,
-            self.subscriptions,
-            relay.NAME if broker else "",
-        )
+        by = relay.NAME if broker else ""
+        self.retention = Retention(service.topics, store, clock, self.held, self.subscriptions, by)
         self.committer.on_commit.append(self.tails.extend)
         self.committer.on_failure.append(lambda batch: self.tails.doubt())
-        if broker:
-            self.committer.on_commit.append(self.outbox.extend)
-            self.committer.on_failure.append(lambda batch: self.outbox.doubt())
+        self.streams = Streams(self, broker, replicas) if broker else None
+        """Its topics, if they live in a broker."""
         self.views = Views(
             {id: (view, compile_view(view)) for id, view in service.views.items()},
             Surroundings(
@@ -164,11 +150,7 @@ class Runtime:
         if self.streams is None:
             await self.tails.start(placement.all())
         else:
-            await self.tails.start(range(placement.shards))
-            await self.outbox.start(placement.all()[placement.shards :])
-            await self.streams.open(placement)
-            self.supervisor.start("streams", self.streams.run())
-            self.supervisor.start("admission", self.streams.run_admission())
+            await self.streams.start()
         if self.peers is None:
             for home in range(placement.shards):
                 await self.take(home)
@@ -176,7 +158,7 @@ class Runtime:
             await self.peers.start()
         await self.subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
         if self.streams is not None:
-            await self.subscribe(relay.NAME, self.streams.relay, tails=self.outbox)
+            await self.subscribe(relay.NAME, self.streams.relay, tails=self.streams.outbox)
         for consumer in self.service.consumers.values():
             reaction = ConsumerReaction(
                 consumer, self, self.store, self.clock, guarded=self.guarded
@@ -220,8 +202,6 @@ class Runtime:
                 await self._follow(subscription, [home])
             self.held.add(home)
         self.scheduler.wake()
-        if self.streams is not None:
-            self.streams.look()
 
     async def leave(self, home: int) -> None:
         """End the work of a home shard: what is under way is finished, then nothing is held."""
@@ -238,8 +218,8 @@ class Runtime:
     async def look(self) -> None:
         """Find out what is new in the store."""
         await self.tails.look()
-        if self.outbox is not self.tails:
-            await self.outbox.look()
+        if self.streams is not None:
+            await self.streams.outbox.look()
 
     async def subscribe(
         self,

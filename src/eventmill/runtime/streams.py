@@ -5,17 +5,15 @@ somebody reads here now, is followed by one reader, which fills the shard's tail
 subscriptions at its end read there, those that are behind read the broker until they have caught
 up. What plain clients sent is brought into its shards by the holder of the topics' first shards.
 
-Invariants: of a tail, everything above `_floor` up to `position` is in memory, in order; an end
-never moves back.
+Invariant: a shard is followed as long as somebody wants it to be, and its tail has no gap.
 """
 
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -25,11 +23,14 @@ from eventmill.model.entry import Entry
 from eventmill.model.placement import Placement
 from eventmill.model.topic import Topic
 from eventmill.ports.broker import Broker, Receipt, TopicLayout
-from eventmill.ports.clock import Clock
-from eventmill.ports.store import Scan, Store
+from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.relay import Relay
-from eventmill.runtime.tails import Tails, portion
+from eventmill.runtime.stream_tail import StreamTail
+from eventmill.runtime.tails import Tails
+
+if TYPE_CHECKING:
+    from eventmill.runtime.runtime import Runtime
 
 log = structlog.get_logger()
 
@@ -71,29 +72,20 @@ async def settle_place(store: Store, committer: Committer, *, in_broker: bool) -
 
 
 class Streams:
-    """The broker's side of one node.
+    """The broker's side of one node. Parameter: `replicas` is how many of its servers hold a message."""
 
-    Parameters: `tails` read from here what is in the broker; `held` are the home shards whose work
-    is done here; `replicas` is how many of the broker's servers hold a message.
-    """
-
-    def __init__(
-        self,
-        broker: Broker,
-        topics: Mapping[str, Topic[Any]],
-        tails: Tails,
-        held: Collection[int],
-        clock: Clock,
-        *,
-        replicas: int = 1,
-    ) -> None:
+    def __init__(self, runtime: Runtime, broker: Broker, replicas: int) -> None:
+        self._runtime = runtime
         self._broker = broker
-        self._topics = topics
-        self._tails = tails
-        self._held = held
-        self._clock = clock
         self._replicas = replicas
-        self.relay = Relay(topics, broker, self._expect)
+        self._topics = runtime.service.topics
+        self._tails = runtime.tails
+        self._clock = runtime.clock
+        self.relay = Relay(self._topics, broker, self._expect)
+        self.outbox = Tails(runtime.store.journal)
+        """Where messages are before they are in the broker."""
+        runtime.committer.on_commit.append(self.outbox.extend)
+        runtime.committer.on_failure.append(lambda batch: self.outbox.doubt())
         self._streams: dict[int, StreamTail] = {}
         self._first: dict[int, str] = {}
         """Topics by their first shard."""
@@ -119,11 +111,19 @@ class Streams:
             or any(s.expected > s.position for n, s in self._streams.items() if self._followers[n])
         )
 
-    async def open(self, placement: Placement) -> None:
-        """Connect, make the streams that are missing, tell how others differ.
+    async def start(self) -> None:
+        """Connect, make the streams that are missing, tell how others differ; begin to read.
 
         Raises `ConfigurationError`, `BrokerUnavailable`.
         """
+        placement = self._runtime.store.placement
+        await self._tails.start(range(placement.shards))
+        await self.outbox.start(placement.all()[placement.shards :])
+        await self._open(placement)
+        self._runtime.supervisor.start("streams", self._read_on())
+        self._runtime.supervisor.start("admission", self._admit_on())
+
+    async def _open(self, placement: Placement) -> None:
         if self._topics and not placement.topics:
             raise ConfigurationError(
                 "this store keeps messages among its other entries, not in shards of their own: "
@@ -155,6 +155,7 @@ class Streams:
             mine = [shard for shard in shards if shard in self._streams]
             new = [shard for shard in mine if not self._followers[shard]]
             self._followers.update(mine)
+            self._arrived.set()  # there may be something to admit
             begun = await asyncio.gather(
                 *[self._streams[shard].begin() for shard in new], return_exceptions=True
             )
@@ -172,7 +173,7 @@ class Streams:
                 self._followers[shard] -= 1
                 self._streams[shard].is_begun &= self._followers[shard] > 0
 
-    async def run(self) -> None:
+    async def _read_on(self) -> None:
         """Read what is new until cancelled."""
         while True:
             await self._wake.wait()
@@ -191,18 +192,14 @@ class Streams:
                 await self._clock.sleep(RETRY_SECONDS)
                 self._read_soon(*failed)
 
-    async def run_admission(self) -> None:
+    async def _admit_on(self) -> None:
         """Bring messages of plain clients into their shards until cancelled."""
         while True:
             self._arrived.clear()
-            if 0 in self._held:
+            if 0 in self._runtime.held:
                 for topic in self._topics:
                     await self._admit(topic)
             await self._clock.wait(self._arrived, ADMIT_SECONDS)
-
-    def look(self) -> None:
-        """A home shard was taken: there may be something to admit."""
-        self._arrived.set()
 
     def _hear(self, shard: int) -> None:
         if shard in self._first:
@@ -239,77 +236,3 @@ class Streams:
     def _layout(self, topic: Topic[Any], placement: Placement) -> TopicLayout:
         age = topic.retention.total_seconds() if topic.retention is not None else 0.0
         return TopicLayout(placement.topics[topic.id], replicas=self._replicas, age_seconds=age)
-
-
-class StreamTail:
-    """End of one message shard in the broker; as `tails.Tail`, but positions have gaps.
-
-    Parameter: `share` of what all tails together may keep in memory.
-    """
-
-    def __init__(self, broker: Broker, shard: int, *, share: float) -> None:
-        self._broker = broker
-        self.shard = shard
-        self.position = 0
-        self.expected = 0
-        """Of what this node stored itself, the last position."""
-        self._entries: list[Entry] = []
-        self._positions: list[int] = []
-        """Of these entries."""
-        self._floor = 0
-        self.is_begun = False
-        """Whether the end was found, and what follows it is taken."""
-        self._bytes = 0
-        self._entries_max = limits.TAIL_RECORDS * share
-        self._bytes_max = limits.TAIL_BYTES * share
-
-    def __repr__(self) -> str:
-        return f"<StreamTail {self.shard} [position {self.position}, {len(self._entries)} kept]>"
-
-    async def begin(self) -> None:
-        """Find the end and go on there: what lies before is read from the broker.
-
-        Raises `BrokerUnavailable`.
-        """
-        end = await self.find_end()
-        self.is_begun = True
-        if end > self.position:
-            self._entries, self._positions, self._bytes = [], [], 0
-            self.position = self._floor = end
-
-    def take(self, entries: Sequence[Entry]) -> None:
-        """Take what follows."""
-        new = [entry for entry in entries if entry.position > self.position]
-        if not new:
-            return
-        self._entries += new
-        self._positions += [entry.position for entry in new]
-        self.position = new[-1].position
-        self._bytes += sum(len(entry.payload) for entry in new)
-        if len(self._entries) > 2 * self._entries_max or self._bytes > 2 * self._bytes_max:
-            self._trim(len(self._entries) // 2)
-
-    async def read(self, after: int, *, limit: int, sources: frozenset[str]) -> Scan:
-        if after < self._floor:
-            scan = await self._broker.read(self.shard, after, limit=limit, until=self._floor)
-            return portion(scan.entries, scan.position)
-        first = bisect_right(self._positions, after)
-        found = self._entries[first : first + limit]
-        return portion(found, found[-1].position if found else after)
-
-    async def between(self, low: int, high: int, sources: frozenset[str]) -> Scan:
-        scan = await self._broker.read(self.shard, low, limit=limits.SCAN_ROWS, until=high)
-        found = [entry for entry in scan.entries if entry.position <= high]
-        is_all = len(found) < len(scan.entries) or not found
-        return Scan(found, high if is_all else found[-1].position)
-
-    async def find_end(self) -> int:
-        return await self._broker.end(self.shard)
-
-    async def position_at(self, time: int) -> int:
-        return await self._broker.position_at(self.shard, time)
-
-    def _trim(self, count: int) -> None:
-        self._floor = self._positions[count - 1] if count else self._floor
-        self._bytes -= sum(len(entry.payload) for entry in self._entries[:count])
-        del self._entries[:count], self._positions[:count]

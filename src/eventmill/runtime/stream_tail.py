@@ -1,0 +1,92 @@
+"""The end of a message shard that is in the broker, as this node reads it.
+
+Place on the road: between the broker and dispatch, beside the tails of the store's shards.
+
+Invariants: everything above `_floor` up to `position` is in memory, in order; an end never moves
+back.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from eventmill.model import limits
+from eventmill.model.entry import Entry
+from eventmill.ports.broker import Broker
+from eventmill.ports.store import Scan
+from eventmill.runtime.tails import portion
+
+
+class StreamTail:
+    """End of one message shard in the broker; as `tails.Tail`, but positions have gaps.
+
+    Parameter: `share` of what all tails together may keep in memory.
+    """
+
+    def __init__(self, broker: Broker, shard: int, *, share: float) -> None:
+        self._broker = broker
+        self.shard = shard
+        self.position = 0
+        self.expected = 0
+        """Of what this node stored itself, the last position."""
+        self._entries: list[Entry] = []
+        self._positions: list[int] = []
+        """Of these entries."""
+        self._floor = 0
+        self.is_begun = False
+        """Whether the end was found, and what follows it is taken."""
+        self._bytes = 0
+        self._entries_max = limits.TAIL_RECORDS * share
+        self._bytes_max = limits.TAIL_BYTES * share
+
+    def __repr__(self) -> str:
+        return f"<StreamTail {self.shard} [position {self.position}, {len(self._entries)} kept]>"
+
+    async def begin(self) -> None:
+        """Find the end and go on there: what lies before is read from the broker.
+
+        Raises `BrokerUnavailable`.
+        """
+        end = await self.find_end()
+        self.is_begun = True
+        if end > self.position:
+            self._entries, self._positions, self._bytes = [], [], 0
+            self.position = self._floor = end
+
+    def take(self, entries: Sequence[Entry]) -> None:
+        """Take what follows."""
+        new = [entry for entry in entries if entry.position > self.position]
+        if not new:
+            return
+        self._entries += new
+        self._positions += [entry.position for entry in new]
+        self.position = new[-1].position
+        self._bytes += sum(len(entry.payload) for entry in new)
+        if len(self._entries) > 2 * self._entries_max or self._bytes > 2 * self._bytes_max:
+            self._trim(len(self._entries) // 2)
+
+    async def read(self, after: int, *, limit: int, sources: frozenset[str]) -> Scan:
+        if after < self._floor:
+            scan = await self._broker.read(self.shard, after, limit=limit, until=self._floor)
+            return portion(scan.entries, scan.position)
+        first = bisect_right(self._positions, after)
+        found = self._entries[first : first + limit]
+        return portion(found, found[-1].position if found else after)
+
+    async def between(self, low: int, high: int, sources: frozenset[str]) -> Scan:
+        scan = await self._broker.read(self.shard, low, limit=limits.SCAN_ROWS, until=high)
+        found = [entry for entry in scan.entries if entry.position <= high]
+        is_all = len(found) < len(scan.entries) or not found
+        return Scan(found, high if is_all else found[-1].position)
+
+    async def find_end(self) -> int:
+        return await self._broker.end(self.shard)
+
+    async def position_at(self, time: int) -> int:
+        return await self._broker.position_at(self.shard, time)
+
+    def _trim(self, count: int) -> None:
+        self._floor = self._positions[count - 1] if count else self._floor
+        self._bytes -= sum(len(entry.payload) for entry in self._entries[:count])
+        del self._entries[:count], self._positions[:count]
