@@ -26,7 +26,7 @@ from eventmill import (
 from eventmill.adapters.clock import SystemClock
 from eventmill.adapters.nats.broker import Broker
 from eventmill.adapters.postgres.store import Store
-from eventmill.errors import ConfigurationError
+from eventmill.errors import BrokerUnavailable, ConfigurationError
 from eventmill.model.commit import LetterStatus
 from eventmill.runtime.operations import Operations
 from eventmill.runtime.runtime import Runtime
@@ -167,6 +167,19 @@ async def test_a_node_starts_again_on_what_is_there(
     await say(again, 2)
     await expect(again, [0, 1, 2])
     await again.stop()
+
+
+async def test_a_node_needs_the_broker_to_start(postgres: Server, server: NatsServer) -> None:
+    dsn = await postgres.fresh(4)
+    server.kill()
+    refused = node(dsn, server)
+    with pytest.raises(BrokerUnavailable, match="start one"):
+        await refused.start()
+    assert refused.supervisor.names() == []
+    await server.start()
+    runtime = node(dsn, server)
+    await runtime.start()
+    await runtime.stop()
 
 
 async def test_plain_clients_publish_and_subscribe(runtime: Runtime, server: NatsServer) -> None:

@@ -95,6 +95,8 @@ class Streams:
         """Shards that may have something to read."""
         self._wake = asyncio.Event()
         self._is_reading = False
+        self._is_away = False
+        """The broker did not answer the last time."""
         self._arrived = asyncio.Event()
         """Set when a plain client may have sent something."""
 
@@ -156,14 +158,8 @@ class Streams:
             new = [shard for shard in mine if not self._followers[shard]]
             self._followers.update(mine)
             self._arrived.set()  # there may be something to admit
-            begun = await asyncio.gather(
-                *[self._streams[shard].begin() for shard in new], return_exceptions=True
-            )
-            for error in begun:
-                if isinstance(error, Unavailable):
-                    log.warning("end of a topic not found yet", error=str(error))
-                elif error is not None:
-                    raise error
+            if not self._is_away:
+                await self._begin([self._streams[shard] for shard in new])
             self._read_soon(*new)
 
     def leave(self, shards: Iterable[int]) -> None:
@@ -184,7 +180,9 @@ class Streams:
                 shard = self._due.pop()
                 try:
                     await self._read(shard)
+                    self._is_away = False
                 except Unavailable as error:
+                    self._is_away = True
                     log.warning("topic not read", shard=shard, error=str(error))
                     failed.add(shard)
             self._is_reading = False
@@ -213,6 +211,13 @@ class Streams:
     def _expect(self, entries: Sequence[Entry], receipts: Sequence[Receipt]) -> None:
         for entry, receipt in zip(entries, receipts, strict=True):
             self._streams[entry.shard].expected = receipt.position
+
+    async def _begin(self, streams: Sequence[StreamTail]) -> None:
+        try:
+            await asyncio.gather(*[stream.begin() for stream in streams])
+        except Unavailable as error:
+            self._is_away = True  # the next ones do not wait for it
+            log.warning("ends of topics not found yet", error=str(error))
 
     async def _read(self, shard: int) -> None:
         stream = self._streams[shard]

@@ -275,6 +275,8 @@ class _Client(Client):
 
     async def give_up(self) -> None:
         """Close, whatever state it is in."""
+        if self._flush_queue is None:
+            return  # it was never connected
         with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
             await self.close()
 
