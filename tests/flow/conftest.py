@@ -11,14 +11,17 @@ from eventmill.adapters.postgres.store import Store as PostgresStore
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.ports.store import Store
 from eventmill.testing import FaultyStore
-from tests.flow.brokers import MemoryAndBroker
+from tests.flow.brokers import MemoryAndBroker, PostgresAndNats
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres", "memory+broker"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "memory+broker", "postgres+nats"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> FaultyStore:
     """A store whose commits can be made to fail; without faults it only passes through."""
     if request.param == "memory+broker":
         return MemoryAndBroker()
+    if request.param == "postgres+nats":
+        inner = _Alone(await request.getfixturevalue("postgres").fresh(1))
+        return PostgresAndNats(inner, request.getfixturevalue("nats_server").url, latency=0.1)
     latency = 0.1 if request.param == "postgres" else 0.0
     return FaultyStore(await _inner(request, tmp_path), latency=latency)
 

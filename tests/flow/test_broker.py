@@ -88,7 +88,7 @@ async def test_a_message_is_in_the_store_until_it_was_relayed(store: MemoryAndBr
         (shard,) = store.placement.of_topic("payments")
         (entry,) = (await store.journal.read(shard, 0, limit=9)).entries
         await host.settle()
-        assert [message.origin for message in store.messages()] == [entry.id]
+        assert [message.origin for message in await store.messages()] == [entry.id]
         assert await host.call(Account.content, "a") == 1
         await host.advance(timedelta(seconds=11))
         assert (await store.journal.read(shard, 0, limit=9)).entries == []
@@ -108,7 +108,7 @@ async def test_what_was_appended_again_when_the_broker_had_forgotten_it_has_one_
         if restarts:
             await host.restart(crash=True)
         await host.settle()
-        assert len(store.messages()) == 5, "two of them twice"
+        assert len(await store.messages()) == 5, "two of them twice"
         await host.publish(payments, Paid("a", 1_000))
         await host.settle()
         assert await host.call(Account.content, "a") == 1_011

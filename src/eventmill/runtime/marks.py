@@ -66,6 +66,8 @@ class Marks:
 
     def sift(self, entries: list[Entry]) -> Sifted:
         """Tell what is new in a batch. Nothing is changed: see `passed`."""
+        if not [e for e in entries if e.origin is not None and not e.sequence]:
+            return Sifted(entries, {}, 0, 0)
         marks: dict[int, int] = {}
         fresh, lost = [], 0
         for entry in entries:

@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from eventmill.errors import TooLarge
+from eventmill.errors import TooLarge, Unavailable
 from eventmill.model import limits
 from eventmill.model.definition import Retry
 from eventmill.model.entry import Entry
@@ -48,20 +48,28 @@ class Relay:
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         reacted = Reacted()
-        while entries:
-            try:
-                receipts = await self._broker.append(entries)
-            except TooLarge as error:
-                # It would block all behind it for ever: it is kept for people, and told.
-                large = [e for e in entries if e.id == error.details["entry"]]
-                log.error("message too large for the broker", error=error.message)
-                reacted.refused += [(entry, error) for entry in large]
-                entries = [entry for entry in entries if entry not in large]
-            else:
-                # crash here: the next holder of the shard appends them again, in vain.
-                self._stored(entries, receipts)
-                break
+        try:
+            await self._append(entries, reacted)
+        except Unavailable:
+            raise
+        except Exception as error:
+            # Parked and appended later, it would pass for a repetition: nothing passes it.
+            log.exception("broker failed", exc_info=error)
+            raise Unavailable(f"the broker failed: {error!r}") from error
         return reacted
+
+    async def _append(self, entries: list[Entry], reacted: Reacted) -> None:
+        try:
+            receipts = await self._broker.append(entries)
+        except TooLarge as error:
+            # It would block all behind it for ever: it is kept for people, and told.
+            (large,) = [entry for entry in entries if entry.id == error.details["entry"]]
+            log.error("message too large for the broker", error=error.message)
+            reacted.refused.append((large, error))
+            await self._append([entry for entry in entries if entry is not large], reacted)
+            return
+        # crash here: the next holder of the shard appends them again, in vain.
+        self._stored(entries, receipts)
 
     def committed(self) -> None:
         """Nothing is kept in memory between batches."""
