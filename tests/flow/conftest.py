@@ -14,7 +14,15 @@ from eventmill.testing import FaultyStore
 from tests.flow.brokers import MemoryAndBroker, PostgresAndNats
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres", "memory+broker", "postgres+nats"])
+@pytest.fixture(
+    params=[
+        "memory",
+        "sqlite",
+        "postgres",
+        "memory+broker",
+        pytest.param("postgres+nats", marks=pytest.mark.soak),
+    ]
+)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> FaultyStore:
     """A store whose commits can be made to fail; without faults it only passes through."""
     if request.param == "memory+broker":

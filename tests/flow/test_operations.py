@@ -29,6 +29,7 @@ from eventmill.runtime.inspection import Inspection
 from eventmill.runtime.operations import letter_id
 from eventmill.runtime.reaction import key_of
 from eventmill.testing import FaultyStore, Host
+from tests.flow.brokers import need_time_in_hand
 
 
 class Sold(Event):
@@ -273,6 +274,7 @@ async def test_a_reset_keeps_letters_that_are_not_read_again(store: FaultyStore)
 
 
 async def test_a_reset_to_a_time(store: FaultyStore) -> None:
+    need_time_in_hand(store)
     world = World(store)
     async with world.host as host:
         await world.sell("a", 1)

@@ -10,6 +10,7 @@ from eventmill import Event, Service, Topic, consumer
 from eventmill.errors import ConfigurationError
 from eventmill.runtime import retention
 from eventmill.testing import FaultyStore, Host
+from tests.flow.brokers import need_time_in_hand
 from tests.flow.journals import everything, length
 
 
@@ -28,6 +29,7 @@ async def numbers(store: FaultyStore, source: str) -> list[bytes]:
 async def test_old_messages_go_and_topics_without_retention_keep_theirs(
     store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    need_time_in_hand(store)
     monkeypatch.setattr(retention, "TRIM_POSITIONS", 3)
     async with Host(Service("meter", topics=[readings, kept]), store=store) as host:
         for number in range(8):
@@ -44,6 +46,7 @@ async def test_old_messages_go_and_topics_without_retention_keep_theirs(
 
 
 async def test_positions_go_on_after_everything_was_removed(store: FaultyStore) -> None:
+    need_time_in_hand(store)
     async with Host(Service("meter", topics=[readings]), store=store) as host:
         await host.publish(readings, Reading(1))
         await host.advance(timedelta(hours=2))
