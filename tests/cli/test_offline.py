@@ -135,7 +135,7 @@ def test_the_doctor(stored: Path, tmp_path: Path) -> None:
     )
     healthy = eventmill("doctor", "--data", stored)
     assert "held by" not in healthy.out
-    assert "ok    schema      version 1" in healthy.out
+    assert "ok    schema      version 2" in healthy.out
 
     shutil.copytree(stored, tmp_path / "data")
     file = tmp_path / "data" / "eventmill.db"

@@ -45,8 +45,7 @@ class Journal:
         commit wrote."""
         if self.names.in_doubt:
             self.names.read(self._reader)
-        if self.unfiled.in_doubt:
-            self.unfiled.read(self._reader)
+        self.unfiled.settle(self._reader)
         return self.names
 
     async def load(self, source: str, subject: str) -> tuple[Snapshot | None, list[Entry]]:

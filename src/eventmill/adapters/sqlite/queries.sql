@@ -34,6 +34,9 @@ WHERE sequence > 0
     WHERE h.source = e.source AND h.subject = e.subject AND h.sequence = e.sequence)
 ORDER BY position
 
+-- name: is_stored
+SELECT 1 FROM entry WHERE position = ?
+
 -- name: file
 INSERT INTO history VALUES (?, ?, ?, ?)
 

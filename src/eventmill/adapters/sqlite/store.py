@@ -157,7 +157,8 @@ class Store:
                 # crash here, or a failed sync: whether the transaction is on the disk is unknown.
                 # Nobody was told that it is; a fresh connection reads what is really there.
                 self.names.forget_new()
-                self.names.in_doubt = self.unfiled.in_doubt = True
+                self.names.in_doubt = True
+                self.unfiled.doubt(change)
                 self._drop_writer()
                 raise
             self.names.keep_new()

@@ -9,7 +9,7 @@ every commit, so that a page takes many entries at once and no commit waits for 
 Invariants: whoever reads an entity's entries takes the filed ones, then those here; an entity's
 entries are filed all at once, so those here come after those that are filed; up to the position kept
 under `FILED` all entries are filed; what is here changes only when a transaction is known to be
-durable, and is read from the file again when that is in doubt.
+durable; where that is in doubt, the file is asked.
 """
 
 from __future__ import annotations
@@ -72,21 +72,34 @@ class Unfiled:
         """Entities that this round has still to file, the last one first."""
         self._round_end = 0
         """Where the journal ended when the round began."""
-        self.in_doubt = False
-        """A commit of unknown outcome may have stored entries that are not here."""
+        self._is_known = False
+        self._doubtful: Change | None = None
+        """Of a transaction whose outcome is unknown."""
 
     def __repr__(self) -> str:
         return f"<Unfiled [{self._count} entries of {len(self._entries)} entities]>"
 
     def read(self, db: apsw.Connection) -> None:
-        """Read what is not filed; done whenever the writer is opened, or it is in doubt."""
-        self._entries, self._round, self._count, self._bytes = {}, [], 0, 0
-        texts = self._names.texts
-        for r in db.execute(SQL["unfiled"]):
-            self._keep(
-                Entry(texts[r[1]], r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])
-            )
-        self.in_doubt = False
+        """Read what is not filed, or only how the transaction in doubt ended."""
+        change = self._doubtful
+        if not self._is_known:
+            self._read_all(db)
+        elif change is not None and change.added:
+            last = next(reversed(change.added.values()))[-1]
+            if next(db.execute(SQL["is_stored"], (last.position,)), None):
+                self.keep(change)
+        elif change is not None and (change.removed or change.filed):
+            self._read_all(db)
+        self._is_known, self._doubtful = True, None
+
+    def settle(self, db: apsw.Connection) -> None:
+        """Find out how a transaction in doubt ended, if there is one."""
+        if self._doubtful is not None:
+            self.read(db)
+
+    def doubt(self, change: Change) -> None:
+        """Whether the transaction is durable is unknown."""
+        self._doubtful = change
 
     def of(self, source: str, subject: str) -> list[Entry]:
         """Return an entity's entries that are not filed."""
@@ -140,6 +153,8 @@ class Unfiled:
     def file_some(self, db: apsw.Connection, change: Change, count: int, end: int) -> None:
         """File a portion for `count` entries added, if it is time; `end` is the last position that
         was committed before."""
+        if not count:
+            return
         if not self._round:
             if self._count < self._round_entries and self._bytes < ROUND_BYTES:
                 return
@@ -167,6 +182,14 @@ class Unfiled:
             for entry in entries:
                 if entry.sequence >= below:
                     self._keep(entry)
+
+    def _read_all(self, db: apsw.Connection) -> None:
+        self._entries, self._round, self._count, self._bytes = {}, [], 0, 0
+        texts = self._names.texts
+        for r in db.execute(SQL["unfiled"]):
+            self._keep(
+                Entry(texts[r[1]], r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])
+            )
 
     def _last(self, db: apsw.Connection, change: Change, key: Key) -> int:
         if change.removed.get(key) == ALL:
