@@ -186,9 +186,19 @@ VIEW_ROWS_STREAMED_MAX: Final = 10_000
 VIEW_ROWS_CACHED: Final = 200_000
 """Rows of one view table kept in memory between batches: some 60 MB of small rows."""
 
+VIEW_BYTES_CACHED: Final = 64 << 20
+"""The same bound in bytes of the encoded rows."""
+
+VIEW_ROW_BYTES_MAX: Final = 2 * PAYLOAD_BYTES_MAX
+"""One view row: a whole payload in JSON or base64, and some columns besides."""
+
 VIEW_BATCH: Final = 4_096
 """Entries that a view which is behind takes at once: neighbouring rows share pages, so fewer and
-larger commits write far less (measured: a build of 100,000 rows)."""
+larger commits write far less (measured: a build of 100,000 rows). It ends early when the rows bring
+`COMMIT_BYTES_MAX`."""
+
+VIEW_PORTION_FIRST: Final = 64
+"""Entries whose rows a view first holds in memory before it knows how large they are."""
 
 VIEW_ANSWER_BYTES_MAX: Final = 64 << 20
 """One query's answer: 10,000 rows of 6 KB."""

@@ -28,7 +28,7 @@ LETTERS_BETWEEN_TURNS = 32
 class Reacted:
     """What a reaction made of a batch."""
 
-    __slots__ = ("behind", "failed", "fills", "refused")
+    __slots__ = ("behind", "failed", "fills", "left", "refused")
 
     def __init__(self) -> None:
         self.fills: list[Callable[[Commit], None]] = []
@@ -36,6 +36,8 @@ class Reacted:
         self.behind: list[Entry] = []
         """Entries of a key whose earlier entry failed in this batch."""
         self.refused: list[tuple[Entry, BaseException]] = []
+        self.left: list[Entry] = []
+        """The last entries, if it did not get to them: they are given again."""
 
 
 class Reaction(Protocol):

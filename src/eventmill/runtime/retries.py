@@ -135,7 +135,8 @@ class Retries:
             self._luck,
         )
         again = (*reacted.failed, *reacted.refused)
-        kept = {entry.position for entry in (*(entry for entry, _ in again), *reacted.behind)}
+        parked = (*(entry for entry, _ in again), *reacted.behind, *reacted.left)
+        kept = {entry.position for entry in parked}
         settled = [
             LetterKey(subscription.name, letter.entry.shard, letter.entry.position)
             for letter in tried
