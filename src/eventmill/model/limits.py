@@ -164,6 +164,14 @@ CONCURRENCY: Final = 16
 HANDLER_SECONDS: Final = 30.0
 """Time one asynchronous handler call may take before it counts as failed."""
 
+LETTERS_SECONDS: Final = 1.0
+"""Time after which no more entries of a parked key are tried before others may have its letters:
+an operator who redrives or discards waits so long, and for one call of a handler."""
+
+QUIET_SECONDS: Final = 1.0
+"""Pause before a subscription whose sink wants to be left alone looks again: it may have another
+sink by then."""
+
 PARKED_MAX: Final = 100_000
 """Parked letters of one subscription; beyond it the subscription waits instead of reading on."""
 

@@ -38,6 +38,8 @@ class Courier:
     retry = Retry()
     batch = limits.DISPATCH_BATCH
     exclusive = False
+    whole = False
+    quiet = 0.0
 
     def __init__(self, entities: Entities, execute: Execute, store: Store) -> None:
         self._entities = entities

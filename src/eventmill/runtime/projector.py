@@ -141,6 +141,8 @@ class Projector:
 
     batch = limits.VIEW_BATCH
     exclusive = True
+    whole = True
+    quiet = 0.0
 
     def __init__(
         self,

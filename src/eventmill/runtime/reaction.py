@@ -39,6 +39,13 @@ class Reacted:
         self.left: list[Entry] = []
         """The last entries, if it did not get to them: they are given again."""
 
+    def add(self, other: Reacted) -> None:
+        """Take what became of the entries that came next."""
+        self.fills += other.fills
+        self.failed += other.failed
+        self.behind += other.behind
+        self.refused += other.refused
+
 
 class Reaction(Protocol):
     """What a subscription does with its entries."""
@@ -50,6 +57,13 @@ class Reaction(Protocol):
     batch: int
     exclusive: bool
     """Whether a retry must not run beside a batch, because both change the same rows."""
+    whole: bool
+    """Whether it handles a key's entries in one step: it is given them together."""
+
+    @property
+    def quiet(self) -> float:
+        """Seconds for which it should be given nothing: a sink wants to be left alone."""
+        ...
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         """Handle entries, in order per key.
@@ -64,8 +78,8 @@ class Reaction(Protocol):
         ...
 
     def taken(self, ends: Mapping[int, int]) -> None:
-        """These shards, which end at these positions, have been taken up: what is remembered of
-        them may have changed elsewhere meanwhile."""
+        """These shards, which end at these positions, have been taken up, or are read anew: what is
+        remembered of them may have changed elsewhere meanwhile."""
         ...
 
 

@@ -171,6 +171,9 @@ class Subscription:
                 if failures or self._in_doubt:
                     self._in_doubt = False
                     await self._look()
+                if quiet := self.reaction.quiet:
+                    await self._clock.sleep(min(quiet, limits.QUIET_SECONDS))
+                    continue
                 moved = await self._step()
                 failures = 0
             except (Unavailable, Conflict) as error:
@@ -329,6 +332,7 @@ class Subscription:
                 self._tails.wake()
                 raise
             self.positions.update(positions)
+            self.reaction.taken(self._tails.ends(positions))
             self.blocked.keep(kept)
         self._tails.wake()
 
