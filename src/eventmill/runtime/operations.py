@@ -174,7 +174,8 @@ class Operations:
         after: str = "",
         limit: int = 100,
     ) -> list[Letter]:
-        """List letters after a letter's id, ordered by subscription and position."""
+        """List letters after a letter's id, ordered by subscription and position: up to `limit`,
+        fewer if they are large. Only an empty page is the last."""
         start = letter_key(after) if after else LetterKey("", 0, 0)
         subscription = self._names(subscription)[0] if subscription else None
         return await self._runtime.store.parking.letters(
