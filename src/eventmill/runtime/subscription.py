@@ -66,6 +66,8 @@ class Subscription:
         self._luck = luck
         self.positions: dict[int, int] = {}
         """How far it has come, by shard."""
+        self._next_shard = 0
+        """To be read first."""
         self._stored: dict[int, int] = {}
         """The same, durably; lags when nothing of interest was seen."""
         self._parked = limits.PARKED_MAX + 1
@@ -216,7 +218,10 @@ class Subscription:
                 return True
         async with self.busy:
             stretch = await self._tails.read(
-                self.positions, limit=self.reaction.batch, sources=self.reaction.sources
+                self.positions,
+                limit=self.reaction.batch,
+                sources=self.reaction.sources,
+                first=self._next_shard,
             )
             if not stretch.positions or self.paused:
                 return False
@@ -229,6 +234,7 @@ class Subscription:
             elif self._is_late(positions):
                 await self._commit(lambda commit: None, positions)
             self.positions.update(positions)
+            self._next_shard = stretch.next
         return True
 
     def _is_late(self, positions: Positions) -> bool:
