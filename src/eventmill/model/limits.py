@@ -151,6 +151,9 @@ TAIL_BYTES: Final = 64 << 20
 DISPATCH_BATCH: Final = 512
 """Records a subscription takes at once: one commit of its effects."""
 
+COURIER_LANES: Final = 256
+"""Sent commands on their way to other nodes' entities at the same time: they fill one message."""
+
 SCAN_ROWS: Final = 1_024
 """Journal rows read from the store in one go; keeps the loop's turn below a few milliseconds."""
 
