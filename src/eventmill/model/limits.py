@@ -319,5 +319,18 @@ PARCELS_UNDER_WAY: Final = 4
 FORWARDED_WAITING_MAX: Final = 8_192
 """Requests that wait to be packed for one node; beyond it callers get 429."""
 
+FORWARDED_BYTES_MAX: Final = 64 << 20
+"""The same bound in bytes of their arguments."""
+
 FORWARD_SECONDS: Final = 30.0
 """Time a forwarded request without a deadline of its own may take."""
+
+FORWARD_GRACE_SECONDS: Final = 1.0
+"""After a deadline, for the answer of what was begun just before it."""
+
+FORWARD_TICK_SECONDS: Final = 0.25
+"""Time between two looks at the deadlines of what waits for other nodes."""
+
+ROUTED_WAITING_MAX: Final = 1_024
+"""Requests of a node that wait for shards that nobody serves: each asks 20 times a second. Beyond it
+callers get 503 at once."""
