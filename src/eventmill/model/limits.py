@@ -218,6 +218,10 @@ VIEW_PATTERN_BYTES_MAX: Final = 1_000
 """A pattern of LIKE (SQLite: 50,000): matching takes as many steps as pattern and text have
 characters, multiplied, and cannot be interrupted within one row."""
 
+VIEW_ARGUMENT_CHARACTERS_MAX: Final = 4_096
+"""A text that a query is given: looking for it in a column of a MiB takes up to 0.1 s (measured), which
+cannot be interrupted within one row."""
+
 VIEW_QUERIES_MAX: Final = 64
 """View queries of a node that run or wait for a thread; beyond it callers get 429."""
 
