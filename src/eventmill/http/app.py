@@ -67,7 +67,7 @@ class App:
         self._meter = meter
         self._timings = meter.timings
         self._streams = streams
-        self._bodies = bodies
+        self.bodies = bodies
         self._start = runtime.clock.now()
         self._made = 0
         self._turn = 0
@@ -78,11 +78,11 @@ class App:
     def stop(self) -> None:
         """End what may never end by itself: streams, and the wait for bodies."""
         self._streams.stop()
-        self._bodies.stop()
+        self.bodies.stop()
 
     async def watch(self) -> None:
         """Look after slow clients, for ever; the node's owner runs it."""
-        await self._bodies.watch()
+        await self.bodies.watch()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -124,7 +124,7 @@ class App:
             read = _HEADERS.get(header)
             if read is not None and value != _JSON:
                 read(envelope, value.decode("latin-1"), self._runtime)
-        body = await self._bodies.read(receive, limits.PAYLOAD_BYTES_MAX)
+        body = await self.bodies.read(receive, limits.PAYLOAD_BYTES_MAX)
         envelope.arguments = handler.decode_arguments(body)
         if len(body) > _SHALLOW and depth.exceeds(body):
             raise TooLarge(f"the body nests deeper than {limits.JSON_DEPTH_MAX} levels")

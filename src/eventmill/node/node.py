@@ -113,7 +113,13 @@ class Node:
             self.runtime.supervisor.start("slow clients", self._front.watch())
             connections = sockets.connections_possible()
             self.url = await self._serve(self._front, config.host, config.port, connections)
-            admin = admin_app(self.runtime, self.facts, host=config.admin_host, problem=document)
+            admin = admin_app(
+                self.runtime,
+                self.facts,
+                host=config.admin_host,
+                problem=document,
+                read=self._front.bodies.read,
+            )
             self.admin_url = await self._serve(
                 admin, config.admin_host, config.admin_port, limits.ADMIN_CONNECTIONS_MAX
             )
