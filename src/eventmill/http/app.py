@@ -12,11 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite
+from typing import Any
 
 import structlog
 from starlette.exceptions import HTTPException
 
-from eventmill.errors import EventmillError, InternalError, InvalidPayload, TooLarge
+from eventmill.engine.tracebacks import of_users
+from eventmill.errors import (
+    EventmillError,
+    HandlerFailed,
+    InternalError,
+    InvalidPayload,
+    TooLarge,
+)
 from eventmill.http import problems
 from eventmill.http.bodies import Bodies
 from eventmill.http.meter import SAMPLED, Meter
@@ -182,8 +190,7 @@ class App:
         if status == INTERNAL:
             # Nobody but the author or the operator can mend it: they read the log.
             id = scope.get(_REQUEST_ID)
-            cause = error.__cause__ or error
-            log.error("request failed", path=scope["path"], request_id=id, exc_info=cause)
+            log.error("request failed", path=scope["path"], request_id=id, **_told(error))
         if envelope is None:
             self._meter.refused(error)
         else:
@@ -195,6 +202,16 @@ class App:
 def _request_id(envelope: Envelope) -> list[problems.Header]:
     id = envelope.metadata.get("request_id") if envelope.metadata else None
     return [(b"x-request-id", id.encode())] if id else []
+
+
+def _told(error: EventmillError) -> dict[str, Any]:
+    """Tell the log what went wrong, and where: a handler's author has no use for our frames."""
+    cause = error.__cause__ or error
+    if not isinstance(error, HandlerFailed):
+        return {"exc_info": cause}
+    if cause is error:  # a guard's: its message names the handler's place
+        return {"error": error.message}
+    return {"exc_info": (type(cause), cause, of_users(cause.__traceback__))}
 
 
 def unexpected(error: Exception) -> InternalError:
