@@ -37,6 +37,7 @@ from eventmill.model.definition import ServiceDefinition
 from eventmill.node import sockets
 from eventmill.node.config import NodeConfig
 from eventmill.node.engine import membership_of, store_of
+from eventmill.runtime import orphans
 from eventmill.runtime.runtime import Runtime
 from eventmill.sdk.service import Service
 
@@ -110,10 +111,17 @@ class Node:
         self._started = self.clock.now()
         try:
             await self.runtime.start()
+            await orphans.tell(self.runtime)
             self.runtime.supervisor.start("slow clients", self._front.watch())
             connections = sockets.connections_possible()
             self.url = await self._serve(self._front, config.host, config.port, connections)
-            admin = admin_app(self.runtime, self.facts, host=config.admin_host, problem=document)
+            admin = admin_app(
+                self.runtime,
+                self.facts,
+                host=config.admin_host,
+                problem=document,
+                read=self._front.bodies.read,
+            )
             self.admin_url = await self._serve(
                 admin, config.admin_host, config.admin_port, limits.ADMIN_CONNECTIONS_MAX
             )

@@ -71,6 +71,7 @@ class ConsumerReaction:
     """Runs one consumer."""
 
     exclusive = False
+    quiet = 0.0
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class ConsumerReaction:
         self.skipped = skipped_by(definition.source, definition.route.types)
         self.retry = definition.retry
         self.batch = definition.batch_size
+        self.whole = definition.route.is_batch
         self._calls = calls
         self._store = store
         self._clock = clock

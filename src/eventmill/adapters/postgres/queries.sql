@@ -274,12 +274,19 @@ WHERE bytes_before < :bytes::bigint
 ORDER BY position
 
 -- name: all_letters
-SELECT * FROM letter
-WHERE (subscription, shard, position)
-      > (:subscription_after::text, :shard_after::integer, :position_after::bigint)
-  AND (:subscription::text IS NULL OR subscription = :subscription::text)
-  AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
-ORDER BY subscription, shard, position LIMIT :limit::bigint
+SELECT * FROM (
+    SELECT *, sum(length(entry))
+        OVER (ORDER BY subscription, shard, position ROWS UNBOUNDED PRECEDING)
+        - length(entry) AS bytes_before
+    FROM (
+        SELECT * FROM letter
+        WHERE (subscription, shard, position)
+              > (:subscription_after::text, :shard_after::integer, :position_after::bigint)
+          AND (:subscription::text IS NULL OR subscription = :subscription::text)
+          AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
+        ORDER BY subscription, shard, position LIMIT :limit::bigint) AS page) AS weighed
+WHERE bytes_before < :bytes::bigint
+ORDER BY subscription, shard, position
 
 -- name: registry
 SELECT name, value FROM registry WHERE name NOT LIKE '$%'
