@@ -24,6 +24,7 @@ TRACEBACK = "EVENTMILL_TRACEBACK"
 COMMANDS = {
     "new": "Create a working project with tests.",
     "run": "Run a service.",
+    "dev": "Run a cluster on this machine, with servers of its own.",
     "check": "Check a service: problems, topology, couplings, stored data.",
     "entities": "List and read entities, call them.",
     "topics": "List topics, publish to them, follow them.",
