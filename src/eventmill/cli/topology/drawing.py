@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 
 from eventmill.cli.surface.output import counted
-from eventmill.cli.topology.graph import Connection, Graph, Kind, Part
+from eventmill.sdk.topology.graph import Connection, Graph, Kind, Part
 
 _SHAPES = {
     Kind.ENTITY: ("[", "]"),
     Kind.TOPIC: ("([", "])"),
     Kind.CONSUMER: ("{{", "}}"),
     Kind.VIEW: ("[(", ")]"),
+    Kind.REMOTE: ("[[", "]]"),
     Kind.UNKNOWN: ("(", ")"),
 }
 
