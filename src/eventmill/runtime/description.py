@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,9 @@ from eventmill.model.definition import ServiceDefinition
 from eventmill.ports.cluster import Claim, Member
 from eventmill.ports.directory import Endpoint, Instance
 from eventmill.sdk.topology.graph import Connection, Part, graph_of
+
+TOLD: Final[tuple[str, ...]] = ("node", "store", "process", "url", "admin_url", "started")
+"""Facts of a node that everybody may know."""
 
 
 class Component(msgspec.Struct, frozen=True):
@@ -62,7 +65,7 @@ def address(service: str) -> str:
 
 def instance(service: ServiceDefinition, id: str, facts: dict[str, Any]) -> Instance:
     """Return a node's entry. Parameters: `facts` are the node's own, texts and numbers."""
-    named = {name: str(value) for name, value in facts.items() if name != "version"}
+    named = {name: str(facts[name]) for name in TOLD if name in facts}
     named["topics"] = ", ".join(service.topics)
     contracts = {"openapi": f"{named['url']}/openapi.json"}
     if service.topics:

@@ -33,7 +33,7 @@ from eventmill.runtime.forwarding import Answer, Forwarder, Lookup, Reception, R
 from eventmill.runtime.views import Views
 from eventmill.sdk.context import Request as Asked
 
-OWNER: Final = "$service"
+OWNER: Final = "service"
 """Durable fact: name of the service that the store belongs to."""
 
 

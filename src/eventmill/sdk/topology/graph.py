@@ -68,6 +68,7 @@ class Graph(msgspec.Struct, frozen=True):
     """A service seen from above."""
 
     service: str
+    """Its name; empty: several, whose parts have their service's name and `/` in front."""
     parts: list[Part]
     connections: list[Connection]
 
