@@ -33,16 +33,15 @@ class ForPeople:
         """Show where everything is."""
         services = list(dict.fromkeys(child.service for child in cluster.children))
         names = click.style(", ".join(services), bold=True)
-        verb = "runs" if len(services) == 1 else "run"
-        nodes = counted(self._nodes, "node") + ("" if len(services) == 1 else " each")
+        verb = "run" if self._several else "runs"
+        nodes = counted(self._nodes, "node") + (" each" if self._several else "")
         click.echo(f"\n{names} {verb} on {nodes}\n")
         show([self._row(child) for child in cluster.children], COLUMNS, "table", empty="")
         click.echo()
-        for service in services:
-            label = f"store of {service}" if self._several else "store"
-            click.echo(f"{_dim(label)}  {cluster.servers.store(service)}")
-        click.echo(f"{_dim('broker')} {cluster.servers.broker}")
-        click.echo(f"{_dim('data')}   {cluster.servers.directory} (kept; remove it to begin anew)")
+        places = self._places(cluster, services)
+        width = max(map(len, places))
+        for name, place in places.items():
+            click.echo(f"{_dim(name.ljust(width))}   {place}")
         hint = f"eventmill entities list --data {cluster.children[0].data}"
         click.echo("\n" + _dim(f"Look inside with `{hint}`; Ctrl-C stops it all.") + "\n")
 
@@ -65,6 +64,15 @@ class ForPeople:
     def stopping(self) -> None:
         """Say that it takes a moment."""
         click.echo("\nStopping: nodes finish what they accepted, then the servers …", err=True)
+
+    def _places(self, cluster: LocalCluster, services: list[str]) -> dict[str, str]:
+        servers = cluster.servers
+        of = "store of {}" if self._several else "store"
+        return {
+            **{of.format(name): servers.store(name) for name in services},
+            "broker": servers.broker,
+            "data": f"{servers.directory} (kept; remove it to begin anew)",
+        }
 
     def _row(self, child: Child) -> dict[str, Any]:
         return {
