@@ -87,7 +87,9 @@ def _post(url: str, body: Any) -> Any:
 
 
 def _balance(url: str) -> int:
-    with urllib.request.urlopen(f"{url}/components/account/a1/current", timeout=SECONDS) as response:
+    with urllib.request.urlopen(
+        f"{url}/components/account/a1/current", timeout=SECONDS
+    ) as response:
         return int(json.loads(response.read()))
 
 

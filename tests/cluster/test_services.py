@@ -23,7 +23,7 @@ from eventmill import (
     on,
     query,
 )
-from eventmill.errors import UnknownHandler, Unreachable
+from eventmill.errors import DeadlineExceeded, Unavailable, UnknownHandler, Unreachable
 from eventmill.model.entry import metadata_of
 from eventmill.runtime.forwarding import Request
 from eventmill.runtime.operations import Operations
@@ -82,11 +82,14 @@ class Order(EventSourcedEntity):
     def on_ordered(self, event: Ordered) -> None: ...
 
 
+SECONDS = 20.0
+"""Time of a reservation, unlike that of any other wait."""
+
 answers: list[object] = []
 failures: list[Exception] = []
 
 
-@consumer("reserver", source=Order, retry=Retry(attempts=6, initial=1.0))
+@consumer("reserver", source=Order, retry=Retry(attempts=6, initial=1.0), timeout=SECONDS)
 async def reserve(event: Ordered, ctx: Context) -> None:
     inventory = ctx.service("inventory")
     try:
@@ -101,6 +104,7 @@ async def reserve(event: Ordered, ctx: Context) -> None:
         raise RuntimeError("after everything was done: it will be tried again")
 
 
+IDS = [f"sku-{number}" for number in range(40)]
 shop = Service("shop", components=[Order, reserve])
 inventory = Service("inventory", components=[Stock, Shelf])
 
@@ -152,7 +156,7 @@ async def test_a_service_that_nobody_runs_is_unavailable_and_called_when_it_is_b
     await shops.advance(1)
     assert isinstance(failures[0], Unreachable)
     assert failures[0].code == "unavailable.service"
-    assert "no service 'inventory' runs now" in failures[0].message
+    assert "no service 'inventory' can be reached now" in failures[0].message
     await inventories.start("a")
     await shops.advance(20)
     assert await inventories.call("a", Stock.content, "sku-1") == 1
@@ -168,6 +172,38 @@ async def test_any_node_that_is_left_answers_for_its_service(
     await shops.advance(5)
     assert failures == []
     assert await inventories.call("a", Stock.content, "sku-1") == 1
+
+
+async def test_a_service_that_cannot_find_the_entitys_node_is_there_all_the_same(
+    shops: Nodes, inventories: Nodes
+) -> None:
+    await inventories.start("b", "a")
+    await shops.start("a")
+    sku = next(id for id in IDS if inventories.store.placement.entity(id) in held_by_a(inventories))
+    await inventories.crash("a")
+    peers = shops.running["a"].peers
+    assert peers is not None
+    asked = Request("stock", sku, "content", b"{}", None, 2.0, None, None, True)
+    with pytest.raises(Unavailable, match="between two nodes") as raised:
+        await shops.while_time_passes(peers.services._forwarder.send("inventory", asked))
+    assert not isinstance(raised.value, Unreachable)
+
+
+def held_by_a(nodes: Nodes) -> set[int]:
+    return nodes.running["a"].held.copy()
+
+
+async def test_nobody_waits_longer_than_the_handler_may(shops: Nodes, inventories: Nodes) -> None:
+    await inventories.start("a")
+    await shops.start("a")
+    shops.network.pause(inventories.place("a"))
+    began = shops.clock.monotonic()
+    await shops.call("a", Order.place, "o1", "sku-1", 1)
+    while not failures:
+        await shops.advance(0.5)
+    assert isinstance(failures[0], DeadlineExceeded)
+    assert SECONDS <= shops.clock.monotonic() - began < SECONDS + 2
+    shops.network.resume(inventories.place("a"))
 
 
 async def test_a_rejection_comes_back_as_what_it_was(shops: Nodes, inventories: Nodes) -> None:

@@ -16,8 +16,14 @@ from typing import Any, Final
 import msgspec
 
 from eventmill.engine.causation import caused_by
-from eventmill.errors import ConfigurationError, NotFound, UnknownHandler, Unreachable
-from eventmill.model import limits
+from eventmill.errors import (
+    ConfigurationError,
+    NotFound,
+    NotOwner,
+    Unavailable,
+    UnknownHandler,
+    Unreachable,
+)
 from eventmill.model.definition import ServiceDefinition, ViewDefinition
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
@@ -32,6 +38,8 @@ from eventmill.runtime.description import Description
 from eventmill.runtime.forwarding import Answer, Forwarder, Lookup, Reception, Request
 from eventmill.runtime.views import Views
 from eventmill.sdk.context import Request as Asked
+
+DESCRIBE_SECONDS: Final = 5.0
 
 OWNER: Final = "service"
 """Durable fact: name of the service that the store belongs to."""
@@ -113,7 +121,11 @@ class Services:
         try:
             return await self._forwarder.send(request.service, sent)
         except Unreachable as error:
-            raise unknown(request.service) from error
+            raise Unreachable(
+                f"no service {request.service!r} can be reached now ({error.message}): start it, "
+                "on the same broker as this one",
+                code="unavailable.service",
+            ) from error
 
     def _unique(self, id: str) -> str:
         """Ids of events, and keys made of them, are one service's own until its name is there."""
@@ -171,7 +183,7 @@ class ServiceReception(Reception):
             raise UnknownHandler(f"{request.name[:40]!r} is not for other services")
         definition = self._definitions.get(request.component)
         if definition is None:
-            return await super()._reply(request)
+            return await self._entity(request)
         query = definition.queries.get(request.name)
         if query is None:
             known = ", ".join(definition.queries)
@@ -181,6 +193,13 @@ class ServiceReception(Reception):
         arguments = query.handler.decode_arguments(request.arguments)
         return (await self._views.reply(request.component, request.name, arguments)).content
 
+    async def _entity(self, request: Request) -> bytes:
+        try:
+            return await super()._reply(request)
+        except (NotOwner, Unreachable) as error:
+            # Said to who asked, it would mean that nobody of this service is there.
+            raise Unavailable(f"the entity is between two nodes: {error.message}") from error
+
 
 async def described(transport: Transport, service: str) -> Description:
     """Ask one of a service's nodes what it is.
@@ -188,18 +207,10 @@ async def described(transport: Transport, service: str) -> Description:
     Raises `NotFound` when none lives.
     """
     try:
-        answer = await transport.request(description.address(service), b"", limits.FORWARD_SECONDS)
+        answer = await transport.request(description.address(service), b"", DESCRIBE_SECONDS)
     except Unreachable as error:
         raise NotFound(f"no service {service!r} runs now") from error
     return msgspec.json.decode(answer, type=Description)
-
-
-def unknown(service: str) -> Unreachable:
-    """Say that there is no such service."""
-    return Unreachable(
-        f"no service {service!r} runs now: start it, on the same broker as this one",
-        code="unavailable.service",
-    )
 
 
 async def _check_owner(store: Store, committer: Committer, service: str) -> None:
