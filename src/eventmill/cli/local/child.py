@@ -99,7 +99,8 @@ class Child:
 
     def _send(self, how: signal.Signals) -> None:
         if self._process is not None and self.lives:
-            self._process.send_signal(how)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                self._process.send_signal(how)
 
     def _notice(self, line: str) -> None:
         if self.ready.is_set() or '"started"' not in line:

@@ -63,24 +63,30 @@ class LocalCluster:
         self._hear_signals()
         try:
             await self.servers.start()
-            async with asyncio.TaskGroup() as group:
-                lives = [group.create_task(self._live(child)) for child in self._make()]
-                if await self._all_ready():
-                    when_ready()
-                stopping = group.create_task(self._stopping.wait())
-                ended: asyncio.Future[Any] = asyncio.gather(*lives)
-                await asyncio.wait([stopping, ended], return_when=asyncio.FIRST_COMPLETED)
-                asked = self._stopping.is_set()
-                self._stopping.set()
-                await self._stop_nodes(ended)
+            if not self._stopping.is_set():
+                await self._run_nodes(when_ready)
         finally:
+            self._kill_nodes()  # whatever went wrong here: in order they have ended by now
             self.servers.stop()
             os.close(self._pipe)
             os.close(self._held)
-        if not all(child.facts for child in self.children) and not asked:
-            raise Failure("a node did not start; what it said is above")
-        if not asked:
+
+    async def _run_nodes(self, when_ready: Callable[[], None]) -> None:
+        async with asyncio.TaskGroup() as group:
+            lives = [group.create_task(self._live(child)) for child in self._make()]
+            if await self._all_ready():
+                when_ready()
+            stopping = group.create_task(self._stopping.wait())
+            ended: asyncio.Future[Any] = asyncio.gather(*lives)
+            await asyncio.wait([stopping, ended], return_when=asyncio.FIRST_COMPLETED)
+            asked = self._stopping.is_set()
+            self._stopping.set()
+            await self._stop_nodes(ended)
+        if asked:
+            return
+        if all(child.facts for child in self.children):
             raise Failure("no node is left")
+        raise Failure("a node did not start; what it said is above")
 
     def _hear_signals(self) -> None:
         for number in _SIGNALS:
@@ -115,13 +121,15 @@ class LocalCluster:
         for child in self.children:
             child.ask_to_stop()
         await asyncio.wait([ended], timeout=STOP_SECONDS)
+        self._kill_nodes()
+
+    def _kill_nodes(self) -> None:
         for child in self.children:
             child.kill()
 
     def _stop(self) -> None:
         if self._stopping.is_set():  # asked twice
-            for child in self.children:
-                child.kill()
+            self._kill_nodes()
             return
         self._watcher.stopping()
         self._stopping.set()
