@@ -157,6 +157,9 @@ async def test_a_service_that_nobody_runs_is_unavailable_and_called_when_it_is_b
     assert isinstance(failures[0], Unreachable)
     assert failures[0].code == "unavailable.service"
     assert "no service 'inventory' can be reached now" in failures[0].message
+    peers = shops.running["a"].peers
+    assert peers is not None
+    assert repr(peers.services._forwarder) == "<Forwarder [idle]>", "nothing is kept for it"
     await inventories.start("a")
     await shops.advance(20)
     assert await inventories.call("a", Stock.content, "sku-1") == 1

@@ -298,5 +298,8 @@ PARCELS_UNDER_WAY: Final = 4
 FORWARDED_WAITING_MAX: Final = 8_192
 """Requests that wait to be packed for one node; beyond it callers get 429."""
 
+INSTANCES_MAX: Final = 1_024
+"""Nodes of all services that one look at the directory finds; more are not waited for."""
+
 FORWARD_SECONDS: Final = 30.0
 """Time a forwarded request without a deadline of its own may take."""

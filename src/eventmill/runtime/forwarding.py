@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from eventmill.errors import EventmillError, InternalError, Overloaded
+from eventmill.errors import EventmillError, InternalError, Overloaded, Unreachable
 from eventmill.model import limits
 from eventmill.model.envelope import Envelope
 from eventmill.model.failure import Failure, error_of, failure_of
@@ -88,7 +88,11 @@ class Forwarder:
         outbox = self._outboxes.get(address)
         if outbox is None:
             outbox = self._outboxes[address] = Outbox(self._transport, address)
-        return await outbox.send(request)
+        try:
+            return await outbox.send(request)
+        except Unreachable:
+            self._outboxes.pop(address, None)  # perhaps for ever: nothing is kept for it
+            raise
 
     def _request(self, envelope: Envelope) -> Request:
         deadline = envelope.deadline

@@ -21,6 +21,7 @@ from eventmill.adapters.nats.connection import Connection
 from eventmill.adapters.nats.subjects import token
 from eventmill.adapters.nats.transport import QUEUE, Transport
 from eventmill.errors import Unavailable
+from eventmill.model import limits
 from eventmill.ports.directory import Counts, Endpoint, Instance
 
 QUIET_SECONDS: Final = 0.25
@@ -63,10 +64,13 @@ class Directory:
 
     async def find(self, service: str = "") -> list[Instance]:
         inbox = self._connection.inbox("directory")
-        answers: asyncio.Queue[bytes] = asyncio.Queue()
-        await self._connection.subscribe(
-            inbox, lambda _, __, body, headers: answers.put_nowait(body)
-        )
+        answers: asyncio.Queue[bytes] = asyncio.Queue(limits.INSTANCES_MAX)
+
+        def hear(subject: str, reply: str, payload: bytes, headers: bytes | None) -> None:
+            with contextlib.suppress(asyncio.QueueFull):
+                answers.put_nowait(payload)
+
+        await self._connection.subscribe(inbox, hear)
         try:
             subject = _subjects("INFO", _fitting(service) if service else "")[-1]
             self._connection.post(wire.publish(subject, b"", reply=inbox))
