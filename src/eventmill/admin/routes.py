@@ -19,6 +19,7 @@ from eventmill.errors import InvalidPayload
 from eventmill.model import limits
 from eventmill.model.commit import LetterStatus
 from eventmill.runtime.inspection import Inspection
+from eventmill.runtime.living import Living
 from eventmill.runtime.operations import Operations
 from eventmill.runtime.runtime import Runtime
 
@@ -68,7 +69,18 @@ def routes(runtime: Runtime, facts: Facts) -> list[Route]:
         *_views(acts),
         *_letters(acts),
         *_timers(looks),
+        *_living(Living(runtime, facts)),
     ]
+
+
+def _living(living: Living) -> list[Route]:
+    async def services(request: Request) -> Any:
+        return await living.instances()
+
+    async def description(request: Request) -> Any:
+        return await living.describe(_text(request, "service"))
+
+    return [_get("/services", services), _get("/services/description", description)]
 
 
 def _entities(looks: Inspection, acts: Operations) -> list[Route]:

@@ -326,6 +326,9 @@ FORWARDED_WAITING_MAX: Final = 8_192
 FORWARDED_BYTES_MAX: Final = 64 << 20
 """The same bound in bytes of their arguments."""
 
+INSTANCES_MAX: Final = 1_024
+"""Nodes of all services that one look at the directory finds; more are not waited for."""
+
 FORWARD_SECONDS: Final = 30.0
 """Time a forwarded request without a deadline of its own may take."""
 

@@ -77,13 +77,13 @@ class Node:
     def __init__(self, service: Service, config: NodeConfig) -> None:
         self.config = config
         self.clock = SystemClock()
-        store = store_of(config)
+        store, definition = store_of(config), checked(service)
         self.runtime = Runtime(
-            checked(service),
+            definition,
             store,
             self.clock,
             system_luck,
-            membership=membership_of(config, store, self.clock),
+            membership=membership_of(config, definition.name, store, self.clock),
             sender=HttpSender(self.clock, private=_push_private(config)),
             guards=config.guards,
             cache_entities=config.cache_entities,
@@ -126,6 +126,8 @@ class Node:
                 admin, config.admin_host, config.admin_port, limits.ADMIN_CONNECTIONS_MAX
             )
             self._announce()
+            if self.runtime.peers is not None:
+                await self.runtime.peers.announce(self._addresses())
         except BaseException:
             await self.stop()
             raise
@@ -196,12 +198,15 @@ class Node:
     def _announcement(self) -> Path:
         return self.config.data / ANNOUNCEMENT
 
-    def _announce(self) -> None:
-        names = ("service", "version", "process", "url", "admin_url", "started")
+    def _addresses(self) -> dict[str, Any]:
         facts = self.facts()
+        names = ("service", "version", "process", "url", "admin_url", "started")
+        return {name: facts[name] for name in names}
+
+    def _announce(self) -> None:
         self.config.data.mkdir(parents=True, exist_ok=True)
         unfinished = self._announcement.with_suffix(".new")
-        unfinished.write_bytes(msgspec.json.encode({name: facts[name] for name in names}))
+        unfinished.write_bytes(msgspec.json.encode(self._addresses()))
         unfinished.replace(self._announcement)
         self._announced = True
 

@@ -99,10 +99,18 @@ class Forwarder:
         Raises what the turn raised there, `NotOwner` when the shard is not there (any more),
         `Unreachable` when nobody is, `DeadlineExceeded` when no answer came in time.
         """
+        return await self.send(address, self._request(envelope))
+
+    async def send(self, address: str, request: Request) -> bytes:
+        """Let whoever serves the address answer a request; raises as `execute`."""
         outbox = self._outboxes.get(address)
         if outbox is None:
             outbox = self._outboxes[address] = Outbox(self._transport, address, self._clock)
-        return await outbox.send(self._request(envelope))
+        try:
+            return await outbox.send(request)
+        except Unreachable:
+            self._outboxes.pop(address, None)  # perhaps for ever: nothing is kept for it
+            raise
 
     def _request(self, envelope: Envelope) -> Request:
         deadline = envelope.deadline
@@ -261,12 +269,15 @@ class Reception:
 
     async def _answer(self, request: Request) -> Answer:
         try:
-            return Answer(await self._execute(self._envelope(request)))
+            return Answer(await self._reply(request))
         except EventmillError as error:
             return Answer(b"", failure_of(error))
         except Exception as error:  # the sender must hear of it, whatever it is
             log.error("forwarded request failed", component=request.component, exc_info=error)
             return Answer(b"", failure_of(InternalError(f"{type(error).__name__}; see the log")))
+
+    async def _reply(self, request: Request) -> bytes:
+        return await self._execute(self._envelope(request))
 
     def _envelope(self, request: Request) -> Envelope:
         if request.name.startswith("$"):

@@ -312,6 +312,9 @@ DELETE FROM member WHERE ends < clock_timestamp() - interval '1 hour'
 -- name: members
 SELECT node, address FROM member WHERE ends > clock_timestamp() ORDER BY node
 
+-- name: cluster
+SELECT to_char(applied AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') FROM migration WHERE version = 0
+
 -- name: claims
 SELECT shard, owner, epoch FROM shard WHERE shard < :shards::integer ORDER BY shard
 
