@@ -19,6 +19,7 @@ from eventmill.model import cloudevents, cursor, limits
 from eventmill.model.entry import Entry
 from eventmill.runtime.inspection import Inspection
 from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.tails import Stretch
 
 
 class Following:
@@ -49,9 +50,12 @@ class Following:
         source = cloudevent.topic_source(self._runtime.service.name, topic)
         start = cursor.write(positions)
         yield streams.heartbeat(start), start
+        stretch = Stretch([], {})
         async with self._runtime.following(topic):
             while True:
-                stretch = await tails.read(positions, limit=limits.DISPATCH_BATCH, sources=sources)
+                stretch = await tails.read(
+                    positions, limit=limits.DISPATCH_BATCH, sources=sources, first=stretch.next
+                )
                 entries = [entry for entry in stretch.entries if entry.type != MALFORMED]
                 for frames, id in _frames(entries, positions, source):
                     yield frames, id

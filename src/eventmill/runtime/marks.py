@@ -27,16 +27,15 @@ def names_of(subscription: str) -> list[str]:
     return [subscription, subscription + SUFFIX]
 
 
-class Sifted(NamedTuple):
-    """What a batch consists of."""
+class _Numbered(NamedTuple):
+    """What a message of the batch under way says."""
 
-    entries: list[Entry]
-    """Those that have not come before."""
-    marks: dict[int, int]
-    """The marks behind them, by shard, where they move."""
-    repeated: int
+    shard: int
+    position: int
+    number: int
+    is_new: bool
     lost: int
-    """Entries that are gone: the numbers that are missing."""
+    """Numbers that are missing before it."""
 
 
 class Marks:
@@ -46,6 +45,8 @@ class Marks:
         self._name = subscription
         self.at: dict[int, int] = {}
         self._stored: dict[int, int] = {}
+        self._batch: list[_Numbered] = []
+        """Of messages that are being handled."""
         self.repeated = 0
         """Entries that had come before."""
         self.lost = 0
@@ -64,38 +65,54 @@ class Marks:
         """Forget a shard."""
         del self.at[shard], self._stored[shard]
 
-    def sift(self, entries: list[Entry]) -> Sifted:
-        """Tell what is new in a batch. Nothing is changed: see `passed`."""
+    def take(self, entries: list[Entry]) -> list[Entry]:
+        """Begin with a batch; return what has not come before. Marks move when it has `passed`."""
+        self._batch = []
         if not [e for e in entries if e.origin is not None and not e.sequence]:
-            return Sifted(entries, {}, 0, 0)
-        marks: dict[int, int] = {}
-        fresh, lost = [], 0
+            return entries
+        marks = dict(self.at)
+        fresh = []
         for entry in entries:
-            number = _number_of(entry)
+            number, mark = _number_of(entry), marks[entry.shard]
+            is_new = not number or number > mark
             if number:
-                mark = marks.get(entry.shard, self.at[entry.shard])
-                if number <= mark:
-                    continue
                 # A first message may have any number: what was before it is not this one's to read.
-                lost += number - mark - 1 if mark else 0
-                marks[entry.shard] = number
-            fresh.append(entry)
-        return Sifted(fresh, marks, len(entries) - len(fresh), lost)
+                lost = max(0, number - mark - 1) if mark else 0
+                self._batch.append(_Numbered(entry.shard, entry.position, number, is_new, lost))
+                marks[entry.shard] = max(number, mark)
+            if is_new:
+                fresh.append(entry)
+        return fresh
 
-    def passed(self, sifted: Sifted) -> None:
-        """Note that a batch was handled."""
-        self.at.update(sifted.marks)
-        self.repeated += sifted.repeated
-        self.lost += sifted.lost
-        if sifted.repeated:
-            log.info("repetitions left out", subscription=self._name, messages=sifted.repeated)
-        if sifted.lost:
+    def at_positions(self, positions: Mapping[int, int]) -> dict[int, int]:
+        """Return the marks that belong to positions in the batch, or where it began."""
+        marks = {shard: self.at[shard] for shard in positions}
+        marks |= {
+            one.shard: one.number
+            for one in self._batch
+            if one.is_new and one.position <= positions.get(one.shard, -1)
+        }
+        return marks
+
+    def passed(self, positions: Mapping[int, int]) -> None:
+        """Note that the batch was handled up to positions."""
+        if not self._batch:
+            return
+        self.at.update(self.at_positions(positions))
+        done = [one for one in self._batch if one.position <= positions.get(one.shard, -1)]
+        self._batch = [one for one in self._batch if one.position > positions.get(one.shard, -1)]
+        repeated, lost = sum(not one.is_new for one in done), sum(one.lost for one in done)
+        self.repeated += repeated
+        self.lost += lost
+        if repeated:
+            log.info("repetitions left out", subscription=self._name, messages=repeated)
+        if lost:
             log.error(
                 "messages were gone before they were read: keep those of the topic longer, or find "
                 "out who removed them",
                 subscription=self._name,
-                sources=sorted({entry.source for entry in sifted.entries}),
-                messages=sifted.lost,
+                shards=sorted({one.shard for one in done if one.lost}),
+                messages=lost,
             )
 
     def moved(self, marks: Mapping[int, int]) -> list[Offset]:

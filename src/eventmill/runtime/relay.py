@@ -35,6 +35,8 @@ class Relay:
     retry = Retry()
     batch = limits.BROKER_BATCH
     exclusive = True
+    whole = False
+    quiet = 0.0
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from eventmill.model import limits
 from eventmill.model.entry import Entry
 from eventmill.ports.broker import Broker
 from eventmill.ports.store import Scan
-from eventmill.runtime.tails import portion
+from eventmill.runtime.tails import within
 
 
 class StreamTail:
@@ -69,10 +69,10 @@ class StreamTail:
     async def read(self, after: int, *, limit: int, sources: frozenset[str]) -> Scan:
         if after < self._floor:
             scan = await self._broker.read(self.shard, after, limit=limit, until=self._floor)
-            return portion(scan.entries, scan.position)
+            return within(scan, limits.SCAN_BYTES_MAX)
         first = bisect_right(self._positions, after)
         found = self._entries[first : first + limit]
-        return portion(found, found[-1].position if found else after)
+        return within(Scan(found, found[-1].position if found else after), limits.SCAN_BYTES_MAX)
 
     async def between(self, low: int, high: int, sources: frozenset[str]) -> Scan:
         scan = await self._broker.read(self.shard, low, limit=limits.SCAN_ROWS, until=high)

@@ -33,6 +33,8 @@ class Stretch(NamedTuple):
     """In order of position, shard by shard."""
     positions: dict[int, int]
     """How far was looked, by shard, where that is further than before."""
+    next: int = 0
+    """The shard to begin with the next time, so that each gets its turn."""
 
 
 class Source(Protocol):
@@ -157,21 +159,33 @@ class Tails:
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._changed)
 
-    async def read(self, positions: Positions, *, limit: int, sources: frozenset[str]) -> Stretch:
+    async def read(
+        self, positions: Positions, *, limit: int, sources: frozenset[str], first: int = 0
+    ) -> Stretch:
         """Look at up to `limit` positions behind these, the same number in each shard that has any;
-        at fewer when the entries have `SCAN_BYTES_MAX` bytes of payload."""
+        at fewer when the entries have `SCAN_BYTES_MAX` bytes of payload, of all shards together.
+
+        Parameters: `first` is the shard to begin with.
+        """
         if self._in_doubt:
             await self.look()
         behind = [shard for shard, after in positions.items() if self.end(shard) > after]
+        if len(behind) > 1:
+            behind.sort(key=lambda shard: (shard < first, shard))
         entries: list[Entry] = []
         moved: dict[int, int] = {}
+        left = limits.SCAN_BYTES_MAX
         for shard in behind:
             share = max(1, limit // len(behind))
             scan = await self._tails[shard].read(positions[shard], limit=share, sources=sources)
+            if moved:
+                scan = within(scan, left)
             entries += scan.entries
             if scan.position > positions[shard]:
                 moved[shard] = scan.position
-        return Stretch(entries, moved)
+            if len(behind) > 1 and (left := left - _bytes(scan)) <= 0:
+                break
+        return Stretch(entries, moved, next(reversed(moved), -1) + 1)
 
     async def between(self, shard: int, low: int, high: int, sources: frozenset[str]) -> Scan:
         """Read what is above a position of a shard, up to another one, or a part of it."""
@@ -248,7 +262,7 @@ class Tail:
         if not stretch:
             return Scan([], after)
         found = [entry for entry in stretch if entry.source in sources]
-        return portion(found, stretch[-1].position)
+        return within(Scan(found, stretch[-1].position), limits.SCAN_BYTES_MAX)
 
     async def between(self, low: int, high: int, sources: frozenset[str]) -> Scan:
         return await self._journal.read(self.shard, low, limit=high - low, sources=sources)
@@ -274,12 +288,14 @@ class Tail:
         self._first += half
 
 
-def portion(found: list[Entry], position: int) -> Scan:
-    """Return a scan of entries that lie up to a position; of the first ones if they have
-    `SCAN_BYTES_MAX` bytes."""
-    left = limits.SCAN_BYTES_MAX
-    for number, entry in enumerate(found, 1):
-        left -= len(entry.payload)
-        if left <= 0:
-            return Scan(found[:number], entry.position)
-    return Scan(found, position)
+def _bytes(scan: Scan) -> int:
+    return sum(len(entry.payload) for entry in scan.entries)
+
+
+def within(scan: Scan, size: int) -> Scan:
+    """Return the part of a scan whose payloads reach a size, or all of it."""
+    for number, entry in enumerate(scan.entries, 1):
+        size -= len(entry.payload)
+        if size <= 0:
+            return Scan(scan.entries[:number], entry.position)
+    return scan
