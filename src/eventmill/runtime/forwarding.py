@@ -159,7 +159,7 @@ class Outbox:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is on its way or waits."""
-        return not self._open and not self._parcels
+        return not self._open and all(parcel.done() for parcel in self._parcels)
 
     async def send(self, request: Request) -> bytes:
         """Send one request in the next parcel; return its reply or raise its failure.
