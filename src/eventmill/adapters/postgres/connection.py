@@ -55,8 +55,10 @@ _UNUSABLE = (
 )
 
 
-async def connect(dsn: str, **settings: str) -> Connection:
-    """Open a connection.
+async def connect(
+    dsn: str, *, seconds: float | None = COMMAND_SECONDS, **settings: str
+) -> Connection:
+    """Open a connection; its statements are given `seconds`.
 
     Raises `ConfigurationError` if the server refuses for good, `StoreUnavailable` otherwise.
     """
@@ -64,7 +66,7 @@ async def connect(dsn: str, **settings: str) -> Connection:
         return await asyncpg.connect(
             dsn,
             timeout=CONNECT_SECONDS,
-            command_timeout=COMMAND_SECONDS,
+            command_timeout=seconds,
             server_settings={**SETTINGS, **settings},
         )
 

@@ -164,7 +164,11 @@ SELECT FROM migration WHERE version = 0 FOR UPDATE
 INSERT INTO topic (name, number) SELECT * FROM unnest(:names::text[], :numbers::integer[])
 
 -- name: put_shards
-INSERT INTO shard (shard) SELECT unnest(:shards::integer[]) ON CONFLICT DO NOTHING
+-- A store that was imported begins behind the positions of the other: see restoring.py.
+INSERT INTO shard (shard, position)
+SELECT unnest(:shards::integer[]), coalesce((
+    SELECT convert_from(value, 'UTF8')::bigint FROM registry WHERE name = '$head'), 0)
+ON CONFLICT DO NOTHING
 
 -- name: shards
 SELECT value FROM registry WHERE name = '$shards'
@@ -319,3 +323,24 @@ RETURNING epoch
 UPDATE shard SET owner = NULL
 WHERE shard = :shard::integer AND owner = :node::text AND epoch = :epoch::bigint
 RETURNING 1
+
+-- name: number_entries
+-- Every entry and every letter gets its number in the one order of an export: see rounds.py. Within
+-- a shard time grows with the position, up to the skew of clocks, which the maximum levels.
+CREATE TEMP TABLE placed ON COMMIT DROP AS
+SELECT shard, position, round,
+    row_number() OVER (ORDER BY round, reached, shard, position) AS number
+FROM (
+    SELECT shard, position, max(time) OVER (PARTITION BY shard ORDER BY position) AS reached
+    FROM (
+        SELECT shard, position, time FROM entry
+        UNION ALL
+        SELECT shard, position, min(parked) FROM letter WHERE NOT EXISTS (
+            SELECT FROM entry WHERE entry.shard = letter.shard AND entry.position = letter.position)
+        GROUP BY shard, position) AS found) AS timed
+JOIN unnest(:rounds::integer[], :shards::integer[], :afters::bigint[], :untils::bigint[])
+    AS stretch (round, shard, after, until) USING (shard)
+WHERE position > after AND position <= until
+
+-- name: last_numbers
+SELECT round, max(number) FROM placed GROUP BY round

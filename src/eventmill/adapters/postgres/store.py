@@ -162,7 +162,7 @@ class Store:
 
     async def _prepare(self) -> None:
         """Bring the schema up to date; read how many shards there are."""
-        connection = await connect(self.dsn, statement_timeout="0")
+        connection = await connect(self.dsn, seconds=None, statement_timeout="0")
         try:
             with errors():
                 await migrate(connection)

@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 
 from eventmill.adapters.postgres.connection import (
+    COMMAND_SECONDS,
     LOST,
     Connection,
     check_durable,
@@ -59,7 +60,7 @@ class Writer:
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         self.drop()
-        connection = await connect(self._dsn, **_PLANNING)
+        connection = await connect(self._dsn, seconds=COMMAND_SECONDS, **_PLANNING)
         try:
             with errors():
                 await check_durable(connection)
@@ -131,10 +132,10 @@ class Writer:
                 return (await connection.fetchrow(text, *arguments))[0]  # type: ignore[no-any-return]
             async with connection.transaction():
                 for name in plan.before:
-                    await _run(connection, SQL[name], values)
+                    await run_sql(connection, SQL[name], values)
                 row = await connection.fetchrow(text, *arguments)
                 for name in plan.after:
-                    await _run(connection, SQL[name], values)
+                    await run_sql(connection, SQL[name], values)
         except asyncpg.DivisionByZeroError as error:
             raise Refused from error
         return row[0]  # type: ignore[no-any-return]
@@ -168,10 +169,11 @@ class Writer:
 
 async def fetch(connection: Any, name: str, **values: Any) -> list[asyncpg.Record]:
     """Run a named statement; return its rows."""
-    return await _run(connection, SQL[name], values)
+    return await run_sql(connection, SQL[name], values)
 
 
-async def _run(connection: Any, sql: str, values: dict[str, Any]) -> list[asyncpg.Record]:
+async def run_sql(connection: Any, sql: str, values: dict[str, Any]) -> list[asyncpg.Record]:
+    """Run a statement with named parameters; return its rows."""
     text, names = numbered(sql)
     rows: list[asyncpg.Record] = await connection.fetch(text, *[values[name] for name in names])
     return rows
