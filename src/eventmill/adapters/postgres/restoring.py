@@ -23,7 +23,7 @@ from eventmill.adapters.postgres.connection import (
     connect,
     errors,
 )
-from eventmill.adapters.postgres.migration import migrate
+from eventmill.adapters.postgres.migration import migrate, prepare
 from eventmill.adapters.postgres.plan import plan_of
 from eventmill.adapters.postgres.store import SHARDS
 from eventmill.adapters.postgres.text import stored
@@ -67,6 +67,7 @@ async def restore(dsn: str, shards: int | None, file: Iterable[bytes], progress:
     try:
         with errors():
             await check_durable(connection)
+            await prepare(connection)
             async with connection.transaction():
                 await migrate(connection)
                 if await fetch(connection, "shards"):
