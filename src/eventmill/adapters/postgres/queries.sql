@@ -173,6 +173,10 @@ ON CONFLICT DO NOTHING
 -- name: shards
 SELECT value FROM registry WHERE name = '$shards'
 
+-- name: reader
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role::text),
+    (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user)
+
 -- name: end
 SELECT position FROM shard WHERE shard = :shard::integer
 

@@ -15,6 +15,12 @@ WHERE NOT x.indisprimary AND t.relnamespace = current_schema()::regnamespace
 """
 """Name and table of the indexes that views asked for."""
 
+READABLE = """
+SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace
+  AND relkind = 'r' AND has_table_privilege(oid, 'SELECT')
+"""
+"""Tables that a query may read."""
+
 COLUMNS = """
 SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
 WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
@@ -80,6 +86,11 @@ def _whole_names(table: PhysicalTable) -> Iterator[str]:
 def drop(name: str) -> str:
     """Return what removes a table."""
     return f"DROP TABLE IF EXISTS {quoted(name)}"
+
+
+def grant(table: str, role: str) -> str:
+    """Return what lets a role read a table."""
+    return f"GRANT SELECT ON {quoted(table)} TO {quoted(role)}"
 
 
 @lru_cache(256)
