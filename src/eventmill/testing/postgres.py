@@ -95,6 +95,24 @@ class Server:
         self.stop(signal.SIGQUIT)
         self.process = self._start()
 
+    def copied(self) -> Path:
+        """Return a copy of the data, as a replica that gets no further."""
+        copy = self.directory / "copy"
+        self.stop()
+        subprocess.run(["cp", "-a", self.directory / "data", copy], check=True)
+        self.process = self._start()
+        return copy
+
+    def fail_over(self, copy: Path) -> None:
+        """Go on with a copy, on a timeline of its own, as a promoted replica does."""
+        data = self.directory / "data"
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(data)
+        copy.rename(data)
+        (data / "standby.signal").touch()
+        self.process = self._start()
+        self._run("psql", "-h", str(self.directory), "-U", "postgres", "-c", "SELECT pg_promote()")
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End the server, by its process id."""
         self.process.send_signal(how)

@@ -135,6 +135,12 @@ DELETE FROM "offset" WHERE subscription = ANY (:forgotten::text[])
 -- name: forget_letters
 DELETE FROM letter WHERE subscription = ANY (:forgotten::text[])
 
+-- name: line
+-- A server that is still being recovered writes no timeline of its own yet, and cannot be used.
+SELECT system_identifier, CASE WHEN pg_is_in_recovery() THEN NULL
+    ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END
+FROM pg_control_system()
+
 -- name: begin_writer
 INSERT INTO writer (id) VALUES (:writer::uuid)
 
