@@ -31,10 +31,10 @@ DECLARE
     found text;
 BEGIN
     FOR found IN SELECT tablename FROM pg_tables WHERE schemaname = 'eventmill' LOOP
-        IF found IN ('entry', 'topic', 'snapshot', 'outcome', 'timer', 'offset', 'letter', 'writer',
+        IF found IN ('entry_home', 'topic', 'snapshot', 'outcome', 'timer', 'offset', 'letter', 'writer',
                      'member') THEN
             EXECUTE format('DELETE FROM eventmill.%I', found);
-        ELSIF found NOT IN ('migration', 'registry', 'shard') THEN
+        ELSIF found NOT IN ('migration', 'registry', 'shard', 'entry') THEN
             EXECUTE format('DROP TABLE eventmill.%I', found);
         END IF;
     END LOOP;

@@ -24,6 +24,8 @@ encode = msgspec.msgpack.Encoder().encode
 Subject = tuple[str, str]
 """(source, subject)."""
 
+_EVENTS = SQL["entries"].replace("INTO entry ", "INTO entry_home ", 1)
+
 LIFETIME = limits.IDEMPOTENCY_SECONDS * 1_000_000
 
 
@@ -140,8 +142,10 @@ def _entries(plan: Plan, entries: list[Entry], last: Mapping[Subject, int]) -> N
         if not 0 < entry.sequence < last.get((entry.source, entry.subject), 0):
             kept.append(entry)
             nths.append(nth)
-    plan.add(
-        "entries",
+    # Events alone need not look for their partition; only their shards have epochs.
+    has_messages = None in plan.epochs.values()
+    plan.parts.append(("entries", SQL["entries"] if has_messages else _EVENTS))
+    plan.values.update(
         entry_shards=[e.shard for e in kept],
         nths=nths,
         sources=[e.source for e in kept],

@@ -34,13 +34,13 @@ FROM unnest(:entry_shards::integer[], :nths::bigint[], :sources::text[], :subjec
 JOIN head USING (shard)
 
 -- name: compacted
-DELETE FROM entry USING unnest(:compacted_sources::text[], :compacted_subjects::text[],
+DELETE FROM entry_home AS entry USING unnest(:compacted_sources::text[], :compacted_subjects::text[],
     :compacted_sequences::bigint[]) AS c (source, subject, sequence)
 WHERE entry.source = c.source AND entry.subject = c.subject AND entry.sequence > 0
   AND entry.sequence < c.sequence
 
 -- name: beyond
-SELECT 1 FROM entry JOIN unnest(:compacted_sources::text[], :compacted_subjects::text[],
+SELECT 1 FROM entry_home AS entry JOIN unnest(:compacted_sources::text[], :compacted_subjects::text[],
     :compacted_sequences::bigint[]) AS c (source, subject, sequence)
   ON entry.source = c.source AND entry.subject = c.subject
 WHERE entry.sequence > 0 AND entry.sequence > c.sequence
@@ -120,7 +120,7 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value
 DELETE FROM registry WHERE name = ANY (:forgotten_names::text[])
 
 -- name: purge_entries
-DELETE FROM entry USING unnest(:purged_sources::text[], :purged_subjects::text[])
+DELETE FROM entry_home AS entry USING unnest(:purged_sources::text[], :purged_subjects::text[])
     AS p (source, subject)
 WHERE entry.source = p.source AND entry.subject = p.subject AND entry.sequence > 0
 
@@ -199,7 +199,7 @@ FROM (
     SELECT *, sum(length(payload)) OVER (ORDER BY sequence ROWS UNBOUNDED PRECEDING)
         - length(payload) AS bytes_before
     FROM (
-        SELECT * FROM entry
+        SELECT * FROM entry_home
         WHERE source = :source::text AND subject = :subject::text AND sequence > :after::bigint
           AND sequence > 0
         ORDER BY sequence LIMIT :limit::bigint) AS page) AS weighed
@@ -222,7 +222,7 @@ SELECT time FROM entry WHERE shard = :shard::integer AND position > :after::bigi
 ORDER BY position LIMIT 1
 
 -- name: subjects
-SELECT subject, max(sequence) FROM entry
+SELECT subject, max(sequence) FROM entry_home
 WHERE source = :source::text AND sequence > 0 AND subject > :after::text
 GROUP BY subject ORDER BY subject LIMIT :limit::bigint
 

@@ -24,6 +24,7 @@ from eventmill.adapters.postgres.connection import (
     errors,
 )
 from eventmill.adapters.postgres.migration import migrate, prepare
+from eventmill.adapters.postgres.partitions import make_home, make_topics
 from eventmill.adapters.postgres.plan import plan_of
 from eventmill.adapters.postgres.store import SHARDS
 from eventmill.adapters.postgres.text import stored
@@ -75,6 +76,7 @@ async def restore(dsn: str, shards: int | None, file: Iterable[bytes], progress:
                         "the database holds a store already: name an empty one, or remove the old "
                         f"store with DROP SCHEMA {SCHEMA} CASCADE"
                     )
+                await make_home(connection, shards or SHARDS)
                 return await _Import(connection, shards or SHARDS).fill(lines.read(file, progress))
     finally:
         connection.terminate()
@@ -87,6 +89,8 @@ class _Import:
         self._connection = connection
         self._placement = Placement(shards)
         self._topics: dict[str, int] = {}
+        self._partitions = 0
+        """How many of the topics have theirs."""
         self._head = 0
         self._table = "entry"
         self._columns: Sequence[str] | None = _COLUMNS
@@ -190,6 +194,9 @@ class _Import:
         self._tables.add(table.name)
 
     async def _flush(self) -> None:
+        new = range(self._partitions + 1, len(self._topics) + 1)
+        await make_topics(self._connection, new, self._placement.shards)
+        self._partitions = len(self._topics)
         if self._rows:
             await self._connection.copy_records_to_table(
                 self._table, records=self._rows, columns=self._columns, schema_name=SCHEMA

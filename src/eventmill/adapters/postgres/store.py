@@ -18,6 +18,7 @@ from eventmill.adapters.postgres.connection import Connection, connect, errors
 from eventmill.adapters.postgres.journal import Journal
 from eventmill.adapters.postgres.migration import migrate
 from eventmill.adapters.postgres.parking import Parking
+from eventmill.adapters.postgres.partitions import make_home, make_topics
 from eventmill.adapters.postgres.plan import Plan, moved_by_others, plan_of, stamp
 from eventmill.adapters.postgres.reader import Reader
 from eventmill.adapters.postgres.role import reader_role
@@ -105,6 +106,7 @@ class Store:
                 count = self._placement.shards
                 shards = [n * count + home for n in values for home in range(count)]
                 await fetch(connection, "put_shards", shards=shards)
+                await make_topics(connection, values, count)
         self._placement = Placement(self._placement.shards, {**numbers, **added})
         return self._placement
 
@@ -178,6 +180,7 @@ class Store:
         else:
             shards = self._shards or SHARDS
             await fetch(connection, "put_shards", shards=list(range(shards)))
+            await make_home(connection, shards)
             facts = [str(shards).encode()]
             await fetch(connection, "facts", fact_names=["$shards"], facts=facts)
         if self._shards not in (None, shards):
