@@ -14,7 +14,7 @@ import msgspec
 
 from eventmill.adapters.lines import Progress, Writer
 from eventmill.adapters.postgres import view_sql
-from eventmill.adapters.postgres.connection import SCHEMA, Connection, connect, errors
+from eventmill.adapters.postgres.connection import SCHEMA, Connection, connect_patiently, errors
 from eventmill.adapters.postgres.journal import entries_of
 from eventmill.adapters.postgres.migration import migrate
 from eventmill.adapters.postgres.parking import letter_of
@@ -52,7 +52,7 @@ async def export(dsn: str, file: IO[bytes], progress: Progress) -> End:
     Raises `ConfigurationError` if there is none, if a node runs on it, or if what its subscriptions
     have read fits into no one order.
     """
-    connection = await connect(dsn, seconds=None, statement_timeout="0")
+    connection = await connect_patiently(dsn)
     try:
         with errors():
             if not await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.shard"):

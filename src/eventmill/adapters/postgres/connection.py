@@ -71,6 +71,12 @@ async def connect(
         )
 
 
+async def connect_patiently(dsn: str) -> Connection:
+    """Open a connection for one transaction that may take long, and wait for files meanwhile."""
+    never = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+    return await connect(dsn, seconds=None, **never)
+
+
 async def open_pool(dsn: str, size: int, **settings: str) -> Pool:
     """Open connections for reading."""
     with errors():

@@ -20,7 +20,7 @@ from eventmill.adapters.postgres.connection import (
     SCHEMA,
     Connection,
     check_durable,
-    connect,
+    connect_patiently,
     errors,
 )
 from eventmill.adapters.postgres.migration import migrate, prepare
@@ -64,7 +64,7 @@ async def restore(dsn: str, shards: int | None, file: Iterable[bytes], progress:
     Raises `ConfigurationError` if the database holds a store already, and `InvalidPayload` for a
     file that is torn, changed or none of ours.
     """
-    connection = await connect(dsn, seconds=None, statement_timeout="0")
+    connection = await connect_patiently(dsn)
     try:
         with errors():
             await check_durable(connection)

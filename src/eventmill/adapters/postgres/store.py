@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from eventmill.adapters.postgres.connection import Connection, connect, errors
+from eventmill.adapters.postgres.connection import Connection, connect_patiently, errors
 from eventmill.adapters.postgres.journal import Journal
 from eventmill.adapters.postgres.migration import migrate
 from eventmill.adapters.postgres.parking import Parking
@@ -162,7 +162,7 @@ class Store:
     async def _prepare(self) -> str | None:
         """Bring the schema up to date; read how many shards there are. Return the role that view
         queries run as."""
-        connection = await connect(self.dsn, seconds=None, statement_timeout="0")
+        connection = await connect_patiently(self.dsn)
         try:
             with errors():
                 await migrate(connection)
