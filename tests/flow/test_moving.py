@@ -37,7 +37,7 @@ from eventmill.adapters.sqlite import archive as sqlite_archive
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.model.entry import metadata_of
 from eventmill.runtime import past
-from eventmill.testing import Host, VirtualClock
+from eventmill.testing import FaultyStore, Host, VirtualClock
 from eventmill.testing.postgres import Server
 
 SHARDS = 16
@@ -204,10 +204,14 @@ class Alone(PostgresStore):
             self.hold(shard, 0)
 
 
+def shared(dsn: str) -> FaultyStore:
+    return FaultyStore(Alone(dsn), latency=0.1)
+
+
 async def content(host: Host, times: list[int]) -> dict[str, Any]:
     """Return everything that can be observed."""
     runtime, store = host.runtime, host.runtime.store
-    await host.settle()
+    await host.settle(retries=True)
     found: dict[str, Any] = {"rows": await host.query(Totals.all)}
     definitions = runtime.service.entities
     for source in ("shop", "bank", "label"):
@@ -315,7 +319,7 @@ async def test_everything_goes_on_in_postgresql_and_back(tmp_path: Path, dsn: st
     assert len(before["timers"]) == 2
 
     await to_postgres(tmp_path / "first", dsn)
-    async with running(world.service, Alone(dsn), clock) as host:
+    async with running(world.service, shared(dsn), clock) as host:
         assert await content(host, times) == before
         assert await host.call_once("once", Shop.sell, "s2", 5) == answer
         await host.settle()
@@ -358,3 +362,11 @@ async def test_everything_goes_on_in_postgresql_and_back(tmp_path: Path, dsn: st
         total = sum(number for _, number in everything)
         assert await host.call(Bank.content, "main") == total
         assert await host.call(Bank.content, "timers") == 1
+
+
+async def test_what_is_read_is_known_before_anything_was_read(dsn: str) -> None:
+    """Else an export could not tell unread messages from those that nobody asks for."""
+    world, clock = World(), VirtualClock()
+    async with running(world.service, shared(dsn), clock) as host:
+        read = {shard for name, shard in await host.store.offsets() if name == "reader"}
+        assert read == set(host.store.placement.of_topic("news"))
