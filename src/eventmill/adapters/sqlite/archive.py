@@ -148,7 +148,7 @@ def _lines(db: apsw.Connection) -> Iterator[archive.Line]:
         db.execute("SELECT * FROM letter ORDER BY subscription, shard, position")
     ):
         yield archive.letter_line(letter)
-    for name, stored in db.execute("SELECT name, value FROM registry ORDER BY name"):
+    for name, stored in db.execute(SQL["facts"]):
         yield FactLine(name, archive.value(stored))
     for table in _tables(db):
         yield TableLine(table)
@@ -189,6 +189,8 @@ class _Writer:
         for line in found:
             if isinstance(line, End):
                 self._flush()
+                self._db.execute(SQL["file_all"])
+                self._db.execute(SQL["all_filed"])
                 return line
             self._line(line)
         raise AssertionError("unreachable: the lines were verified to end")

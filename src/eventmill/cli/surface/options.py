@@ -58,6 +58,11 @@ def store(function: F) -> F:
     return _store(function)
 
 
+def url(function: F) -> F:
+    """Add `--url`."""
+    return _url(function)
+
+
 def node(function: F) -> F:
     """Add `--data`, `--url` and `--output`: the command gets a `client` and `output`."""
 
