@@ -16,8 +16,7 @@ from eventmill.testing import FaultyStore
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> FaultyStore:
     """A store whose commits can be made to fail; without faults it only passes through."""
-    latency = 0.1 if request.param == "postgres" else 0.0
-    return FaultyStore(await _inner(request, tmp_path), latency=latency)
+    return FaultyStore(await _inner(request, tmp_path))
 
 
 async def _inner(request: pytest.FixtureRequest, directory: Path) -> Store:

@@ -31,8 +31,8 @@ from eventmill.runtime.subscription import Subscription
 from eventmill.sdk.handlers import SqlQuery
 from eventmill.sdk.service import Service
 from eventmill.testing.clock import VirtualClock
-from eventmill.testing.faults import FaultyStore
 from eventmill.testing.probe import TopicProbe
+from eventmill.testing.watched import WatchedStore
 
 E = TypeVar("E")
 P = ParamSpec("P")
@@ -74,13 +74,14 @@ class Host:
         patience: float = 10.0,
     ) -> None:
         self.service = service
-        self.store: Store = store or MemoryStore()
+        self.store = (
+            store if isinstance(store, WatchedStore) else WatchedStore(store or MemoryStore())
+        )
         self.clock = clock or VirtualClock()
         self.guards = guards
         self.cache_entities = cache_entities
         self.cache_bytes = cache_bytes
         self.patience = patience
-        self._latency = store.latency if isinstance(store, FaultyStore) else 0.0
         self._runtime: Runtime | None = None
 
     def __repr__(self) -> str:
@@ -197,7 +198,6 @@ class Host:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.patience
         steady = waiting = 0
-        silent = 0.0
         while steady < STEADY_ROUNDS:
             if loop.time() > give_up:
                 raise AssertionError(f"not settled in {self.patience:g} s: {self._unsettled()}")
@@ -209,10 +209,8 @@ class Host:
                 steady, waiting = steady + 1, 0
             else:
                 steady, waiting = 0, waiting + 1
-                if waiting == 1:
-                    silent = loop.time() + self._latency
-                if waiting > PATIENT_ROUNDS and loop.time() >= silent:
-                    waiting, give_up = 0, give_up + self._latency
+                if waiting > PATIENT_ROUNDS:
+                    waiting = 0
                     self._jump()
 
     async def advance(self, by: timedelta) -> None:
@@ -230,8 +228,10 @@ class Host:
 
     def _is_working(self) -> bool:
         runtime = self.runtime
-        return not runtime.committer.idle or any(
-            subscription.working for subscription in runtime.subscriptions.values()
+        return (
+            self.store.under_way > 0
+            or not runtime.committer.idle
+            or any(subscription.working for subscription in runtime.subscriptions.values())
         )
 
     async def _give_way(self, loop: asyncio.AbstractEventLoop) -> None:
