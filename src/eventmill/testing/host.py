@@ -83,6 +83,8 @@ class Host:
         self.cache_bytes = cache_bytes
         self.patience = patience
         self._runtime: Runtime | None = None
+        self._timer_seen: tuple[int, int | None] | None = None
+        """After how many commits the first timer was looked up, and when it is due."""
 
     def __repr__(self) -> str:
         return f"<Host {self._runtime or self.service!r}>"
@@ -132,6 +134,7 @@ class Host:
         )
         await runtime.start()
         self._runtime = runtime
+        self._timer_seen = None
 
     async def stop(self) -> None:
         """Stop as a node does: what was accepted is finished, offsets are stored."""
@@ -248,7 +251,16 @@ class Host:
             due = [at for at in subscription.blocked.values() if at is not None]
             if subscription.lag or (due if retries else min(due, default=horizon) < horizon):
                 return False
-        return not await self.store.due_timers(self.clock.now(), self.runtime.held, limit=1)
+        due_at = await self._next_timer()
+        return due_at is None or due_at > self.clock.now()
+
+    async def _next_timer(self) -> int | None:
+        """When the first timer is due; the store is asked again when that can have changed."""
+        written = self.store.written
+        if self._timer_seen is None or self._timer_seen[0] != written:
+            timers = await self.store.due_timers(2**62, self.runtime.held, limit=1)
+            self._timer_seen = (written, timers[0].due if timers else None)
+        return self._timer_seen[1]
 
     def _running(self) -> list[Subscription]:
         return [s for s in self.runtime.subscriptions.values() if not s.paused]
@@ -259,8 +271,8 @@ class Host:
             self.clock.move_to(max(wake, self.clock.now()))
 
     async def _appointments(self) -> list[int]:
-        timers = await self.store.due_timers(2**62, self.runtime.held, limit=1)
-        return [timer.due for timer in timers] + [
+        timer = await self._next_timer()
+        return ([] if timer is None else [timer]) + [
             at
             for subscription in self._running()
             for at in subscription.blocked.values()

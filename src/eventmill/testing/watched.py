@@ -25,6 +25,8 @@ class WatchedStore:
         self.inner = inner
         self.under_way = 0
         """Calls that have not returned yet."""
+        self.written = 0
+        """Commits that have ended, well or not: as long as it stays, so does what is stored."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.inner!r} [{self.under_way} calls under way]>"
@@ -75,7 +77,10 @@ class WatchedStore:
 
     async def commit(self, commit: Commit) -> None:
         with self.watching():
-            await self.inner.commit(commit)
+            try:
+                await self.inner.commit(commit)
+            finally:
+                self.written += 1
 
     async def offsets(self) -> dict[tuple[str, int], int]:
         with self.watching():
