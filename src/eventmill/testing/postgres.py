@@ -90,10 +90,30 @@ class Server:
         finally:
             await connection.close()
 
-    def crash(self) -> None:
-        """Stop at once, as a power failure would, and start again."""
-        self.stop(signal.SIGQUIT)
-        self.process = self._start()
+    async def fetch(self, query: str, database: str = "postgres") -> list[Any]:
+        """Return the rows of a query of the superuser."""
+        connection = await asyncpg.connect(self.dsn(database))
+        try:
+            return list(await connection.fetch(query))
+        finally:
+            await connection.close()
+
+    def crash(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """Stop at once, as a power failure would, and start again.
+
+        After SIGKILL the processes of its connections end by themselves; until then it does not
+        start.
+        """
+        self.stop(how)
+        give_up = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.process = self._start()
+                return
+            except RuntimeError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.05)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End the server, by its process id."""
