@@ -88,6 +88,7 @@ class Peers:
         await self.cluster.start()
         supervisor = self._runtime.supervisor
         supervisor.start("cluster", self.cluster.run())
+        supervisor.start("moves", self.cluster.move())
         supervisor.start("news", self._look())
         supervisor.start("telling", self._tell())
         self._to_tell.set()
@@ -107,7 +108,7 @@ class Peers:
 
     async def stop(self) -> None:
         """Give everything to the others."""
-        await self._runtime.supervisor.stop("cluster")
+        await self._runtime.supervisor.stop("cluster", "moves")
         await self.cluster.stop()
         await self._transport.broadcast(NEWS, b"")
         await self._transport.close()

@@ -23,6 +23,9 @@ from eventmill.runtime.turn import Entities
 ROUTE_SECONDS: Final = 15.0
 """How long a command without a deadline waits for a shard that moves: a lease and a half."""
 
+DELIVERY_SECONDS: Final = 1.0
+"""How long a sent command waits: the courier comes again, and shards cannot be taken meanwhile."""
+
 LOOK_SECONDS: Final = 0.05
 """Pause before a shard is looked for again, if nothing was seen to move."""
 
@@ -56,7 +59,8 @@ class Router:
         nowhere to be found in time.
         """
         shard = self._store.placement.entity(envelope.id)
-        give_up = self._clock.monotonic() + ROUTE_SECONDS
+        patience = ROUTE_SECONDS if envelope.origin is None else DELIVERY_SECONDS
+        give_up = self._clock.monotonic() + patience
         if envelope.deadline is not None:
             give_up = min(give_up, envelope.deadline)
         while True:
