@@ -22,30 +22,12 @@ SHARDS = 16
 Make = Callable[[pytest.FixtureRequest, Path], Awaitable[Store]]
 
 
-class SharedMemory(MemoryStore):
-    """A shared store whose only node holds all its shards."""
-
-    async def open(self) -> None:
-        await super().open()
-        for shard in range(self.placement.shards):
-            self.hold(shard, self.epochs[shard])
-
-
-class AlonePostgres(PostgresStore):
-    """The same."""
-
-    async def open(self) -> None:
-        await super().open()
-        for shard in range(self.placement.shards):
-            self.hold(shard, 0)
-
-
 async def _memory(request: pytest.FixtureRequest, directory: Path) -> Store:
     return MemoryStore()
 
 
 async def _shards(request: pytest.FixtureRequest, directory: Path) -> Store:
-    return SharedMemory(SHARDS)
+    return MemoryStore(SHARDS)
 
 
 async def _sqlite(request: pytest.FixtureRequest, directory: Path) -> Store:
@@ -53,7 +35,7 @@ async def _sqlite(request: pytest.FixtureRequest, directory: Path) -> Store:
 
 
 async def _postgres(request: pytest.FixtureRequest, directory: Path) -> Store:
-    return AlonePostgres(await request.getfixturevalue("postgres").fresh(SHARDS))
+    return PostgresStore(await request.getfixturevalue("postgres").fresh(SHARDS))
 
 
 ENGINES: dict[str, Make] = {

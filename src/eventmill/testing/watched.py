@@ -19,7 +19,10 @@ Part = TypeVar("Part")
 
 
 class WatchedStore:
-    """Wraps a store; everything passes through and is counted while it lasts."""
+    """Wraps a store; everything passes through and is counted while it lasts.
+
+    Of a fresh store with several shards its only node holds all.
+    """
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner
@@ -61,6 +64,8 @@ class WatchedStore:
 
     async def open(self) -> None:
         await self.inner.open()
+        for shard in range(self.placement.shards):
+            self.inner.hold(shard, 0)
 
     async def close(self) -> None:
         await self.inner.close()
