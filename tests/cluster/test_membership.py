@@ -8,6 +8,8 @@ import pytest
 
 from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, consumer, on
 from eventmill.errors import StoreUnavailable
+from eventmill.model.envelope import Envelope
+from eventmill.runtime.cluster import LEASE_SECONDS
 from tests.cluster.nodes import SHARDS, Nodes
 
 IDS = [f"c{number}" for number in range(40)]
@@ -87,4 +89,23 @@ async def test_a_batch_that_takes_longer_than_a_lease_costs_no_shard() -> None:
     await nodes.advance(5)
     assert all_held(nodes)
     assert len(kept) >= SHARDS - 2, "only those of the first move are on their way"
+    await nodes.close()
+
+
+async def test_a_keyed_command_does_not_wait_for_a_node_that_stands_still() -> None:
+    nodes = Nodes(Service("counters", components=[Counter]))
+    await nodes.start("a", "b")
+    id = next(id for id in IDS if nodes.store.placement.entity(id) in nodes.held()["a"])
+
+    async def never(payload: bytes) -> bytes:
+        return await asyncio.get_running_loop().create_future()
+
+    frozen = await nodes.freeze("a")
+    await nodes.network.nodes["a"].serve("node.a", never)
+    envelope = Envelope("counter", id, "add", (1,), "key")
+    asked = asyncio.ensure_future(nodes.running["b"].execute(envelope))
+    await nodes.advance(LEASE_SECONDS + 3)
+    assert asked.done()
+    assert await asked == b"1"
+    await frozen.supervisor.stop(*frozen.supervisor.names())
     await nodes.close()

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Protocol
 
 import structlog
@@ -70,6 +70,8 @@ class Cluster:
         """Of the shards that are held here."""
         self.addresses: dict[int, str] = {}
         """Where each shard was held at the last look."""
+        self.on_move: list[Callable[[], None]] = []
+        """Called when shards were seen to move."""
         self._news = asyncio.Event()
         self._moved = asyncio.Event()
         """Set, and replaced, when shards were seen to move."""
@@ -187,6 +189,8 @@ class Cluster:
         if found == self.addresses:
             return
         self.addresses = found
+        for told in self.on_move:
+            told()
         self._moved.set()
         self._moved = asyncio.Event()
 

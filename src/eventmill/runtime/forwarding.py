@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from eventmill.errors import EventmillError, InternalError, Overloaded
+from eventmill.errors import EventmillError, InternalError, NotOwner, Overloaded
 from eventmill.model import limits
 from eventmill.model.envelope import Envelope
 from eventmill.model.failure import Failure, error_of, failure_of
@@ -86,6 +86,22 @@ class Forwarder:
             outbox = self._outboxes[address] = Outbox(self._transport, address)
         return await outbox.send(self._request(envelope))
 
+    def moved(self, address_of: Callable[[str], str | None]) -> None:
+        """Wait no longer for nodes that have lost the entity that was asked for, if the request may
+        be repeated elsewhere: `NotOwner` for it. A node that stands still never answers.
+
+        Parameter: `address_of` tells where the entity of an id is now.
+        """
+        for address, outbox in self._outboxes.items():
+            outbox.give_up(lambda id, here=address: address_of(id) != here, self._is_repeatable)
+
+    def _is_repeatable(self, request: Request) -> bool:
+        if request.idempotency_key is not None or request.origin is not None:
+            return True  # its mark or its first answer is stored with its effect
+        if request.name.startswith("$"):
+            return False
+        return not self._lookup(request.component, request.name).writes
+
     def _request(self, envelope: Envelope) -> Request:
         deadline = envelope.deadline
         return Request(
@@ -114,7 +130,7 @@ class Outbox:
         self._transport = transport
         self._address = address
         self._waiting: deque[Waiting] = deque()
-        self._parcels: set[asyncio.Task[None]] = set()
+        self._parcels: dict[asyncio.Task[None], list[Waiting]] = {}
         """Owned here: each ends when its answers are handed out."""
 
     def __repr__(self) -> str:
@@ -131,10 +147,26 @@ class Outbox:
         self._pump()
         return await future
 
+    def give_up(
+        self, is_elsewhere: Callable[[str], bool], is_repeatable: Callable[[Request], bool]
+    ) -> None:
+        """Give requests back whose entities this node has no more: those that were not sent, and of
+        those under way the ones that may be repeated."""
+        left = [w for w in self._waiting if is_elsewhere(w[0].id)]
+        self._waiting = deque(w for w in self._waiting if not is_elsewhere(w[0].id))
+        for parcel in self._parcels.values():
+            left += [w for w in parcel if is_elsewhere(w[0].id) and is_repeatable(w[0])]
+        for request, future in left:
+            if not future.done():
+                future.set_exception(
+                    NotOwner(f"{request.component}/{request.id} has moved away; try again")
+                )
+
     def _pump(self) -> None:
         while self._waiting and len(self._parcels) < limits.PARCELS_UNDER_WAY:
-            task = asyncio.get_running_loop().create_task(self._deliver(self._packed()))
-            self._parcels.add(task)
+            parcel = self._packed()
+            task = asyncio.get_running_loop().create_task(self._deliver(parcel))
+            self._parcels[task] = parcel
             task.add_done_callback(self._delivered)
 
     def _packed(self) -> list[Waiting]:
@@ -175,7 +207,7 @@ class Outbox:
                 future.set_exception(error_of(answer.failure))
 
     def _delivered(self, task: asyncio.Task[None]) -> None:
-        self._parcels.discard(task)
+        self._parcels.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a parcel was not delivered", node=self._address, exc_info=error)
         self._pump()

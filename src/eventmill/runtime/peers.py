@@ -62,6 +62,11 @@ class Peers:
         )
         lookup = entities.handler
         forwarder = Forwarder(membership.transport, lookup, clock)
+        self.cluster.on_move.append(
+            lambda: forwarder.moved(
+                lambda id: self.cluster.addresses.get(store.placement.entity(id))
+            )
+        )
         router = Router(store, entities, runtime.held, self.cluster, forwarder, clock)
         self.execute = router.execute
         """Runs a command or query, wherever its entity lives."""

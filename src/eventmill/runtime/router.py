@@ -4,7 +4,8 @@ Place on the road: routing. The shard of an entity follows from its id alone; wh
 is what the cluster saw last. A wrong guess is answered with `NotOwner`, before anything happened,
 and costs another look and another try.
 
-Invariant: an envelope is sent again only after an answer that says that it had no effect.
+Invariant: an envelope is sent again only if it had no effect, or a second one is none: a query, or a
+command whose first answer is stored under its key.
 """
 
 from __future__ import annotations
