@@ -11,7 +11,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +108,12 @@ class Clients:
             else:
                 await self.append()
 
-    async def append(self, nodes: Collection[NodeProcess] = ()) -> float:
+    async def append(
+        self, *, first: NodeProcess | None = None, nodes: Sequence[NodeProcess] = ()
+    ) -> float:
         """Send one operation until it is acknowledged; return how long that took.
 
-        Parameter: `nodes` are tried first.
+        Parameters: `first` is tried first; `nodes` are asked alone.
         """
         vault, op = self.luck.choice(VAULTS), f"op-{len(self.sent)}"
         path, arguments = f"vault/{vault}/put", {"op": op}
@@ -120,15 +122,15 @@ class Clients:
             path, arguments = f"vault/{vault}/pay", {"op": op, "to": to, "amount": amount}
         began = self._now()
         self.sent[op] = Append(vault, op, began, None)
-        ahead = list(nodes)
+        node = first or self.luck.choice(nodes or self._cluster.nodes)
         while True:
-            node = ahead.pop() if ahead else self.luck.choice(self._cluster.nodes)
             status, _ = await self._ask(node, path, arguments, op)
             if status == 200:
                 break
             assert status in (0, 429, 503, 504), f"{path} was answered by {status}"
             self.failures += 1
             await asyncio.sleep(0.02)
+            node = self.luck.choice(nodes or self._cluster.nodes)
         self.sent[op] = Append(vault, op, began, self._now())
         return self._now() - began
 

@@ -79,7 +79,7 @@ class Storm:
         victim = self.clients.luck.choice(self.cluster.nodes)
         os.kill(victim.process.pid, signal.SIGSTOP)
         before = self.clients.acknowledged
-        asked = [asyncio.ensure_future(self.clients.append([victim])) for _ in range(AT_ONCE)]
+        asked = [asyncio.ensure_future(self.clients.append(first=victim)) for _ in range(AT_ONCE)]
         await self._taken_over("freeze a node", victim)
         assert self.clients.acknowledged > before
         assert not all(one.done() for one in asked), "the frozen node answered"
@@ -102,9 +102,7 @@ class Storm:
     async def _taken_over(self, what: str, without: NodeProcess) -> None:
         """The others do all the work, soon enough."""
         others = [node for node in self.cluster.nodes if node is not without]
-        times = await asyncio.gather(
-            *(self.clients.append([others[n % len(others)]]) for n in range(AT_ONCE))
-        )
+        times = await asyncio.gather(*(self.clients.append(nodes=others) for _ in range(AT_ONCE)))
         self._note(f"{what}, taken over", max(times))
         assert max(times) < TAKEOVER_SECONDS, f"{what}: taken over after {max(times):.1f} s"
 

@@ -34,7 +34,9 @@ log = structlog.get_logger()
 LEASE_SECONDS: Final = 10.0
 """A node that has not renewed for so long is dead to the others."""
 
-RENEW_SECONDS: Final = 3.0
+RENEW_SECONDS: Final = 1.0
+"""How often a node renews its lease and looks: so long a shard that was given up, or whose node is
+dead to the others, may wait for its next node."""
 
 SERVE_SHARE: Final = 0.6
 """Share of the lease after which a node that could not renew it stops serving."""

@@ -92,8 +92,8 @@ class Forwarder:
 
         Parameter: `address_of` tells where the entity of an id is now.
         """
-        for address, outbox in self._outboxes.items():
-            outbox.give_up(lambda id, here=address: address_of(id) != here, self._is_repeatable)
+        for outbox in self._outboxes.values():
+            outbox.give_up(address_of, self._is_repeatable)
 
     def _is_repeatable(self, request: Request) -> bool:
         if request.idempotency_key is not None or request.origin is not None:
@@ -148,14 +148,20 @@ class Outbox:
         return await future
 
     def give_up(
-        self, is_elsewhere: Callable[[str], bool], is_repeatable: Callable[[Request], bool]
+        self,
+        address_of: Callable[[str], str | None],
+        is_repeatable: Callable[[Request], bool],
     ) -> None:
         """Give requests back whose entities this node has no more: those that were not sent, and of
         those under way the ones that may be repeated."""
-        left = [w for w in self._waiting if is_elsewhere(w[0].id)]
-        self._waiting = deque(w for w in self._waiting if not is_elsewhere(w[0].id))
+
+        def is_here(waiting: Waiting) -> bool:
+            return address_of(waiting[0].id) == self._address
+
+        left = [w for w in self._waiting if not is_here(w)]
+        self._waiting = deque(filter(is_here, self._waiting))
         for parcel in self._parcels.values():
-            left += [w for w in parcel if is_elsewhere(w[0].id) and is_repeatable(w[0])]
+            left += [w for w in parcel if not is_here(w) and is_repeatable(w[0])]
         for request, future in left:
             if not future.done():
                 future.set_exception(
