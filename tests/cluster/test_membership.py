@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, consumer, on
-from eventmill.errors import StoreUnavailable
+from eventmill.errors import NotOwner, StoreUnavailable
 from eventmill.model.envelope import Envelope
 from eventmill.runtime.cluster import LEASE_SECONDS
 from tests.cluster.nodes import SHARDS, Nodes
@@ -108,4 +108,19 @@ async def test_a_keyed_command_does_not_wait_for_a_node_that_stands_still() -> N
     assert asked.done()
     assert await asked == b"1"
     await frozen.supervisor.stop(*frozen.supervisor.names())
+    await nodes.close()
+
+
+async def test_what_was_asked_of_the_wrong_node_is_not_remembered_there() -> None:
+    nodes = Nodes(Service("counters", components=[Counter]))
+    await nodes.start("a", "b")
+    id = next(id for id in IDS if nodes.store.placement.entity(id) in nodes.held()["a"])
+    assert await nodes.call("a", Counter.add, id, 1) == 1
+    for _ in range(2):
+        with pytest.raises(NotOwner):
+            await nodes.running["b"].entities.execute(Envelope("counter", id, "add", (1,)))
+    assert await nodes.call("a", Counter.add, id, 1) == 2
+    await nodes.stop("a")
+    await nodes.advance(2)
+    assert await nodes.call("b", Counter.add, id, 1) == 3
     await nodes.close()

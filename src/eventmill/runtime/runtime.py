@@ -181,6 +181,7 @@ class Runtime:
         async with self._roster:
             for subscription in self.subscriptions.values():
                 await self._follow(subscription, [home])
+            self.entities.cells.leave(home)
             self.held.add(home)
         self.scheduler.wake()
 
