@@ -101,7 +101,7 @@ async def test_a_keyed_command_does_not_wait_for_a_node_that_stands_still() -> N
         return await asyncio.get_running_loop().create_future()
 
     frozen = await nodes.freeze("a")
-    await nodes.network.nodes["a"].serve("node.a", never)
+    await nodes.network.nodes[nodes.place("a")].serve("node.a", never)
     envelope = Envelope("counter", id, "add", (1,), "key")
     asked = asyncio.ensure_future(nodes.running["b"].execute(envelope))
     await nodes.advance(LEASE_SECONDS + 3)

@@ -6,7 +6,8 @@ the other unpacks them and lets each take its turn; a parcel's answers travel ba
 While a parcel is on its way, envelopes for the same node gather and become the next one, as
 commits do: under load several travel in one message, alone each goes at once.
 
-Invariants: parcels and what waits for them are bounded; a caller's deadline and the receiver's
+Invariants: parcels and what waits for them are bounded; a caller waits no longer than its own
+deadline, whoever shares its parcel; that deadline and the receiver's
 refusals travel with the envelope and its answer; an envelope is sent once, and whether it may be
 sent again is for `runtime.router` to say.
 """
@@ -21,7 +22,14 @@ from typing import Any
 import msgspec
 import structlog
 
-from eventmill.errors import EventmillError, InternalError, NotOwner, Overloaded
+from eventmill.errors import (
+    DeadlineExceeded,
+    EventmillError,
+    InternalError,
+    NotOwner,
+    Overloaded,
+    Unreachable,
+)
 from eventmill.model import limits
 from eventmill.model.envelope import Envelope
 from eventmill.model.failure import Failure, error_of, failure_of
@@ -60,7 +68,20 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_requests = msgspec.msgpack.Decoder(list[Request]).decode
 _decode_answers = msgspec.msgpack.Decoder(list[Answer]).decode
 
-Waiting = tuple[Request, "asyncio.Future[bytes]"]
+
+class Waiting:
+    """A request whose caller waits."""
+
+    __slots__ = ("future", "give_up", "is_sent", "moves", "request")
+
+    def __init__(self, request: Request, give_up: float, *, moves: bool) -> None:
+        self.request = request
+        self.moves = moves
+        """Whether its entity may move to another address."""
+        self.give_up = give_up
+        """Monotonic time."""
+        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.is_sent = False
 
 
 class Forwarder:
@@ -81,10 +102,19 @@ class Forwarder:
         Raises what the turn raised there, `NotOwner` when the shard is not there (any more),
         `Unreachable` when nobody is, `DeadlineExceeded` when no answer came in time.
         """
+        return await self.send(address, self._request(envelope), moves=True)
+
+    async def send(self, address: str, request: Request, *, moves: bool = False) -> bytes:
+        """Let whoever serves the address answer a request; raises as `execute`."""
         outbox = self._outboxes.get(address)
         if outbox is None:
-            outbox = self._outboxes[address] = Outbox(self._transport, address)
-        return await outbox.send(self._request(envelope))
+            outbox = self._outboxes[address] = Outbox(self._transport, address, self._clock)
+        try:
+            return await outbox.send(request, moves=moves)
+        except Unreachable:
+            if outbox.is_idle:
+                self._outboxes.pop(address, None)  # perhaps for ever: nothing is kept for it
+            raise
 
     def moved(self, address_of: Callable[[str], str | None]) -> None:
         """Wait no longer for nodes that have lost the entity that was asked for, if the request may
@@ -126,26 +156,66 @@ class Forwarder:
 class Outbox:
     """What is on its way, or waits, for one node."""
 
-    def __init__(self, transport: Transport, address: str) -> None:
+    def __init__(self, transport: Transport, address: str, clock: Clock) -> None:
         self._transport = transport
         self._address = address
+        self._clock = clock
         self._waiting: deque[Waiting] = deque()
-        self._parcels: dict[asyncio.Task[None], list[Waiting]] = {}
+        self._bytes = 0
+        """Of those."""
+        self._open: set[Waiting] = set()
+        """Those, and those whose answers have not come."""
+        self._parcels: set[asyncio.Task[None]] = set()
         """Owned here: each ends when its answers are handed out."""
+        self._watching: asyncio.Task[None] | None = None
+        """Ends when nothing is open."""
 
     def __repr__(self) -> str:
         return (
             f"<Outbox {self._address} [{len(self._parcels)} under way, {len(self._waiting)} wait]>"
         )
 
-    async def send(self, request: Request) -> bytes:
-        """Send one request in the next parcel; return its reply or raise its failure."""
-        if len(self._waiting) >= limits.FORWARDED_WAITING_MAX:
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way or waits."""
+        return not self._open and all(task.done() for task in self._parcels)
+
+    async def send(self, request: Request, *, moves: bool) -> bytes:
+        """Send one request in the next parcel; return its reply or raise its failure.
+
+        Raises `Unreachable` if its time was over before it was sent.
+        """
+        if (
+            len(self._waiting) >= limits.FORWARDED_WAITING_MAX
+            or self._bytes >= limits.FORWARDED_BYTES_MAX
+        ):
             raise Overloaded(f"too much waits for node {self._address}")
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+        seconds = limits.FORWARD_SECONDS if request.seconds is None else request.seconds
+        give_up = self._clock.monotonic() + min(seconds, limits.FORWARD_SECONDS)
+        waiting = Waiting(request, give_up, moves=moves)
+        self._waiting.append(waiting)
+        self._bytes += _size_of(request)
+        self._open.add(waiting)
         self._pump()
-        return await future
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.get_running_loop().create_task(self._watch())
+        try:
+            return await waiting.future
+        finally:
+            self._open.discard(waiting)
+
+    async def _watch(self) -> None:
+        """Answer callers whose time is over, whatever becomes of the parcel that theirs is in."""
+        while self._open:
+            await self._clock.sleep(limits.FORWARD_TICK_SECONDS)
+            now = self._clock.monotonic()
+            for waiting in [w for w in self._open if w.give_up <= now and not w.future.done()]:
+                if not waiting.is_sent:
+                    told = f"node {self._address} is busy or away: nothing was sent in time"
+                    waiting.future.set_exception(Unreachable(told))
+                elif waiting.give_up + limits.FORWARD_GRACE_SECONDS <= now:
+                    told = f"no answer of node {self._address} in time; its outcome is unknown"
+                    waiting.future.set_exception(DeadlineExceeded(told))
 
     def give_up(
         self,
@@ -154,45 +224,46 @@ class Outbox:
     ) -> None:
         """Give requests back whose entities this node has no more: those that were not sent, and of
         those under way the ones that may be repeated."""
-
-        def is_here(waiting: Waiting) -> bool:
-            return address_of(waiting[0].id) == self._address
-
-        left = [w for w in self._waiting if not is_here(w)]
-        self._waiting = deque(filter(is_here, self._waiting))
-        for parcel in self._parcels.values():
-            left += [w for w in parcel if not is_here(w) and is_repeatable(w[0])]
-        for request, future in left:
-            if not future.done():
-                future.set_exception(
-                    NotOwner(f"{request.component}/{request.id} has moved away; try again")
-                )
+        for waiting in self._open:
+            request, future = waiting.request, waiting.future
+            if not waiting.moves or future.done() or address_of(request.id) == self._address:
+                continue
+            if not waiting.is_sent or is_repeatable(request):
+                told = f"{request.component}/{request.id} has moved away; try again"
+                future.set_exception(NotOwner(told))
 
     def _pump(self) -> None:
-        while self._waiting and len(self._parcels) < limits.PARCELS_UNDER_WAY:
-            parcel = self._packed()
+        while len(self._parcels) < limits.PARCELS_UNDER_WAY and (parcel := self._packed()):
             task = asyncio.get_running_loop().create_task(self._deliver(parcel))
-            self._parcels[task] = parcel
+            self._parcels.add(task)
             task.add_done_callback(self._delivered)
 
     def _packed(self) -> list[Waiting]:
         parcel: list[Waiting] = []
         size = 0
         while self._waiting and len(parcel) < limits.PARCEL_REQUESTS_MAX:
-            size += _size_of(self._waiting[0][0])
-            if parcel and size > limits.PARCEL_BYTES_MAX:
+            waiting = self._waiting[0]
+            one = _size_of(waiting.request)
+            gave_up = waiting.future.done()
+            if not gave_up and parcel and size + one > limits.PARCEL_BYTES_MAX:
                 break
-            parcel.append(self._waiting.popleft())
+            self._waiting.popleft()
+            self._bytes -= one
+            if not gave_up:
+                size += one
+                waiting.is_sent = True
+                if waiting.request.seconds is not None:
+                    waiting.request.seconds = waiting.give_up - self._clock.monotonic()
+                parcel.append(waiting)
         return parcel
 
     async def _deliver(self, parcel: list[Waiting]) -> None:
-        payload = _encode([request for request, _ in parcel])
-        left = [request.seconds for request, _ in parcel if request.seconds is not None]
-        seconds = max(left) if len(left) == len(parcel) else limits.FORWARD_SECONDS
+        payload = _encode([waiting.request for waiting in parcel])
+        seconds = max(waiting.give_up for waiting in parcel) - self._clock.monotonic()
         try:
             answers = _decode_answers(
                 await self._transport.request(
-                    self._address, payload, min(seconds, limits.FORWARD_SECONDS)
+                    self._address, payload, seconds + limits.FORWARD_GRACE_SECONDS
                 )
             )
             if len(answers) != len(parcel):
@@ -204,7 +275,8 @@ class Outbox:
         except msgspec.DecodeError as error:
             failure = failure_of(InternalError(f"node {self._address}'s answer: {error}"))
             answers = [Answer(b"", failure)] * len(parcel)
-        for (_, future), answer in zip(parcel, answers, strict=True):
+        for waiting, answer in zip(parcel, answers, strict=True):
+            future = waiting.future
             if future.done():  # its caller gave up
                 continue
             if answer.failure is None:
@@ -213,7 +285,7 @@ class Outbox:
                 future.set_exception(error_of(answer.failure))
 
     def _delivered(self, task: asyncio.Task[None]) -> None:
-        self._parcels.pop(task, None)
+        self._parcels.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a parcel was not delivered", node=self._address, exc_info=error)
         self._pump()
@@ -238,12 +310,15 @@ class Reception:
 
     async def _answer(self, request: Request) -> Answer:
         try:
-            return Answer(await self._execute(self._envelope(request)))
+            return Answer(await self._reply(request))
         except EventmillError as error:
             return Answer(b"", failure_of(error))
         except Exception as error:  # the sender must hear of it, whatever it is
             log.error("forwarded request failed", component=request.component, exc_info=error)
             return Answer(b"", failure_of(InternalError(f"{type(error).__name__}; see the log")))
+
+    async def _reply(self, request: Request) -> bytes:
+        return await self._execute(self._envelope(request))
 
     def _envelope(self, request: Request) -> Envelope:
         if request.name.startswith("$"):

@@ -20,6 +20,7 @@ from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterKey, LetterStatus
 from eventmill.model.entry import COMMANDS
 from eventmill.model.envelope import Envelope
+from eventmill.model.events import EventType
 from eventmill.runtime.projector import Projector
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.subscription import Subscription
@@ -86,8 +87,8 @@ class Operations:
 
         Their key is what the topic makes of each event, or `key`.
 
-        Raises `NotFound` for an unknown topic, `InvalidPayload` if an event does not fit it,
-        `TooLarge` for too many.
+        Raises `NotFound` for an unknown topic, `InvalidPayload` if an event does not fit it (its
+        `details` say which: `event` counts from 0), `TooLarge` for too many.
         """
         if len(payloads) > limits.BATCH_EVENTS_MAX:
             raise TooLarge(f"publish at most {limits.BATCH_EVENTS_MAX} events at once")
@@ -98,7 +99,7 @@ class Operations:
         kind = names.get(type) if type is not None else next(iter(names.values()))
         if kind is None:
             raise InvalidPayload(f"topic {topic!r} carries {', '.join(names)}, not {type!r}")
-        events = tuple(kind.decode(payload, kind.version) for payload in payloads)
+        events = tuple(_event(kind, number, payload) for number, payload in enumerate(payloads))
         await self._runtime.publisher.events(known, events, key=key)
 
     def consumers(self) -> list[ConsumerStatus]:
@@ -174,7 +175,8 @@ class Operations:
         after: str = "",
         limit: int = 100,
     ) -> list[Letter]:
-        """List letters after a letter's id, ordered by subscription and position."""
+        """List letters after a letter's id, ordered by subscription and position: up to `limit`,
+        fewer if they are large. Only an empty page is the last."""
         start = letter_key(after) if after else LetterKey("", 0, 0)
         subscription = self._names(subscription)[0] if subscription else None
         return await self._runtime.store.parking.letters(
@@ -389,6 +391,14 @@ class Operations:
             return "built-in"
         known = {c.subscription for c in self._runtime.service.consumers.values()}
         return "consumer" if subscription.name in known else "push"
+
+
+def _event(kind: EventType, number: int, payload: bytes) -> Any:
+    try:
+        return kind.decode(payload, kind.version)
+    except InvalidPayload as error:
+        details = {**error.details, "event": number}
+        raise InvalidPayload(error.message, code=error.code, details=details) from error
 
 
 def letter_id(letter: Letter) -> str:
