@@ -1,7 +1,12 @@
-"""Every flow runs on each store: the same behaviour is a guarantee (G9)."""
+"""Every flow runs on each engine: the same behaviour is a guarantee (G9).
+
+An engine is a store, and where its topics are. A test that takes `store` runs on all of them; a new
+engine is one more entry in `ENGINES`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -12,27 +17,36 @@ from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.ports.store import Store
 from eventmill.testing import FaultyStore
 
+SHARDS = 16
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+Make = Callable[[pytest.FixtureRequest, Path], Awaitable[Store]]
+
+
+async def _memory(request: pytest.FixtureRequest, directory: Path) -> Store:
+    return MemoryStore()
+
+
+async def _shards(request: pytest.FixtureRequest, directory: Path) -> Store:
+    return MemoryStore(SHARDS)
+
+
+async def _sqlite(request: pytest.FixtureRequest, directory: Path) -> Store:
+    return SqliteStore(directory)
+
+
+async def _postgres(request: pytest.FixtureRequest, directory: Path) -> Store:
+    return PostgresStore(await request.getfixturevalue("postgres").fresh(SHARDS))
+
+
+ENGINES: dict[str, Make] = {
+    "memory": _memory,
+    "shards": _shards,
+    "sqlite": _sqlite,
+    "postgres": _postgres,
+}
+
+
+@pytest.fixture(params=ENGINES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> FaultyStore:
     """A store whose commits can be made to fail; without faults it only passes through."""
-    latency = 0.1 if request.param == "postgres" else 0.0
-    return FaultyStore(await _inner(request, tmp_path), latency=latency)
-
-
-async def _inner(request: pytest.FixtureRequest, directory: Path) -> Store:
-    if request.param == "memory":
-        return MemoryStore()
-    if request.param == "sqlite":
-        return SqliteStore(directory)
-    server = request.getfixturevalue("postgres")
-    return _Alone(await server.fresh(1))
-
-
-class _Alone(PostgresStore):
-    """A store whose only node holds all its shards."""
-
-    async def open(self) -> None:
-        await super().open()
-        for shard in range(self.placement.shards):
-            self.hold(shard, 0)
+    return FaultyStore(await ENGINES[request.param](request, tmp_path))

@@ -183,12 +183,17 @@ class Runtime:
         async with self._roster:
             for subscription in self.subscriptions.values():
                 await self._follow(subscription, [home])
+            self.entities.cells.leave(home)
             self.held.add(home)
         self.scheduler.wake()
 
+    def withdraw(self, home: int) -> None:
+        """Begin no more turns of a home shard."""
+        self.held.discard(home)
+
     async def leave(self, home: int) -> None:
         """End the work of a home shard: what is under way is finished, then nothing is held."""
-        self.held.discard(home)
+        self.withdraw(home)
         await self.committer.drained()  # no turn of the shard begins any more
         async with self._roster:
             for subscription in self.subscriptions.values():

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -83,9 +84,17 @@ class Server:
         finally:
             await connection.close()
 
-    def crash(self) -> None:
+    async def fetch(self, query: str, database: str = "postgres") -> list[Any]:
+        """Return the rows of a query of the superuser."""
+        connection = await asyncpg.connect(self.dsn(database))
+        try:
+            return list(await connection.fetch(query))
+        finally:
+            await connection.close()
+
+    def crash(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """Stop at once, as a power failure would, and start again."""
-        self._server.stop(signal.SIGQUIT)
+        self._server.stop(how)
         self._server.start()
 
     def copied(self) -> Path:
