@@ -44,7 +44,7 @@ class ViewTables:
         """Open the connections for queries, which run as a role that can only read views."""
         self._role = role
         settings = {"statement_timeout": _SECONDS_MAX} | ({"role": role} if role else {})
-        self._pool = await open_pool(dsn, CONNECTIONS, **settings)
+        self._pool = await open_pool(dsn, CONNECTIONS, reset=None, **settings)
 
     async def close(self) -> None:
         """Close them."""
