@@ -39,7 +39,7 @@ types: setup ## a second opinion on the types, by pyright
 	@$(BIN)/pyright
 
 test: setup ## run the tests
-	@$(BIN)/pytest -m 'not soak'
+	@$(BIN)/pytest -m 'not soak' -n auto --dist worksteal
 
 check: lint test ## what must pass before a commit
 

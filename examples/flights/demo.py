@@ -74,9 +74,12 @@ def main() -> None:
     sys.exit(1 if comparison.differences else 0)
 
 
-async def run(folder: Path, first: int, console: Console) -> figures.Comparison:
-    """Send the flights to a node, show what it makes of them, and compare it with the data."""
-    async with running(folder) as node:
+async def run(folder: Path, first: int, console: Console, *options: str) -> figures.Comparison:
+    """Send the flights to a node, show what it makes of them, and compare it with the data.
+
+    Parameter: `options` are further ones of `eventmill run`.
+    """
+    async with running(folder, *options) as node:
         console.print(f"A node runs at {node.url}, its operating surface at {node.admin_url}.")
         result = await send_all(node, first, console)
         shown = await figures.ask(node)

@@ -113,13 +113,14 @@ async def check(answer: aiohttp.ClientResponse) -> None:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Node]:
-    """Start a node that keeps its data in `folder`; stop it at the end."""
+async def running(folder: Path, *options: str) -> AsyncIterator[Node]:
+    """Start a node that keeps its data in `folder`, unless `options` say otherwise; stop it at the
+    end."""
     log = folder / "node.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "eventmill.cli", "run", SERVICE),
-            *("--data", str(folder / "data"), "--port", "0"),
+            *("--data", str(folder / "data"), "--port", "0", *options),
             stdout=output,
             stderr=output,
             cwd=ROOT,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from eventmill import Rejected
+from eventmill.adapters.memory.store import Store as MemoryStore
+from eventmill.adapters.postgres.store import Store as PostgresStore
+from eventmill.ports.store import Store
 from eventmill.testing import ConsumerKit, EntityKit, Host, ViewKit
 from examples.shopping_cart.shop import (
     Cart,
@@ -50,8 +53,12 @@ def test_open_carts_count_items_and_forget_checked_out_ones() -> None:
     assert view.row("c1") is None
 
 
-async def test_the_shop() -> None:
-    async with Host(service) as host:
+@pytest.mark.parametrize("engine", ["memory", "postgres"])
+async def test_the_shop(engine: str, request: pytest.FixtureRequest) -> None:
+    store: Store = MemoryStore()
+    if engine == "postgres":
+        store = PostgresStore(await request.getfixturevalue("postgres").fresh(16))
+    async with Host(service, store=store) as host:
         await host.call(Cart.add_item, "c1", sku="tea", quantity=2)
         await host.call(Cart.add_item, "c2", sku="milk", quantity=5)
         await host.settle()

@@ -90,7 +90,7 @@ class Nodes:
     async def freeze(self, name: str) -> Runtime:
         """Stop everything that a node does by itself, as SIGSTOP does; return it."""
         runtime = self.running.pop(name)
-        await runtime.supervisor.stop("cluster", "news", "telling")
+        await runtime.supervisor.stop("cluster", "moves", "news", "telling")
         return runtime
 
     async def crash(self, name: str) -> None:

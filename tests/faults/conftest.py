@@ -9,12 +9,13 @@ from tests.faults.figures import FIGURES, Report
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Report:
-    lines = request.config.stash.setdefault(FIGURES, [])
-    return lambda figures: lines.append(f"{request.node.name}: {figures}")
+    properties = request.node.user_properties
+    return lambda figures: properties.append((FIGURES, f"{request.node.name}: {figures}"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    lines = terminalreporter.config.stash.get(FIGURES, [])
+    done = [x for some in ("passed", "failed") for x in terminalreporter.stats.get(some, [])]
+    lines = [line for x in done for name, line in x.user_properties if name == FIGURES]
     if lines:
         terminalreporter.section("faults")
         for line in lines:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
-
 Report = Callable[[object], None]
 
-FIGURES = pytest.StashKey[list[str]]()
+FIGURES = "figures"
+"""Name of the property that carries them, from whichever process runs the test."""

@@ -48,6 +48,10 @@ class NodeProcess:
         assert self._process is not None, "not started"
         return self._process
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         """Start the process; see `ready`."""
         command = "from eventmill.cli.main import main; main()"
@@ -102,9 +106,9 @@ class NodeProcess:
 
     async def discard(self) -> None:
         """Whatever happened, leave no process behind."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
+        if self.running:
+            self.process.kill()
+            await self.process.wait()
 
 
 async def command(

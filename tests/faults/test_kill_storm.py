@@ -13,7 +13,7 @@ from tests.faults.storm import Storm
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("kills", [50, pytest.param(1_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [15, pytest.param(1_000, marks=pytest.mark.soak)])
 async def test_kill_storm(tmp_path: Path, report: Report, kills: int) -> None:
     storm = Storm(seed=kills)
     data = tmp_path / "data"
@@ -32,6 +32,6 @@ async def test_kill_storm(tmp_path: Path, report: Report, kills: int) -> None:
     assert storm.interrupted >= kills  # the kills met work under way
     assert len(storm.sent) == sum(map(len, facts.ops.values()))
     assert storm.acknowledged >= 20 * kills
-    assert storm.verified >= 400 * kills
+    assert storm.verified >= 8 * kills**2  # all that there was, after each kill
     assert storm.healed >= kills
     assert set(facts.lags.values()) == {0}

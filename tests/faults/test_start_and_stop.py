@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
+import pytest
 
 from eventmill.adapters.sqlite.store import Store
 from eventmill.model.commit import Commit, Offset
@@ -16,7 +17,6 @@ from tests.faults.figures import Report
 from tests.faults.ledger import Began, Ended
 from tests.faults.process import NodeProcess, command
 
-EVENTS = 1_000_000
 PER_ACCOUNT = 200
 PER_COMMIT = 20_000
 STARTS = 5
@@ -24,9 +24,10 @@ READY_SECONDS_MAX = 2.0
 CLIENTS = 32
 
 
-async def test_ready_with_a_million_events(tmp_path: Path, report: Report) -> None:
+@pytest.mark.parametrize("events", [200_000, pytest.param(1_000_000, marks=pytest.mark.soak)])
+async def test_ready_with_many_events(tmp_path: Path, report: Report, events: int) -> None:
     data = tmp_path / "data"
-    await _build(data)
+    await _build(data, events)
     node = NodeProcess.free("tests.faults.ledger:service", data)
     taken = []
     try:
@@ -35,7 +36,7 @@ async def test_ready_with_a_million_events(tmp_path: Path, report: Report) -> No
                 await node.start()
                 await node.ready(http)
                 # Ready means that it works: an entity is loaded, and a command is durable.
-                path = f"account/a{EVENTS // PER_ACCOUNT // 2}/transfer"
+                path = f"account/a{events // PER_ACCOUNT // 2}/transfer"
                 status, _ = await command(http, node.url, path, {"op": "new", "amount": 1})
                 taken.append(node.seconds_used)
                 assert status == 200
@@ -43,7 +44,7 @@ async def test_ready_with_a_million_events(tmp_path: Path, report: Report) -> No
     finally:
         await node.discard()
     times = ", ".join(f"{seconds:.2f}" for seconds in taken)
-    report(f"{EVENTS} events; processor seconds from start to the first answer: {times}")
+    report(f"{events} events; processor seconds from start to the first answer: {times}")
     # Processor time, because the machine may be busy with something else; the disk adds little.
     assert sorted(taken)[1] < READY_SECONDS_MAX
 
@@ -89,11 +90,11 @@ async def test_a_graceful_stop_drains(tmp_path: Path, report: Report) -> None:
     report(f"{len(acknowledged)} acknowledged, {len(found)} found, {len(refused)} refused")
 
 
-async def _build(data: Path) -> None:
+async def _build(data: Path, events: int) -> None:
     store = Store(data, synchronous="NORMAL")
     await store.open()
-    accounts = EVENTS // PER_ACCOUNT
-    for first in range(0, EVENTS, PER_COMMIT):
+    accounts = events // PER_ACCOUNT
+    for first in range(0, events, PER_COMMIT):
         commit = Commit()
         for place in range(first // 2, (first + PER_COMMIT) // 2):
             subject, op = f"a{place % accounts}", f"op-{place}"
@@ -102,9 +103,9 @@ async def _build(data: Path) -> None:
             began = msgspec.json.encode(Began(op=op))
             commit.entries.append(Entry("account", subject, sequence + 1, "Began", 1, place, began))
             commit.entries.append(Entry("account", subject, sequence + 2, "Ended", 1, place, ended))
-        if first + PER_COMMIT == EVENTS:
+        if first + PER_COMMIT == events:
             for name in ("auditor", "collector", "$courier"):
-                commit.offsets.append(Offset(name, 0, 0, EVENTS))
+                commit.offsets.append(Offset(name, 0, 0, events))
         await store.commit(commit)
-    assert await store.journal.end(0) == EVENTS
+    assert await store.journal.end(0) == events
     await store.close()

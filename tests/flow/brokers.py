@@ -53,8 +53,8 @@ class MemoryAndBroker(FaultyStore):
 class PostgresAndNats(FaultyStore):
     """Real servers. Parameter: `url` is the NATS server's; each store has streams of its own."""
 
-    def __init__(self, inner: Store, url: str, *, latency: float) -> None:
-        super().__init__(inner, latency=latency, broker=self.new_broker)
+    def __init__(self, inner: Store, url: str) -> None:
+        super().__init__(inner, broker=self.new_broker)
         self._url = url
         self._prefix = secrets.token_hex(4)
 

@@ -1,7 +1,12 @@
-"""Every flow runs on each store: the same behaviour is a guarantee (G9)."""
+"""Every flow runs on each engine: the same behaviour is a guarantee (G9).
+
+An engine is a store, and where its topics are. A test that takes `store` runs on all of them; a new
+engine is one more entry in `ENGINES`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -13,40 +18,48 @@ from eventmill.ports.store import Store
 from eventmill.testing import FaultyStore
 from tests.flow.brokers import MemoryAndBroker, PostgresAndNats
 
+SHARDS = 16
 
-@pytest.fixture(
-    params=[
-        "memory",
-        "sqlite",
-        "postgres",
-        "memory+broker",
-        pytest.param("postgres+nats", marks=pytest.mark.soak),
-    ]
-)
+Make = Callable[[pytest.FixtureRequest, Path], Awaitable[Store]]
+
+
+async def _memory(request: pytest.FixtureRequest, directory: Path) -> Store:
+    return MemoryStore()
+
+
+async def _shards(request: pytest.FixtureRequest, directory: Path) -> Store:
+    return MemoryStore(SHARDS)
+
+
+async def _sqlite(request: pytest.FixtureRequest, directory: Path) -> Store:
+    return SqliteStore(directory)
+
+
+async def _postgres(request: pytest.FixtureRequest, directory: Path) -> Store:
+    return PostgresStore(await request.getfixturevalue("postgres").fresh(SHARDS))
+
+
+async def _broker(request: pytest.FixtureRequest, directory: Path) -> Store:
+    return MemoryAndBroker()
+
+
+async def _nats(request: pytest.FixtureRequest, directory: Path) -> Store:
+    inner = await _postgres(request, directory)
+    return PostgresAndNats(inner, request.getfixturevalue("nats_server").url)
+
+
+ENGINES: dict[str, Make] = {
+    "memory": _memory,
+    "shards": _shards,
+    "sqlite": _sqlite,
+    "postgres": _postgres,
+    "broker": _broker,
+    "nats": _nats,
+}
+
+
+@pytest.fixture(params=[*list(ENGINES)[:-1], pytest.param("nats", marks=pytest.mark.soak)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> FaultyStore:
     """A store whose commits can be made to fail; without faults it only passes through."""
-    if request.param == "memory+broker":
-        return MemoryAndBroker()
-    if request.param == "postgres+nats":
-        inner = _Alone(await request.getfixturevalue("postgres").fresh(1))
-        return PostgresAndNats(inner, request.getfixturevalue("nats_server").url, latency=0.1)
-    latency = 0.1 if request.param == "postgres" else 0.0
-    return FaultyStore(await _inner(request, tmp_path), latency=latency)
-
-
-async def _inner(request: pytest.FixtureRequest, directory: Path) -> Store:
-    if request.param == "memory":
-        return MemoryStore()
-    if request.param == "sqlite":
-        return SqliteStore(directory)
-    server = request.getfixturevalue("postgres")
-    return _Alone(await server.fresh(1))
-
-
-class _Alone(PostgresStore):
-    """A store whose only node holds all its shards."""
-
-    async def open(self) -> None:
-        await super().open()
-        for shard in range(self.placement.shards):
-            self.hold(shard, 0)
+    made = await ENGINES[request.param](request, tmp_path)
+    return made if isinstance(made, FaultyStore) else FaultyStore(made)

@@ -164,7 +164,7 @@ async def tables(store: FaultyStore) -> list[int]:
 
 async def offsets(store: FaultyStore) -> list[str]:
     """Versions that have an offset."""
-    return sorted(name for name, _ in await store.offsets() if name.startswith("sums@"))
+    return sorted({name for name, _ in await store.offsets() if name.startswith("sums@")})
 
 
 async def refused(store: FaultyStore) -> None:

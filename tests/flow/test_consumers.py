@@ -90,8 +90,9 @@ async def test_the_context_tells_about_the_event(store: FaultyStore) -> None:
     async with Host(bank(curious), store=store) as host:
         await host.call(Account.book, "a", 1)
         await host.settle()
-        assert told[0] == ("a", "account", 1, 1, "0:1")
-        assert told[1][:3] == (1, "curious:0:1", MIDNIGHT)
+        at = f"{store.placement.entity('a')}:1"
+        assert told[0] == ("a", "account", 1, 1, at)
+        assert told[1][:3] == (1, f"curious:{at}", MIDNIGHT)
         assert told[1][3]["teller"] == "ann"
 
 

@@ -158,7 +158,7 @@ async def test_a_reaction_that_raises_parks_only_what_makes_it_raise(store: Faul
         store.fail(2, matching=lambda commit: bool(commit.offsets))
         await book(host, "a", "b", "c", "b", "d")
         await host.settle(retries=True)
-        assert [echo.account for echo in await probe.expect_n(3, Echo)] == ["a", "c", "d"]
+        assert sorted(echo.account for echo in await probe.expect_n(3, Echo)) == ["a", "c", "d"]
         assert store.injected == 1
         assert max(broken.attempts) == 2
         statuses = [(x.entry.subject, str(x.status)) for x in await host.letters()]

@@ -435,8 +435,6 @@ async def test_reset_reads_again_and_drops_letters(store: FaultyStore, moody: Mo
         assert await statuses(host) == []
         await host.operations.reset("booker", "latest")
         await probe.expect_none()
-        await host.operations.reset("booker", 1)
-        assert pairs(await probe.expect_n(1, Done)) == [("b", 2)]
 
 
 async def test_a_thousand_messages_with_poison_are_counted_exactly(

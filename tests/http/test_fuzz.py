@@ -61,16 +61,31 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert not thread.is_alive()
 
 
-@schema.parametrize()
-@settings(
-    max_examples=150,
+short = settings(
+    max_examples=50,
     deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+
+
+@schema.parametrize()
+@short
 def test_no_request_makes_the_node_fail(case: Case, url: str) -> None:
+    check(case, url)
+
+
+@pytest.mark.soak
+@schema.parametrize()
+@settings(short, max_examples=500)
+def test_no_request_of_many_makes_the_node_fail(case: Case, url: str) -> None:
+    check(case, url)
+
+
+def check(case: Case, url: str) -> None:
+    """Send one request; the answer is one that the document describes."""
     response = case.call(base_url=url, timeout=10)
     assert response.status_code < 500 or response.status_code == DEADLINE_PASSED, response.text
     case.validate_response(

@@ -61,6 +61,8 @@ class Cells:
         self._entities_max = entities_max
         self._bytes_max = bytes_max
         self._cells: OrderedDict[Key, Cell] = OrderedDict()
+        self._moves = 0
+        """Shards that came or went."""
         self._loading: dict[Key, asyncio.Future[None]] = {}
         self._waiting: Counter[Key] = Counter()
         """Requests that wait for an entity to be loaded."""
@@ -95,7 +97,10 @@ class Cells:
         check_subject("an entity id", key[1])
         loading = self._loading[key] = asyncio.get_running_loop().create_future()
         try:
+            moves = self._moves
             cell = await self._restored(key)
+            if self._moves != moves:
+                return  # perhaps of its shard: somebody else may have changed it meanwhile
             # Room is made before it comes in: it must not be the one that goes.
             self._evict()
             self._cells[key] = cell
@@ -119,7 +124,9 @@ class Cells:
             self._bar(key, after)
 
     def leave(self, shard: int) -> None:
-        """Throw out every entity of a shard, which another node may change from now on."""
+        """Throw out every entity of a shard, which another node may change from now on, or could
+        until now: whoever asks here by mistake brings it into memory."""
+        self._moves += 1
         for key, cell in [*self._cells.items()]:
             if cell.shard == shard:
                 self.drop(key, cell, after=None)

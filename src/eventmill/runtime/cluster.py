@@ -5,16 +5,20 @@ claimed in the store, and takes the steps that are its own; nobody commands. Cla
 compare-and-set, and each raises its shard's epoch, which every commit checks: so this loop decides
 where work is done, never whether it is right.
 
+Two loops: one renews and looks and never waits for anybody's work, the other takes and gives as was
+seen last, and may have to wait for a batch that is under way, which may wait for a shard to move.
+
 Invariants: a shard is written under its epoch from its claim to its release; a planned move ends
 the work before it releases; a node whose lease may have ended stops serving before anybody else can
-claim (at `SERVE_SHARE` of the lease, by its own monotonic clock).
+claim (at `SERVE_SHARE` of the lease, by its own monotonic clock); work of a shard is begun and ended
+by the moving loop alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Protocol
 
 import structlog
@@ -30,7 +34,9 @@ log = structlog.get_logger()
 LEASE_SECONDS: Final = 10.0
 """A node that has not renewed for so long is dead to the others."""
 
-RENEW_SECONDS: Final = 3.0
+RENEW_SECONDS: Final = 1.0
+"""How often a node renews its lease and looks: so long a shard that was given up, or whose node is
+dead to the others, may wait for its next node."""
 
 SERVE_SHARE: Final = 0.6
 """Share of the lease after which a node that could not renew it stops serving."""
@@ -44,6 +50,7 @@ class Host(Protocol):
 
     async def take(self, home: int) -> None: ...
     async def leave(self, home: int) -> None: ...
+    def withdraw(self, home: int) -> None: ...
 
 
 class Cluster:
@@ -65,9 +72,18 @@ class Cluster:
         """Of the shards that are held here."""
         self.addresses: dict[int, str] = {}
         """Where each shard was held at the last look."""
+        self.on_move: list[Callable[[], None]] = []
+        """Called when shards were seen to move."""
         self._news = asyncio.Event()
         self._moved = asyncio.Event()
         """Set, and replaced, when shards were seen to move."""
+        self._members: dict[str, str] = {}
+        """Addresses of the nodes that live, at the last look."""
+        self._claims: dict[int, Claim] = {}
+        self._seen = asyncio.Event()
+        """There may be something to take, to give or to end."""
+        self._lost: set[int] = set()
+        """Shards that are somebody else's, whose work here is still to be ended."""
         self._renewed = 0.0
 
     def __repr__(self) -> str:
@@ -89,20 +105,31 @@ class Cluster:
                     raise
                 log.info("waiting for the lease of this node's last life to end", node=self.node)
                 await self._clock.sleep(1.0)
-        await self._round()
+        await self._look()
+        await self._step()
 
     async def run(self) -> None:
-        """Renew, take and give until cancelled."""
+        """Renew and look until cancelled."""
         while True:
             await self._clock.wait(self._news, RENEW_SECONDS)
             self._news.clear()
             try:
                 await self._renew()
-                while await self._round():
-                    pass
+                await self._look()
             except (Unavailable, Conflict) as error:
                 log.warning("the cluster cannot be seen", node=self.node, error=str(error))
-                await self._give_up_in_time()
+                self._give_up_in_time()
+
+    async def move(self) -> None:
+        """Take and give until cancelled."""
+        while True:
+            await self._seen.wait()
+            self._seen.clear()
+            try:
+                if await self._step():
+                    self.look()
+            except (Unavailable, Conflict) as error:
+                log.warning("shards cannot be moved", node=self.node, error=str(error))
 
     async def stop(self) -> None:
         """End the work here and give every shard to whoever is there."""
@@ -130,66 +157,94 @@ class Cluster:
             self._renewed = asked
             return
         log.warning("this node's lease has ended", node=self.node)
-        await self._drop(list(self._epochs))
+        self._lose(list(self._epochs))
         await self._join()
 
-    async def _give_up_in_time(self) -> None:
+    def _give_up_in_time(self) -> None:
         if self._clock.monotonic() - self._renewed > SERVE_SHARE * LEASE_SECONDS:
-            await self._drop(list(self._epochs))
+            self._lose(list(self._epochs))
 
-    async def _round(self) -> bool:
-        """Look, and do what is this node's to do; return whether there is more."""
-        members = {member.node: member.address for member in await self._leases.members()}
-        claims = {claim.shard: claim for claim in await self._leases.claims()}
-        await self._drop(
-            shard for shard, epoch in self._epochs.items() if claims[shard].epoch != epoch
-        )
-        self._note(claims, members)
+    async def _look(self) -> None:
+        """Find out who lives and who has what; stop serving what was lost."""
+        self._members = {member.node: member.address for member in await self._leases.members()}
+        self._claims = {claim.shard: claim for claim in await self._leases.claims()}
+        # What was claimed since this was read has a higher epoch here.
+        self._lose([s for s, epoch in self._epochs.items() if self._claims[s].epoch > epoch])
+        self._note(self._claims, self._members)
+        self._seen.set()
+
+    async def _step(self) -> bool:
+        """Do what is this node's to do; return whether anything moved."""
+        await self._leave_lost()
+        claims = self._claims
+        moved = await self._release_unheld(claims.values())
         owners = {shard: claim.owner or "" for shard, claim in claims.items()}
-        todo = steps(self.node, len(claims), members.keys(), owners)
+        todo = steps(self.node, len(claims), self._members.keys(), owners)
         for shard in todo.take:
-            await self._take(claims[shard])
+            moved |= await self._take(claims[shard])
         for shard in todo.give[:GIVEN_AT_ONCE]:
-            await self._give(shard)
-        return len(todo.give) > GIVEN_AT_ONCE
+            moved |= await self._give(shard)
+        return moved
 
     def _note(self, claims: Mapping[int, Claim], members: Mapping[str, str]) -> None:
         found = {s: members[c.owner] for s, c in claims.items() if c.owner and c.owner in members}
         if found == self.addresses:
             return
         self.addresses = found
+        for told in self.on_move:
+            told()
         self._moved.set()
         self._moved = asyncio.Event()
 
-    async def _take(self, claim: Claim) -> None:
+    async def _take(self, claim: Claim) -> bool:
+        if claim.shard in self._lost:
+            return False  # its work of before ends first
         epoch = await self._leases.claim(claim.shard, self.node, claim.epoch)
         if epoch is None:
-            return  # somebody was faster
+            return False  # somebody was faster
         self._store.hold(claim.shard, epoch)
         self._epochs[claim.shard] = epoch
         try:
             await self._host.take(claim.shard)
         except (Unavailable, Conflict):
-            await self._give(claim.shard)  # held and not served, it would be nobody's
+            self._lose({claim.shard} & self._epochs.keys())
             raise
         self.addresses[claim.shard] = self.address
         log.info("shard taken", node=self.node, shard=claim.shard, epoch=epoch)
+        return True
 
-    async def _give(self, shard: int) -> None:
+    async def _give(self, shard: int) -> bool:
         epoch = self._epochs.get(shard)
         if epoch is None:
-            return  # claimed under this name in an earlier life: it is taken anew or left alone
+            return False
         await self._host.leave(shard)
         self._store.let_go(shard)
-        del self._epochs[shard]
+        self._epochs.pop(shard, None)  # it may have been lost meanwhile
         await self._leases.release(shard, self.node, epoch)
         log.info("shard given", node=self.node, shard=shard)
+        return True
 
-    async def _drop(self, shards: Iterable[int]) -> None:
-        """Stop work on shards that are somebody else's, or may be."""
-        for shard in list(shards):
+    async def _release_unheld(self, claims: Iterable[Claim]) -> bool:
+        """Release what is claimed under this name and was lost here, or by an earlier life: as long
+        as this node lives nobody else may claim it."""
+        released = False
+        for shard, owner, epoch in claims:
+            if owner == self.node and shard not in self._epochs:
+                released |= await self._leases.release(shard, owner, epoch)
+        return released
+
+    def _lose(self, shards: Collection[int]) -> None:
+        """Serve shards no more that are somebody else's, or may be; their work ends soon."""
+        for shard in shards:
             log.warning("shard lost", node=self.node, shard=shard)
             del self._epochs[shard]
             self._store.let_go(shard)
+            self._host.withdraw(shard)
+        self._lost.update(shards)
+        self._seen.set()
+
+    async def _leave_lost(self) -> None:
+        for shard in list(self._lost):
             with contextlib.suppress(Unavailable, Conflict):
                 await self._host.leave(shard)
+            self._lost.discard(shard)

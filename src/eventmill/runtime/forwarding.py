@@ -26,6 +26,7 @@ from eventmill.errors import (
     DeadlineExceeded,
     EventmillError,
     InternalError,
+    NotOwner,
     Overloaded,
     Unreachable,
 )
@@ -71,10 +72,12 @@ _decode_answers = msgspec.msgpack.Decoder(list[Answer]).decode
 class Waiting:
     """A request whose caller waits."""
 
-    __slots__ = ("future", "give_up", "is_sent", "request")
+    __slots__ = ("future", "give_up", "is_sent", "moves", "request")
 
-    def __init__(self, request: Request, give_up: float) -> None:
+    def __init__(self, request: Request, give_up: float, *, moves: bool) -> None:
         self.request = request
+        self.moves = moves
+        """Whether its entity may move to another address."""
         self.give_up = give_up
         """Monotonic time."""
         self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -99,19 +102,35 @@ class Forwarder:
         Raises what the turn raised there, `NotOwner` when the shard is not there (any more),
         `Unreachable` when nobody is, `DeadlineExceeded` when no answer came in time.
         """
-        return await self.send(address, self._request(envelope))
+        return await self.send(address, self._request(envelope), moves=True)
 
-    async def send(self, address: str, request: Request) -> bytes:
+    async def send(self, address: str, request: Request, *, moves: bool = False) -> bytes:
         """Let whoever serves the address answer a request; raises as `execute`."""
         outbox = self._outboxes.get(address)
         if outbox is None:
             outbox = self._outboxes[address] = Outbox(self._transport, address, self._clock)
         try:
-            return await outbox.send(request)
+            return await outbox.send(request, moves=moves)
         except Unreachable:
             if outbox.is_idle:
                 self._outboxes.pop(address, None)  # perhaps for ever: nothing is kept for it
             raise
+
+    def moved(self, address_of: Callable[[str], str | None]) -> None:
+        """Wait no longer for nodes that have lost the entity that was asked for, if the request may
+        be repeated elsewhere: `NotOwner` for it. A node that stands still never answers.
+
+        Parameter: `address_of` tells where the entity of an id is now.
+        """
+        for outbox in self._outboxes.values():
+            outbox.give_up(address_of, self._is_repeatable)
+
+    def _is_repeatable(self, request: Request) -> bool:
+        if request.idempotency_key is not None or request.origin is not None:
+            return True  # its mark or its first answer is stored with its effect
+        if request.name.startswith("$"):
+            return False
+        return not self._lookup(request.component, request.name).writes
 
     def _request(self, envelope: Envelope) -> Request:
         deadline = envelope.deadline
@@ -159,9 +178,9 @@ class Outbox:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is on its way or waits."""
-        return not self._open and not self._parcels
+        return not self._open and all(parcel.done() for parcel in self._parcels)
 
-    async def send(self, request: Request) -> bytes:
+    async def send(self, request: Request, *, moves: bool) -> bytes:
         """Send one request in the next parcel; return its reply or raise its failure.
 
         Raises `Unreachable` if its time was over before it was sent.
@@ -172,7 +191,8 @@ class Outbox:
         ):
             raise Overloaded(f"too much waits for node {self._address}")
         seconds = limits.FORWARD_SECONDS if request.seconds is None else request.seconds
-        waiting = Waiting(request, self._clock.monotonic() + min(seconds, limits.FORWARD_SECONDS))
+        give_up = self._clock.monotonic() + min(seconds, limits.FORWARD_SECONDS)
+        waiting = Waiting(request, give_up, moves=moves)
         self._waiting.append(waiting)
         self._bytes += _size_of(request)
         self._open.add(waiting)
@@ -196,6 +216,21 @@ class Outbox:
                 elif waiting.give_up + limits.FORWARD_GRACE_SECONDS <= now:
                     told = f"no answer of node {self._address} in time; its outcome is unknown"
                     waiting.future.set_exception(DeadlineExceeded(told))
+
+    def give_up(
+        self,
+        address_of: Callable[[str], str | None],
+        is_repeatable: Callable[[Request], bool],
+    ) -> None:
+        """Give requests back whose entities this node has no more: those that were not sent, and of
+        those under way the ones that may be repeated."""
+        for waiting in self._open:
+            request, future = waiting.request, waiting.future
+            if not waiting.moves or future.done() or address_of(request.id) == self._address:
+                continue
+            if not waiting.is_sent or is_repeatable(request):
+                told = f"{request.component}/{request.id} has moved away; try again"
+                future.set_exception(NotOwner(told))
 
     def _pump(self) -> None:
         while len(self._parcels) < limits.PARCELS_UNDER_WAY and (parcel := self._packed()):

@@ -406,7 +406,7 @@ def _event(kind: EventType, number: int, payload: bytes) -> Any:
 
 def letter_id(letter: Letter) -> str:
     """Return a letter's id: `subscription:shard:position`."""
-    return f"{letter.subscription}:{letter.entry.id}"
+    return f"{letter.subscription}:{letter.entry.shard}:{letter.entry.position}"
 
 
 def letter_key(id: str) -> LetterKey:

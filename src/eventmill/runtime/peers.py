@@ -64,6 +64,11 @@ class Peers:
         )
         lookup = entities.handler
         forwarder = Forwarder(membership.transport, lookup, clock)
+        self.cluster.on_move.append(
+            lambda: forwarder.moved(
+                lambda id: self.cluster.addresses.get(store.placement.entity(id))
+            )
+        )
         router = Router(store, entities, runtime.held, self.cluster, forwarder, clock)
         self.execute = router.execute
         """Runs a command or query, wherever its entity lives."""
@@ -101,6 +106,7 @@ class Peers:
         await self.cluster.start()
         supervisor = self._runtime.supervisor
         supervisor.start("cluster", self.cluster.run())
+        supervisor.start("moves", self.cluster.move())
         supervisor.start("news", self._look())
         supervisor.start("telling", self._tell())
         self._to_tell.set()
@@ -121,7 +127,7 @@ class Peers:
     async def stop(self) -> None:
         """Give everything to the others."""
         await self.services.stop()
-        await self._runtime.supervisor.stop("cluster")
+        await self._runtime.supervisor.stop("cluster", "moves")
         await self.cluster.stop()
         await self._transport.broadcast(self._news, b"")
         await self._transport.close()

@@ -4,7 +4,8 @@ Place on the road: routing. The shard of an entity follows from its id alone; wh
 is what the cluster saw last. A wrong guess is answered with `NotOwner`, before anything happened,
 and costs another look and another try.
 
-Invariant: an envelope is sent again only after an answer that says that it had no effect.
+Invariant: an envelope is sent again only if it had no effect, or a second one is none: a query, or a
+command whose first answer is stored under its key.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from eventmill.runtime.turn import Entities
 
 ROUTE_SECONDS: Final = 15.0
 """How long a command without a deadline waits for a shard that moves: a lease and a half."""
+
+DELIVERY_SECONDS: Final = 1.0
+"""How long a sent command waits: the courier comes again, and shards cannot be taken meanwhile."""
 
 LOOK_SECONDS: Final = 0.05
 """Pause before a shard is looked for again, if nothing was seen to move."""
@@ -59,7 +63,8 @@ class Router:
         nowhere to be found in time.
         """
         shard = self._store.placement.entity(envelope.id)
-        give_up = self._clock.monotonic() + ROUTE_SECONDS
+        patience = ROUTE_SECONDS if envelope.origin is None else DELIVERY_SECONDS
+        give_up = self._clock.monotonic() + patience
         if envelope.deadline is not None:
             give_up = min(give_up, envelope.deadline)
         try:

@@ -24,6 +24,7 @@ from eventmill.model.definition import ServiceDefinition, Start, StartAt
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
+from eventmill.model.placement import EVERY_SHARD
 from eventmill.model.topic import Topic
 from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
@@ -201,12 +202,17 @@ class Runtime:
                 await self.streams.follow(self._messages_of(home))
             for subscription in self.subscriptions.values():
                 await self._follow(subscription, [home])
+            self.entities.cells.leave(home)
             self.held.add(home)
         self.scheduler.wake()
 
+    def withdraw(self, home: int) -> None:
+        """Begin no more turns of a home shard."""
+        self.held.discard(home)
+
     async def leave(self, home: int) -> None:
         """End the work of a home shard: what is under way is finished, then nothing is held."""
-        self.held.discard(home)
+        self.withdraw(home)
         await self.committer.drained()  # no turn of the shard begins any more
         async with self._roster:
             for subscription in self.subscriptions.values():
@@ -254,10 +260,13 @@ class Runtime:
         shards = [s for home in homes for s in read_by(home, subscription.reaction.sources)]
         stored = await self.store.offsets()
         offsets = {shard: stored[name, shard] for shard in shards if (name, shard) in stored}
-        new = {s: await self._begin(s, self._starts[name]) for s in shards if s not in offsets}
-        # Of an empty shard too: else its end at the next start would be where it begins.
-        is_latest = self._starts[name] is Start.LATEST
-        first = [Offset(name, shard, 0, at) for shard, at in new.items() if at or is_latest]
+        came = stored.get((name, EVERY_SHARD))
+        start = self._starts[name] if came is None else dict.fromkeys(shards, came)
+        new = {s: await self._begin(s, start) for s in shards if s not in offsets}
+        # Of an empty shard too: else its end at the next start would be where it begins. And where
+        # there are several, it is known from then on which of them are read.
+        is_whole = start is Start.LATEST or bool(self.store.placement.topics)
+        first = [Offset(name, shard, 0, at) for shard, at in new.items() if at or is_whole]
         if first:
 
             def fill(commit: Commit) -> None:

@@ -7,15 +7,15 @@ is durable and its writer never hears of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 from eventmill.errors import StoreUnavailable
-from eventmill.model.commit import Commit, Timer
-from eventmill.model.placement import Placement
+from eventmill.model.commit import Commit
 from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
-from eventmill.ports.store import Journal, Parking, Store, ViewTables
+from eventmill.ports.store import Store
+from eventmill.testing.watched import WatchedStore
 
 When = Literal["before", "after"]
 
@@ -33,24 +33,13 @@ class _Fault:
         self.error = error
 
 
-class FaultyStore:
-    """Wraps a store; commits fail as told by `fail`, everything else passes through.
+class FaultyStore(WatchedStore):
+    """Wraps a store; commits fail as told by `fail`, everything else passes through."""
 
-    Parameter: `latency` is how many real seconds a read may take. So long a `Host` waits before it
-    takes silence for rest; 0 where reads are done at once, in process. `broker` makes a node's way
-    to the broker that has the topics, if they are not in the store.
-    """
-
-    def __init__(
-        self,
-        inner: Store,
-        *,
-        latency: float = 0.0,
-        broker: Callable[[Clock], Broker] | None = None,
-    ) -> None:
-        self.inner = inner
-        self.latency = latency
+    def __init__(self, inner: Store, *, broker: Callable[[Clock], Broker] | None = None) -> None:
+        super().__init__(inner)
         self.broker = broker
+        """Makes a node's way to the broker that has the topics, if they are not in the store."""
         self.commits = 0
         """Commits that were asked for."""
         self.injected = 0
@@ -80,19 +69,6 @@ class FaultyStore:
         """Drop the faults that have not happened yet."""
         self._faults.clear()
 
-    @property
-    def placement(self) -> Placement:
-        return self.inner.placement
-
-    async def place(self, topics: Collection[str]) -> Placement:
-        return await self.inner.place(topics)
-
-    def hold(self, shard: int, epoch: int) -> None:
-        self.inner.hold(shard, epoch)
-
-    def let_go(self, shard: int) -> None:
-        self.inner.let_go(shard)
-
     async def commit(self, commit: Commit) -> None:
         self.commits += 1
         for _ in range(TURNS_PER_COMMIT):
@@ -101,7 +77,7 @@ class FaultyStore:
         if fault is not None and fault.when == "before":
             self.injected += 1
             raise fault.error
-        await self.inner.commit(commit)
+        await super().commit(commit)
         if fault is not None:
             self.injected += 1
             raise fault.error
@@ -119,39 +95,3 @@ class FaultyStore:
         if ripe is not None:
             self._faults.remove(ripe)
         return ripe
-
-    @property
-    def journal(self) -> Journal:
-        return self.inner.journal
-
-    @property
-    def parking(self) -> Parking:
-        return self.inner.parking
-
-    @property
-    def views(self) -> ViewTables:
-        return self.inner.views
-
-    async def open(self) -> None:
-        await self.inner.open()
-
-    async def close(self) -> None:
-        await self.inner.close()
-
-    async def offsets(self) -> dict[tuple[str, int], int]:
-        return await self.inner.offsets()
-
-    async def registry(self) -> dict[str, bytes]:
-        return await self.inner.registry()
-
-    async def due_timers(self, until: int, shards: Collection[int], *, limit: int) -> list[Timer]:
-        return await self.inner.due_timers(until, shards, limit=limit)
-
-    async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
-        return await self.inner.timers(after=after, limit=limit)
-
-    async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:
-        return await self.inner.trim(sources, shard, after, until)
-
-    async def sweep(self, now: int, *, limit: int) -> int:
-        return await self.inner.sweep(now, limit=limit)

@@ -36,6 +36,7 @@ from eventmill.sdk.service import Service
 from eventmill.testing.clock import VirtualClock
 from eventmill.testing.faults import FaultyStore
 from eventmill.testing.probe import TopicProbe
+from eventmill.testing.watched import WatchedStore
 
 E = TypeVar("E")
 P = ParamSpec("P")
@@ -79,15 +80,18 @@ class Host:
         patience: float = 10.0,
     ) -> None:
         self.service = service
-        self.store: Store = store or MemoryStore()
+        self.store = (
+            store if isinstance(store, WatchedStore) else WatchedStore(store or MemoryStore())
+        )
         self.clock = clock or VirtualClock()
         self.guards = guards
         self.cache_entities = cache_entities
         self.cache_bytes = cache_bytes
         self.patience = patience
-        self._latency = store.latency if isinstance(store, FaultyStore) else 0.0
         self._new_broker = store.broker if isinstance(store, FaultyStore) else broker
         self._runtime: Runtime | None = None
+        self._timer_seen: tuple[int, int | None] | None = None
+        """After how many commits the first timer was looked up, and when it is due."""
 
     def __repr__(self) -> str:
         return f"<Host {self._runtime or self.service!r}>"
@@ -138,6 +142,7 @@ class Host:
         )
         await runtime.start()
         self._runtime = runtime
+        self._timer_seen = None
 
     async def stop(self) -> None:
         """Stop as a node does: what was accepted is finished, offsets are stored."""
@@ -206,7 +211,6 @@ class Host:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self.patience
         steady = waiting = 0
-        silent = 0.0
         while steady < STEADY_ROUNDS:
             if loop.time() > give_up:
                 raise AssertionError(f"not settled in {self.patience:g} s: {self._unsettled()}")
@@ -218,10 +222,8 @@ class Host:
                 steady, waiting = steady + 1, 0
             else:
                 steady, waiting = 0, waiting + 1
-                if waiting == 1:
-                    silent = loop.time() + self._latency
-                if waiting > PATIENT_ROUNDS and loop.time() >= silent:
-                    waiting, give_up = 0, give_up + self._latency
+                if waiting > PATIENT_ROUNDS:
+                    waiting = 0
                     self._jump()
 
     async def advance(self, by: timedelta) -> None:
@@ -240,7 +242,8 @@ class Host:
     def _is_working(self) -> bool:
         runtime = self.runtime
         return (
-            not runtime.committer.idle
+            self.store.under_way > 0
+            or not runtime.committer.idle
             or any(subscription.working for subscription in runtime.subscriptions.values())
             or (runtime.streams is not None and runtime.streams.working)
         )
@@ -259,7 +262,16 @@ class Host:
             due = [at for at in subscription.blocked.values() if at is not None]
             if subscription.lag or (due if retries else min(due, default=horizon) < horizon):
                 return False
-        return not await self.store.due_timers(self.clock.now(), self.runtime.held, limit=1)
+        due_at = await self._next_timer()
+        return due_at is None or due_at > self.clock.now()
+
+    async def _next_timer(self) -> int | None:
+        """When the first timer is due; the store is asked again when that can have changed."""
+        written = self.store.written
+        if self._timer_seen is None or self._timer_seen[0] != written:
+            timers = await self.store.due_timers(2**62, self.runtime.held, limit=1)
+            self._timer_seen = (written, timers[0].due if timers else None)
+        return self._timer_seen[1]
 
     def _running(self) -> list[Subscription]:
         return [s for s in self.runtime.subscriptions.values() if not s.paused]
@@ -270,8 +282,8 @@ class Host:
             self.clock.move_to(max(wake, self.clock.now()))
 
     async def _appointments(self) -> list[int]:
-        timers = await self.store.due_timers(2**62, self.runtime.held, limit=1)
-        return [timer.due for timer in timers] + [
+        timer = await self._next_timer()
+        return ([] if timer is None else [timer]) + [
             at
             for subscription in self._running()
             for at in subscription.blocked.values()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ log = structlog.get_logger("eventmill.store")
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Reset: TypeAlias = Callable[[Connection], Awaitable[None]]
 
 SCHEMA = "eventmill"
 """Everything is in this schema of the database, so that it can be shared with other programs."""
@@ -55,8 +56,10 @@ _UNUSABLE = (
 )
 
 
-async def connect(dsn: str, **settings: str) -> Connection:
-    """Open a connection.
+async def connect(
+    dsn: str, *, seconds: float | None = COMMAND_SECONDS, **settings: str
+) -> Connection:
+    """Open a connection; its statements are given `seconds`.
 
     Raises `ConfigurationError` if the server refuses for good, `StoreUnavailable` otherwise.
     """
@@ -64,13 +67,22 @@ async def connect(dsn: str, **settings: str) -> Connection:
         return await asyncpg.connect(
             dsn,
             timeout=CONNECT_SECONDS,
-            command_timeout=COMMAND_SECONDS,
+            command_timeout=seconds,
             server_settings={**SETTINGS, **settings},
         )
 
 
-async def open_pool(dsn: str, size: int, **settings: str) -> Pool:
-    """Open connections for reading."""
+async def connect_patiently(dsn: str) -> Connection:
+    """Open a connection for one transaction that may take long, and wait for files meanwhile."""
+    never = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+    return await connect(dsn, seconds=None, **never)
+
+
+async def open_pool(dsn: str, size: int, *, reset: Reset | None = None, **settings: str) -> Pool:
+    """Open connections for reading.
+
+    Parameter: `reset` makes a connection as new after each use; the driver's asks the server.
+    """
     with errors():
         return await asyncpg.create_pool(
             dsn,
@@ -79,6 +91,7 @@ async def open_pool(dsn: str, size: int, **settings: str) -> Pool:
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
             max_inactive_connection_lifetime=300.0,
+            reset=reset,
             server_settings={**SETTINGS, "default_transaction_read_only": "on", **settings},
         )
 
