@@ -85,7 +85,7 @@ def plan_of(commit: Commit, homes: Iterable[int], held: Mapping[int, int]) -> Pl
         _snapshots(plan, list({(s.source, s.subject): s for s in commit.snapshots}.values()))
     _timers(plan, commit)
     _letters(plan, commit)
-    _facts(plan, commit.registry)
+    _facts(plan, commit.registry, commit.expected)
     if commit.purged:
         plan.before += ["purge_entries", "purge_snapshots"]
         plan.values["purged_sources"] = [source for source, _ in commit.purged]
@@ -299,10 +299,39 @@ def _key(letter: Letter) -> tuple[str, int, int]:
     return (letter.subscription, letter.entry.shard, letter.entry.position)
 
 
-def _facts(plan: Plan, registry: dict[str, bytes | None]) -> None:
-    put = {name: value for name, value in registry.items() if value is not None}
-    removed = [name for name, value in registry.items() if value is None]
+def _facts(
+    plan: Plan, registry: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]
+) -> None:
+    free = {name: value for name, value in registry.items() if name not in expected}
+    put = {name: value for name, value in free.items() if value is not None}
+    removed = [name for name, value in free.items() if value is None]
     if put:
         plan.add("facts", fact_names=all_stored(list(put)), facts=list(put.values()))
     if removed:
         plan.add("forgotten_facts", forgotten_names=all_stored(removed))
+    if expected:
+        _swap_facts(plan, registry, expected)
+
+
+def _swap_facts(
+    plan: Plan, registry: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]
+) -> None:
+    """Compare and set: each statement changes only what is as expected, also if it had to wait for
+    another node's commit; all of them must have changed something."""
+    parts = {
+        "made_facts": [name for name, old in expected.items() if old is None],
+        "swapped_facts": [n for n, old in expected.items() if None not in (old, registry[n])],
+        "ended_facts": [
+            n for n, old in expected.items() if old is not None and registry[n] is None
+        ],
+    }
+    for part, names in parts.items():
+        if names:
+            values = {
+                "names": all_stored(names),
+                "olds": [expected[name] for name in names],
+                "news": [registry[name] for name in names],
+            }
+            wanted = {f"{part}_{kind}": value for kind, value in values.items()}
+            plan.add(part, **{n: v for n, v in wanted.items() if f":{n}" in SQL[part]})
+            plan.demand(len(names), part)

@@ -38,7 +38,7 @@ from eventmill.adapters.sqlite.statements import SCHEMA, SQL
 from eventmill.adapters.sqlite.views import ViewTables, write_rows
 from eventmill.errors import ConfigurationError, Conflict, EventmillError
 from eventmill.model import limits
-from eventmill.model.commit import Commit, Offset, Timer
+from eventmill.model.commit import Commit, Offset, Timer, changed_by_others
 from eventmill.model.entry import Entry
 from eventmill.model.placement import Placement
 
@@ -282,6 +282,9 @@ class Store:
         for name in commit.forgotten:
             db.execute(SQL["forget_offsets"], (name,))
             db.execute(SQL["forget_letters"], (name,))
+        for name, expected in commit.expected.items():
+            if next(db.execute(SQL["fact"], (name,)), (None,))[0] != expected:
+                raise changed_by_others(name)
         for name, value in commit.registry.items():
             if value is None:
                 db.execute(SQL["delete_registry"], (name,))
