@@ -176,7 +176,7 @@ async def refused(store: FaultyStore) -> None:
 
 def status(host: Host) -> dict[str, Any]:
     """How the view is doing."""
-    (view,) = host.operations.views()
+    (view,) = host.runtime.views.status()
     return view
 
 

@@ -230,9 +230,9 @@ class Host:
 
     def _is_working(self) -> bool:
         runtime = self.runtime
-        return not runtime.committer.idle or any(
-            subscription.working for subscription in runtime.subscriptions.values()
-        )
+        if runtime.facts.working or not runtime.committer.idle:
+            return True
+        return any(subscription.working for subscription in runtime.subscriptions.values())
 
     async def _give_way(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let the loop turn; if that does not end the work, a thread or the outside has it."""
