@@ -300,6 +300,9 @@ ACT_SECONDS: Final = 30.0
 """Time another node may take for what an operator asked of its shards: a handler that runs is waited
 for."""
 
+STATUS_SECONDS: Final = 5.0
+"""Time another node has to say how it is: whoever waits for it is a person, or asks again."""
+
 PARCEL_REQUESTS_MAX: Final = 256
 """Forwarded requests of one message: half of what one dispatch batch is."""
 
