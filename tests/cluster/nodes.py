@@ -102,11 +102,10 @@ class Nodes:
         task.cancel()
         raise AssertionError("it does not come to an end")
 
-    async def advance(self, seconds: float) -> None:
+    async def advance(self, seconds: float, step: float = 0.05) -> None:
         """Let time pass."""
-        steps = round(seconds / 0.05)
-        for _ in range(steps):
-            await self._step(0.05)
+        for _ in range(round(seconds / step)):
+            await self._step(step)
 
     async def _step(self, seconds: float) -> None:
         await self._turn()

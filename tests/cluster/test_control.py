@@ -136,17 +136,23 @@ async def test_a_pause_on_one_node_stops_all_and_a_resume_too(nodes: Nodes) -> N
 
 async def test_a_node_that_does_not_hear_of_a_pause_looks_for_itself(nodes: Nodes) -> None:
     nodes.network.lost = lambda: True
-    await nodes.while_time_passes(nodes.operations("a").pause("recorder"))
+    await nodes.while_time_passes(nodes.running["a"].roster.pause("recorder"))
     await nodes.until(lambda: nodes.running["b"].subscription("recorder").paused, 4)
 
 
 async def test_a_word_from_another_node_comes_before_the_next_look(nodes: Nodes) -> None:
-    await nodes.advance(3)
+    a, b = nodes.running.values()
     for _ in range(3):
-        await nodes.while_time_passes(nodes.operations("a").pause("recorder"))
-        await nodes.until(lambda: nodes.running["b"].subscription("recorder").paused, 0.2)
-        await nodes.while_time_passes(nodes.operations("b").resume("recorder"))
-        await nodes.until(lambda: not nodes.running["a"].subscription("recorder").paused, 0.2)
+        await nodes.while_time_passes(a.roster.pause("recorder"))
+        await nodes.until(lambda: b.subscription("recorder").paused, 0.2)
+        await nodes.while_time_passes(b.roster.resume("recorder"))
+        await nodes.until(lambda: not a.subscription("recorder").paused, 0.2)
+
+
+async def test_whoever_paused_it_may_rely_on_it(nodes: Nodes) -> None:
+    nodes.network.lost = lambda: True
+    await nodes.while_time_passes(nodes.operations("a").pause("recorder"))
+    assert nodes.running["b"].subscription("recorder").paused, "asked how it is, it looks first"
 
 
 async def test_the_status_is_that_of_all_shards_on_every_node(nodes: Nodes) -> None:
