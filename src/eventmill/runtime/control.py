@@ -116,8 +116,8 @@ class Control:
             failures = [error_of(one.failure) for one in told if one.failure is not None]
             # Shards that have moved are found by another look; nothing else is mended by it.
             lasting = [e for e in failures if not isinstance(e, NotOwner | Unreachable)]
-            late = self._others is None or self._runtime.clock.monotonic() > give_up
-            if lasting or late:
+            late = self._runtime.clock.monotonic() > give_up
+            if lasting or late or self._others is None:
                 raise _not_done(left, done, [*lasting, *failures])
             await self._others.moved(LOOK_SECONDS)
 

@@ -14,7 +14,7 @@ compare-and-set only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -85,25 +85,24 @@ class View:
         """Do here what the stored versions ask for; begin one if this definition has none."""
         versions, compiled = self.versions, self.compiled
         if versions.serving(compiled) is None and versions.building(compiled) is None:
-            versions = versions.begun(compiled)
-            await self._node.facts.put(self.changed_to(versions))
-        await self._take_up(versions)
+            await self._node.facts.put(self.changed(lambda versions: versions.begun(compiled)))
+        await self._take_up(self.versions)
         next = being_built(self.state)
         if next is None or next.lag:
             return
         try:
             # A view of an empty journal answers at once.
             if await self._has_passed(next, self._ends()):
-                versions = versions.staged([next.number], Stage.READY)
-                await self._node.facts.put(self.changed_to(versions))
-                await self._take_up(versions)
+                await self._node.facts.put(self.changed(_ready(next)))
+                await self._take_up(self.versions)
         except (Unavailable, Conflict) as error:  # `_build` goes on with it
             log.warning("view not yet live", view=self.compiled.id, error=str(error))
 
-    def changed_to(self, versions: Versions) -> Commit:
-        """Return the commit that changes its versions, if nobody else has done so meanwhile."""
-        name = FACT + self.compiled.id
-        return Commit(registry={name: msgspec.json.encode(versions)}, expected={name: self.fact})
+    def changed(self, change: Callable[[Versions], Versions]) -> Commit:
+        """Return the commit that changes its versions, unless somebody else does so before."""
+        name, fact = FACT + self.compiled.id, self.fact
+        versions = change(self.versions)
+        return Commit(registry={name: msgspec.json.encode(versions)}, expected={name: fact})
 
     async def rebuild(self) -> int:
         """Build a new version from the journal's beginning; the old one answers meanwhile.
@@ -114,15 +113,15 @@ class View:
             next = being_built(self.state)
             where = f": version {next.number}, {next.progress}" if next else ""
             raise Conflict(f"view {self.compiled.id!r} is being built already{where}")
-        versions = self.versions.begun(self.compiled)
+        number = self.versions.last + 1
         try:
-            await self._node.facts.change(self.changed_to(versions))
+            await self._node.facts.change(self.changed(lambda v: v.begun(self.compiled)))
         except Conflict as error:
             raise Conflict(
                 f"versions of view {self.compiled.id!r} are changed by somebody else just now: "
                 "look at them and ask again"
             ) from error
-        return versions.last
+        return number
 
     async def wait(self) -> None:
         """Return when rows that are answered have changed."""
@@ -192,8 +191,7 @@ class View:
             await self._node.clock.sleep(PROGRESS_SECONDS)
             try:
                 if await self._has_passed(next, goal) and next.number in self.versions.known:
-                    ready = self.versions.staged([next.number], Stage.READY)
-                    await self._node.facts.change(self.changed_to(ready))
+                    await self._node.facts.change(self.changed(_ready(next)))
             except (Unavailable, Conflict) as error:
                 log.warning("view not yet live", view=self.compiled.id, error=str(error))
                 await self._node.clock.sleep(RETRY_SECONDS)
@@ -234,3 +232,7 @@ class View:
         if self._changed is not None:
             changed, self._changed = self._changed, None
             changed.set_result(None)
+
+
+def _ready(next: Running) -> Callable[[Versions], Versions]:
+    return lambda versions: versions.staged([next.number], Stage.READY)

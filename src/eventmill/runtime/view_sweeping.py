@@ -66,26 +66,26 @@ class Sweeper:
         self._since = {number: self._since.get(number, now) for number in self._view.unused}
         patience = limits.VIEW_UNUSED_SECONDS if self._node.shared else 0.0
         old = {number for number, since in self._since.items() if now - since >= patience}
-        if old and (free := await self._not_in_use(old)):
-            view = self._view
-            if view.versions.staged(free, Stage.LEAVING) != view.versions:
-                leaving = view.versions.staged(free, Stage.LEAVING)
-                await self._node.facts.change(view.changed_to(leaving))
-                # Somebody may have taken one up just before.
-                free = await self._not_in_use(free)
-            await self._drop(free)
+        if not old or not (free := await self._not_in_use(old)):
+            return
+        leaving = self._view.changed(lambda versions: versions.staged(free, Stage.LEAVING))
+        if leaving.registry != leaving.expected:  # else another node was faster
+            await self._node.facts.change(leaving)
+        # Asked again: somebody may have taken one up just before.
+        await self._drop(await self._not_in_use(free))
 
     async def _not_in_use(self, numbers: set[int]) -> set[int]:
         in_use = await self._node.in_use_elsewhere()
         return {number for number in numbers if self._view.opener.name(number) not in in_use}
 
     async def _drop(self, numbers: set[int]) -> None:
-        view = self._view
-        versions = view.versions
-        gone = sorted(numbers & versions.known.keys())
-        tables = [t for n in gone for t in versions.known[n].names(view.compiled.id, n)]
+        view, known = self._view, self._view.versions.known
+        gone = sorted(numbers & known.keys())
+        if not gone:
+            return
+        tables = [name for n in gone for name in known[n].names(view.compiled.id, n)]
         await self._node.store.views.drop(tables)
-        commit = view.changed_to(versions.without(gone))
+        commit = view.changed(lambda versions: versions.without(gone))
         commit.forgotten = [view.opener.name(number) for number in gone]
         commit.registry.update({PAUSED + name: None for name in commit.forgotten})
         await self._node.facts.change(commit)
