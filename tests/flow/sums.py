@@ -49,6 +49,10 @@ class Sum(EventSourcedEntity):
     def close(self) -> Effect[None]:
         return self.delete()
 
+    @query
+    def total_now(self) -> int:
+        return self.total
+
     @on(Added)
     def added(self, event: Added) -> None:
         self.total += event.n
