@@ -94,6 +94,7 @@ async def test_in_the_end_all_nodes_answer_from_one_version(seed: int) -> None:
     nodes = storm.nodes
     await nodes.start("a", "b")
     await storm.add("a")
+    nodes.service = service(storm.random.choice([TenfoldSums, RenamedSums]))
     for _ in range(TURNS):
         await storm.turn()
     definition = storm.random.choice(list(DEFINITIONS))
@@ -111,5 +112,4 @@ async def test_in_the_end_all_nodes_answer_from_one_version(seed: int) -> None:
     assert {n for n, _ in await nodes.store.offsets() if "sums" in n} == {f"sums@{number}"}
     failures = [runtime.supervisor.failures for runtime in nodes.running.values()]
     assert failures == [{}] * len(NAMES)
-    assert number > 1, "something was built meanwhile"
     await nodes.close()

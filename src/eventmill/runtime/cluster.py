@@ -144,6 +144,7 @@ class Cluster:
         await self._drop(
             shard for shard, epoch in self._epochs.items() if claims[shard].epoch != epoch
         )
+        await self._release_lost(claims)
         self._note(claims, members)
         owners = {shard: claim.owner or "" for shard, claim in claims.items()}
         todo = steps(self.node, len(claims), members.keys(), owners)
@@ -152,6 +153,14 @@ class Cluster:
         for shard in todo.give[:GIVEN_AT_ONCE]:
             await self._give(shard)
         return len(todo.give) > GIVEN_AT_ONCE
+
+    async def _release_lost(self, claims: dict[int, Claim]) -> None:
+        """Release what is claimed under this node's name and not held here: in an earlier life, or
+        by a claim whose answer was lost. Nobody else may take it as long as this node lives."""
+        for shard, claim in claims.items():
+            if claim.owner == self.node and shard not in self._epochs:
+                await self._leases.release(shard, self.node, claim.epoch)
+                claims[shard] = claim._replace(owner=None)
 
     def _note(self, claims: Mapping[int, Claim], members: Mapping[str, str]) -> None:
         found = {s: members[c.owner] for s, c in claims.items() if c.owner and c.owner in members}
@@ -172,13 +181,9 @@ class Cluster:
         log.info("shard taken", node=self.node, shard=claim.shard, epoch=epoch)
 
     async def _give(self, shard: int) -> None:
-        epoch = self._epochs.get(shard)
-        if epoch is None:
-            return  # claimed under this name in an earlier life: it is taken anew or left alone
         await self._host.leave(shard)
         self._store.let_go(shard)
-        del self._epochs[shard]
-        await self._leases.release(shard, self.node, epoch)
+        await self._leases.release(shard, self.node, self._epochs.pop(shard))
         log.info("shard given", node=self.node, shard=shard)
 
     async def _drop(self, shards: Iterable[int]) -> None:
