@@ -20,6 +20,7 @@ from bench.figures import OURS, Contestant, Latency, Sample
 from bench.processes import answers, free_port, isolated, resident_mb, running
 from eventmill import Service
 from eventmill.model.limits import CACHE_ENTITIES
+from eventmill.node import collector
 from eventmill.node.config import NodeConfig
 from eventmill.node.node import Node
 from eventmill.runtime.runtime import Runtime
@@ -102,6 +103,7 @@ async def runtime(
     config = NodeConfig(data=folder / "data", cache_entities=cache_entities)
     found = Node(service, config).runtime
     await found.start()
+    collector.calm()
     try:
         yield found
     finally:

@@ -23,6 +23,7 @@ ROW = Row(
         sqlite_limit.contestant(MANY),
         in_process(MANY),
         in_process(MANY, cart_count=1),
+        sqlite_limit.contestant(MANY, indexed=False),
     ),
     targets=(
         ratio(in_process_system(FEW), sqlite_limit.system(FEW), at_least=0.4),

@@ -1,7 +1,8 @@
 """SQLite's own limit: a loop of batched inserts, each group one durable transaction.
 
-The floor under every durable command in process: the same rows, schema and settings, and nothing
-else. Groups of 64 and 1,024 stand for as many commands in flight.
+What a store of events written by hand can reach at best: the same rows and settings, a unique index
+to find an entity's events by, and nothing else. Groups of 64 and 1,024 stand for as many commands
+in flight. The last one leaves the index out: a log that cannot tell what an entity is.
 """
 
 from __future__ import annotations
@@ -14,30 +15,34 @@ from bench.figures import Contestant, Latency, Sample
 from bench.processes import isolated
 
 
-def contestant(group: int) -> Contestant:
+def contestant(group: int, *, indexed: bool = True) -> Contestant:
     """The loop with that many rows to a transaction."""
 
     def measure(folder: Path, seconds: float) -> Sample:
-        return isolated(f"{__name__}:loop", folder=str(folder), group=group)
+        return isolated(f"{__name__}:loop", folder=str(folder), group=group, indexed=indexed)
 
+    index = "unique index (source, subject, sequence)" if indexed else "no index by entity"
     return Contestant(
-        system=system(group),
+        system=system(group, indexed=indexed),
         conditions=(
-            f"apsw, WAL, synchronous=FULL, the adapter's schema and settings, {carts.CARTS:,} carts, "
-            f"{carts.COMMANDS:,} rows into an empty journal; latency of a whole group"
+            f"apsw, WAL, synchronous=FULL, the adapter's table and settings, {index}, "
+            f"{carts.CARTS:,} carts, {carts.COMMANDS:,} rows into an empty journal; latency of a "
+            "whole group"
         ),
         measure=measure,
     )
 
 
-def system(group: int) -> str:
+def system(group: int, *, indexed: bool = True) -> str:
     """Name of the contestant."""
-    return f"SQLite's limit, groups of {group:,}"
+    return f"SQLite's limit, groups of {group:,}{'' if indexed else ', without index'}"
 
 
-def loop(folder: str, group: int) -> Sample:
+def loop(folder: str, group: int, indexed: bool) -> Sample:
     """Insert the rows; each group is one transaction."""
     db = carts.new_journal(Path(folder))
+    if indexed:
+        db.execute(carts.UNIQUE)
     (synchronous,) = next(db.execute("PRAGMA synchronous"))
     (journal_mode,) = next(db.execute("PRAGMA journal_mode"))
     durations: list[float] = []

@@ -52,7 +52,7 @@ def eventmill(
         subprocess.run(
             [sys.executable, "-m", "eventmill.cli", *map(str, arguments)],
             cwd=cwd,
-            env={**_environment(), **(env or {})},
+            env={**environment(), **(env or {})},
             input=stdin,
             capture_output=True,
             text=True,
@@ -78,7 +78,7 @@ class RunningNode:
         self.process = subprocess.Popen(
             [*line, "--port", "0", "--log", "json", *options],
             cwd=cwd,
-            env={**_environment(), **(env or {})},
+            env={**environment(), **(env or {})},
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
@@ -167,7 +167,7 @@ class RunningNode:
             return json.loads(response.read())
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """This environment without settings that would change what commands do."""
     kept = {name: v for name, v in os.environ.items() if not name.startswith("EVENTMILL_")}
     return {**kept, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}

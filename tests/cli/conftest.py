@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,3 +25,11 @@ def broken(node: RunningNode) -> Iterator[Path]:
     file.touch()
     yield file
     file.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def cluster_data(tmp_path: Path) -> Iterator[Path]:
+    """Where a cluster keeps its data; gone afterwards, also where its server's files really are."""
+    folder = tmp_path / "cluster"
+    yield folder
+    shutil.rmtree((folder / "postgres").resolve(), ignore_errors=True)

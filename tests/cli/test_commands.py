@@ -126,6 +126,7 @@ def test_events_are_published_from_files_and_pipes(node: RunningNode, tmp_path: 
     assert node.run(*command, stdin=many).json() == {"published": limits.BATCH_EVENTS_MAX + 1}
     torn = node.run(*command, stdin=many + '{"txt": 1}')
     assert f"(the {limits.BATCH_EVENTS_MAX:,} events before are published)" in torn.err
+    assert f"standard input, line {limits.BATCH_EVENTS_MAX + 2}: " in torn.err
 
 
 def test_what_is_no_event_is_told_with_its_place(node: RunningNode, tmp_path: Path) -> None:
@@ -136,9 +137,15 @@ def test_what_is_no_event_is_told_with_its_place(node: RunningNode, tmp_path: Pa
 
     assert "quote it for the shell" in refused("{text:")
     assert "standard input, line 3: no JSON" in refused("-", stdin='{"text": "a"}\n\n{"text"}\n')
-    assert "standard input: an event is a JSON object" in refused("-", stdin="1")
+    assert "standard input, line 1: an event is a JSON object" in refused("-", stdin="1")
+    assert "input, line 3: an event is" in refused("-", stdin='{"text": "a"}\n\n2')
+    assert "line 2, item 2: an event is" in refused("-", stdin='\n[{"text": "a"}, 5]')
     assert "standard input: an event is a JSON object" in refused("-")
     assert f"{tmp_path}/none: No such file" in refused(f"@{tmp_path}/none")
+
+    command = ("topics", "publish", "moves", "-", "--type", "Noted")
+    lines = '{"text": "a"}\n{"text": "b"}\n\n{"text": 3}\n{"text": "d"}\n'
+    assert "standard input, line 4: " in node.run(*command, stdin=lines).err
 
 
 def test_consumers(node: RunningNode) -> None:

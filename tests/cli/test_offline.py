@@ -102,7 +102,7 @@ def test_bad_files_leave_no_store(stored: Path, tmp_path: Path) -> None:
 
 def test_a_made_up_file_does_not_reach_the_stores_own_tables(tmp_path: Path) -> None:
     lines = (
-        '{"kind":"eventmill","format":1,"schema":1,"entries":0}\n'
+        '{"kind":"eventmill","format":1,"schema":2,"entries":0}\n'
         '{"kind":"table","table":{"name":"registry","columns":[]}}\n'
         '{"kind":"row","table":"registry","values":["paused/x","1"]}\n'
     )
@@ -135,7 +135,7 @@ def test_the_doctor(stored: Path, tmp_path: Path) -> None:
     )
     healthy = eventmill("doctor", "--data", stored)
     assert "held by" not in healthy.out
-    assert "ok    schema      version 1" in healthy.out
+    assert "ok    schema      version 2" in healthy.out
 
     shutil.copytree(stored, tmp_path / "data")
     file = tmp_path / "data" / "eventmill.db"

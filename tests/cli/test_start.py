@@ -37,7 +37,7 @@ def test_wrong_usage_exits_with_2() -> None:
         refused = eventmill(*arguments)
         assert refused.code == 2
         assert "Error: " in refused.err
-    assert "There is new, run, check" in eventmill("entitis").err
+    assert "There is new, run, dev, check" in eventmill("entitis").err
 
 
 def test_no_node_exits_with_3() -> None:

@@ -53,3 +53,39 @@ def test_the_whole_traceback_is_shown_when_asked_for(tmp_path: Path) -> None:
     assert "Traceback" in refused.err
     assert "target.py" in refused.err
     assert "Error: module 'broken' cannot be imported" in refused.err
+
+
+MADE = "from eventmill import Service\nservice = Service('bakery', components=[])\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "advice"),
+    [
+        (
+            ":service",
+            "names no module: write module:variable; here is bakery:service, house.ovens:",
+        ),
+        ("bakery.service", "is no module, but a Service in one: use bakery:service"),
+        ("house:ovens", "house:ovens is no Service, it is a module: use house.ovens"),
+        ("house", "house:service is no Service; it defines no Service; here is bakery:service"),
+        ("baker", "name the service as module:variable; here is bakery:service"),
+        ("bakery.py", "not a file: use bakery:service"),
+        ("./house/ovens.py:oven", "not a file: use house.ovens:oven"),
+        ("house/oven.py", "there is no house/oven.py; here is"),
+        ("../x/shop.py:service", "cd ../x, then use shop:service"),
+        ("../x/inner/deep.py", "cd ../x, then use inner.deep:service"),
+    ],
+)
+def test_what_could_be_meant_is_named(tmp_path: Path, target: str, advice: str) -> None:
+    here, other = tmp_path / "here", tmp_path / "x"
+    for folder in (here / "house", other / "inner"):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+    (here / "bakery.py").write_text(MADE)
+    (here / "house" / "__init__.py").write_text("from house import ovens\n")
+    (here / "house" / "ovens.py").write_text(MADE.replace("service =", "oven: Service ="))
+    (other / "shop.py").write_text(MADE)
+    (other / "inner" / "deep.py").write_text(MADE)
+    refused = eventmill("check", target, cwd=here)
+    assert refused.code == 1
+    assert advice in refused.err

@@ -21,7 +21,7 @@ from eventmill import (
     query,
 )
 from eventmill.cli.topology.drawing import judgement, mermaid, text
-from eventmill.cli.topology.graph import Graph, Kind, graph_of
+from eventmill.sdk.topology.graph import Graph, Kind, graph_of
 
 
 class Rang(Event):
@@ -68,6 +68,18 @@ async def chooser(event: Rang, ctx: Context) -> None:
     await ctx.call(handlers[event.times], "b", times=1)
 
 
+TOWN = "town"
+
+
+@consumer("caller", source=rings)
+async def caller(event: Rang, ctx: Context) -> None:
+    tower = ctx.service("tower")
+    await tower.call(Bell.ring, "b", times=1)
+    await tower.call("bell.stop", "b")
+    await ctx.service(TOWN).query(Bells.all)
+    await ctx.service(str(event.times)).call("bell.ring", "b")
+
+
 @consumer("telephone", source=rings)
 async def telephone(event: Rang, ctx: Context) -> None:
     Telephone().call(Bell.ring)
@@ -111,6 +123,19 @@ def test_a_computed_target_is_shown_as_it_is_written() -> None:
     (unknown,) = [part for part in found.parts if part.kind is Kind.UNKNOWN]
     assert unknown.id in text(found)
     assert '"‹handlers[event.times]›"' in mermaid(found)
+
+
+def test_calls_of_other_services_are_seen_however_they_are_named() -> None:
+    found = graph(Bell, caller)
+    assert ways(found, "caller") == {
+        ("calls", "tower/bell", "ring"),
+        ("calls", "tower/bell", "stop"),
+        ("queries", "town/bells", "all"),
+        ("calls", "‹str(event.times)›/bell", "ring"),
+    }
+    kinds = {part.id: part.kind for part in found.parts}
+    assert kinds["tower/bell"] is kinds["town/bells"] is Kind.REMOTE
+    assert kinds["‹str(event.times)›/bell"] is Kind.UNKNOWN
 
 
 def test_only_a_context_calls_and_helpers_are_followed() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eventmill import Service
+from eventmill.adapters.memory.directory import Directory
 from eventmill.adapters.memory.leases import Leases
 from eventmill.adapters.memory.store import Store
 from eventmill.adapters.memory.transport import Network, Transport
@@ -23,13 +24,15 @@ ROUNDS = 40
 
 
 class Nodes:
-    """Nodes that come and go."""
+    """Nodes that come and go. Parameter: `beside` are those of another service, on one network."""
 
-    def __init__(self, service: Service, sender: Sender | None = None) -> None:
-        self.clock = VirtualClock()
+    def __init__(
+        self, service: Service, sender: Sender | None = None, *, beside: Nodes | None = None
+    ) -> None:
+        self.clock = beside.clock if beside else VirtualClock()
         self.store = Store(SHARDS)
         self.leases = Leases(self.store, self.clock)
-        self.network = Network(self.clock)
+        self.network = beside.network if beside else Network(self.clock)
         self.service = service
         """What nodes are started with from now on."""
         self.sender = sender
@@ -38,8 +41,14 @@ class Nodes:
     async def start(self, *names: str) -> None:
         """Start nodes one after the other, and let them settle."""
         for name in names:
-            transport = Transport(self.network, name)
-            membership = Membership(name, f"node.{name}", self.leases, transport)
+            transport = Transport(self.network, self.place(name))
+            membership = Membership(
+                name,
+                f"{self.service.name}/{name}",
+                self.leases,
+                transport,
+                Directory(transport),
+            )
             definition, problems = self.service.define()
             assert problems == []
             runtime = Runtime(
@@ -53,7 +62,13 @@ class Nodes:
             )
             await self.while_time_passes(runtime.start())
             self.running[name] = runtime
+            assert runtime.peers is not None
+            await runtime.peers.announce({"version": "1", "url": f"http://{name}"})
         await self.advance(10)
+
+    def place(self, name: str) -> str:
+        """Name of a node in the network."""
+        return f"{self.service.name}-{name}"
 
     async def stop(self, name: str) -> None:
         """Stop a node as an operator does."""
@@ -69,7 +84,7 @@ class Nodes:
         """End a node without a word."""
         runtime = self.running.pop(name)
         await runtime.supervisor.stop(*runtime.supervisor.names())
-        await self.network.nodes[name].close()
+        await self.network.nodes[self.place(name)].close()
 
     async def close(self) -> None:
         for name in list(self.running):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
 import pytest
 
 from eventmill import (
@@ -220,3 +221,37 @@ async def test_a_command_waits_for_a_shard_that_moves(nodes: Nodes) -> None:
     id = next(id for id in IDS if nodes.store.placement.entity(id) in nodes.running["a"].held)
     await nodes.crash("a")
     assert await nodes.call("b", Counter.add, id, 5) == 5
+
+
+async def test_commands_for_entities_elsewhere_travel_together_and_in_order(nodes: Nodes) -> None:
+    await nodes.start("a", "b")
+    amounts = [1, 2, 3, 4]
+    events = [Told(counter=id, amount=amount) for amount in amounts for id in IDS]
+    nodes.network.delay_seconds = 0.5
+    await nodes.while_time_passes(nodes.running["a"].publish(told, events))
+    # Each command takes a second there and back; one after the other they would take a minute.
+    await nodes.advance(10)
+    nodes.network.delay_seconds = 0.0
+    for id in IDS:
+        history = await nodes.store.journal.history("counter", f"copy-{id}", limit=99)
+        assert [msgspec.json.decode(e.payload)["amount"] for e in history] == amounts
+
+
+async def test_a_command_that_did_not_arrive_is_not_lost_behind_others_that_did(
+    nodes: Nodes,
+) -> None:
+    await nodes.start("a", "b")
+    nodes.network.part({"a"}, {"b"})
+    await nodes.while_time_passes(
+        nodes.running["a"].publish(told, [Told(counter=id, amount=1) for id in IDS])
+    )
+    await nodes.advance(3)
+    copied = [
+        id for id in IDS if await nodes.store.journal.history("counter", f"copy-{id}", limit=9)
+    ]
+    assert 0 < len(copied) < len(IDS)
+    nodes.network.heal()
+    await nodes.advance(60)
+    for id in IDS:
+        history = await nodes.store.journal.history("counter", f"copy-{id}", limit=99)
+        assert [msgspec.json.decode(e.payload)["amount"] for e in history] == [1]

@@ -40,6 +40,14 @@ class TestPostgres(LeaseContract):
         await leases.open()
         return store, leases
 
+    async def test_each_database_is_another_cluster(self, postgres: Server, leases: Leases) -> None:
+        again, same = await self.make()
+        self.dsn = await postgres.fresh(1)
+        elsewhere, other = await self.make()
+        assert await same.cluster() == await leases.cluster() != await other.cluster()
+        await self.close(again, same)
+        await self.close(elsewhere, other)
+
     async def close(self, store: Store, leases: Leases) -> None:
         assert isinstance(leases, PostgresLeases)
         await leases.close()

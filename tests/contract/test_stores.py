@@ -35,6 +35,13 @@ class TestSqliteOnItsThread(StoreContract):
         return SqliteStore(directory, inline_seconds=0)
 
 
+class TestSqliteFilingAllTheTime(StoreContract):
+    """As in a store that has many entries: each commit files some of those before it."""
+
+    def make_store(self, directory: Path) -> Store:
+        return SqliteStore(directory, round_entries=1)
+
+
 class TestPostgres(StoreContract):
     alone = False
     numbers_names = False

@@ -101,6 +101,7 @@ async def _work(
         synchronous=synchronous,
         vfs=disk.vfs_name,
         checkpoint_pages=CHECKPOINT_PAGES,
+        round_entries=200,
     )
     async with inprocess.running(ledger.service, store) as runtime:
         disk.at_sync = cut

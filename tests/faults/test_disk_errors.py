@@ -34,7 +34,7 @@ async def test_input_output_errors(
     tmp_path: Path, bad_disk: Disk, report: Report, operation: str, lasting: bool, last: int
 ) -> None:
     """The n-th operation fails, for each n, one after the other in the life of one node."""
-    store = Store(tmp_path / "data", vfs=bad_disk.vfs_name, checkpoint_pages=20)
+    store = Store(tmp_path / "data", vfs=bad_disk.vfs_name, checkpoint_pages=20, round_entries=64)
     fired = 0
     async with inprocess.running(ledger.service, store) as runtime:
         clients = clients_of(runtime)
@@ -63,7 +63,7 @@ async def test_input_output_errors(
 
 async def test_no_space(tmp_path: Path, bad_disk: Disk, report: Report) -> None:
     """The disk fills up ten times; nothing is acknowledged while it is full."""
-    store = Store(tmp_path / "data", vfs=bad_disk.vfs_name, checkpoint_pages=20)
+    store = Store(tmp_path / "data", vfs=bad_disk.vfs_name, checkpoint_pages=20, round_entries=64)
     async with inprocess.running(ledger.service, store) as runtime:
         clients = clients_of(runtime)
         await clients.wave()

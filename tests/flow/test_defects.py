@@ -125,9 +125,12 @@ async def test_a_batch_whose_effect_cannot_be_kept_is_parked_by_its_culprit(
 class Broken:
     """A reaction that raises what no reaction may, as long as a batch has an entry of `culprit`."""
 
+    quiet = 0.0
+
     def __init__(self, inner: Reaction, culprit: str) -> None:
         self.sources, self.skipped = inner.sources, inner.skipped
         self.retry, self.batch, self.exclusive = inner.retry, inner.batch, inner.exclusive
+        self.whole = inner.whole
         self.culprit = culprit
         self.attempts: list[int] = []
         self._inner = inner

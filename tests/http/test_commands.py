@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 from yarl import URL
 
+from eventmill import Effect, EventSourcedEntity, Service, command, component
 from eventmill.engine.cloudevent import time_text
 from eventmill.model import limits
+from eventmill.node.config import NodeConfig
+from eventmill.node.node import Node
 from tests.http.serving import serving, session
 
 JSON = {"content-type": "application/json"}
@@ -287,3 +292,41 @@ async def test_a_body_beyond_the_limit_is_413(tmp_path: Path) -> None:
             body = BytesIO(b'{"by":"' + b"x" * size + b'"}')
             answer = await http.post("/components/barrel/b1/empty", data=body, headers=JSON)
             assert answer.status == status, size
+
+
+@component("careless")
+class Careless(EventSourcedEntity):
+    count: int = 0
+
+    @command
+    def touch(self) -> Effect[None]:
+        self.count += 1
+        return self.reply(None)
+
+    @command
+    def divide(self) -> Effect[int]:
+        return self.reply(1 // self.count)
+
+
+async def test_the_log_shows_where_the_author_has_to_look_and_none_of_our_frames(
+    tmp_path: Path,
+) -> None:
+    service = Service("careless", components=[Careless])
+    node = Node(service, NodeConfig(data=tmp_path, port=0, guards=True))
+    await node.start()
+    try:
+        with capture_logs() as logs:
+            async with aiohttp.ClientSession(node.url) as http:
+                for name in ("touch", "divide"):
+                    answer = await http.post(f"/components/careless/c1/{name}", json={})
+                    assert answer.status == 500
+    finally:
+        await node.stop()
+    touched, divided = (entry for entry in logs if entry["event"] == "request failed")
+    assert "exc_info" not in touched
+    assert "Careless.touch (" in touched["error"]
+    assert "changed the state; a command only decides" in touched["error"]
+    shown = "".join(traceback.format_exception(*divided["exc_info"]))
+    assert "ZeroDivisionError" in shown
+    assert "test_commands.py" in shown
+    assert "src/eventmill" not in shown

@@ -20,7 +20,7 @@ import pytest
 from eventmill.model import limits
 from eventmill.node import sockets
 from tests.faults.process import NodeProcess, command
-from tests.http.serving import serving
+from tests.http.serving import serving, session
 
 CROWD = 3_000
 AT_ONCE = 5.0
@@ -110,6 +110,22 @@ async def test_a_dripping_body_has_its_time(
         assert await answer == (408, "request.body_timeout")
         waited = time.monotonic() - started
         assert limits.BODY_SECONDS <= waited < limits.BODY_SECONDS + AT_ONCE
+
+
+async def test_a_node_that_stops_waits_for_no_operators_body(tmp_path: Path) -> None:
+    async with serving(tmp_path) as node:
+        head = (HEAD % (b"/dead-letters/redrive", 100)).replace(b"host: a", b"host: localhost")
+        operator = await connected(node.admin_url, head + b'{"subscription"')
+        async with session(node) as http, asyncio.timeout(AT_ONCE):
+            reading = 0.0
+            while not reading:
+                metrics = await (await http.get("/metrics")).text()
+                (line,) = (x for x in metrics.splitlines() if x.startswith("eventmill_bodies "))
+                reading = float(line.partition(" ")[2])
+        started = time.monotonic()
+        await node.stop()
+        assert time.monotonic() - started < AT_ONCE
+        assert await ended(operator) == (503, "unavailable")
 
 
 async def test_large_bodies_share_a_budget(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class HostMachine(LoopMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = FaultyStore(SqliteStore(self.directory))
+        self.store = FaultyStore(SqliteStore(self.directory, round_entries=3))
         self.host = Host(self.service(), store=self.store)
         self.run(self.host.start())
 

@@ -47,7 +47,7 @@ class JournalMachine(LoopMachine):
 
     def open_subject(self) -> Store:
         """Open the store that is held against the model."""
-        store = SqliteStore(self.directory)
+        store = SqliteStore(self.directory, round_entries=3)
         self.run(store.open())
         return store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -279,6 +280,33 @@ async def test_retry_after_is_honoured(api: Api, receiver: Receiver) -> None:
     asked = loop_time()
     await receiver.until(lambda: len(receiver.taken) == 1)
     assert loop_time() - asked >= 0.9
+
+
+async def test_an_operator_does_not_wait_for_a_sink_that_wants_to_be_left_alone(
+    api: Api, receiver: Receiver
+) -> None:
+    """Nor is anything sent twice because of it."""
+    refusing, counts = True, dict[str, int]()
+
+    def answer(event: CloudEvent) -> web.Response:
+        if refusing and len(receiver.taken) >= 3:
+            return web.Response(status=429, headers={"retry-after": "4"})
+        counts[event.id] = counts.get(event.id, 0) + 1
+        return web.Response(status=204)
+
+    receiver.answer = answer
+    id = await api.subscribe(receiver, source="orders", config={"backoff": 0.001, "concurrency": 4})
+    await api.call("POST", f"/subscriptions/{id}/pause")
+    for number in range(20):
+        await api.order(f"o{number}")
+    await api.call("POST", f"/subscriptions/{id}/resume")
+    push = api.node.runtime.subscription(f"push@{id}")
+    await until(lambda: push.reaction.quiet > 0, "the sink's refusal")
+    async with asyncio.timeout(3), push.busy, push.letters:
+        assert len(receiver.taken) == 3
+    refusing = False
+    await receiver.until(lambda: len(receiver.taken) >= 20)
+    assert counts == {f"o{number}-0": 1 for number in range(20)}
 
 
 async def test_a_sink_that_is_away_is_tried_again(api: Api, receiver: Receiver) -> None:

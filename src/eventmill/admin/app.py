@@ -8,7 +8,7 @@ foreign page can send without asking first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any
 
@@ -35,6 +35,9 @@ log = structlog.get_logger()
 Problem = Callable[[EventmillError], tuple[int, bytes]]
 """Makes an error's status and problem document: the node hands in the front's own."""
 
+Read = Callable[[Receive, int], Awaitable[bytes]]
+"""Reads a body of at most so many bytes, in time: the front's own, too."""
+
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -44,11 +47,13 @@ class Forbidden(RequestError):
     code = "request.forbidden"
 
 
-def admin_app(runtime: Runtime, facts: Facts, *, host: str, problem: Problem) -> ASGIApp:
+def admin_app(
+    runtime: Runtime, facts: Facts, *, host: str, problem: Problem, read: Read
+) -> ASGIApp:
     """Build the operating surface.
 
     Parameters: `facts` tells of the node, for its front page; `host` is the address that it is
-    bound to; `problem` renders errors.
+    bound to; `problem` renders errors; `read` reads bodies.
     """
 
     async def known(request: Request, error: Exception) -> Response:
@@ -64,6 +69,7 @@ def admin_app(runtime: Runtime, facts: Facts, *, host: str, problem: Problem) ->
         routes=routes(runtime, facts),
         exception_handlers={EventmillError: known, HTTPException: unrouted},
     )
+    app.state.read = read
     return _Guard(app, host, problem)
 
 

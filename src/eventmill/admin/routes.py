@@ -5,21 +5,21 @@ Ids stand in the query, not in the path, because an entity's id may hold any cha
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from eventmill.admin import shapes
-from eventmill.errors import BodyTimeout, InvalidPayload, TooLarge
+from eventmill.errors import InvalidPayload
 from eventmill.model import limits
 from eventmill.model.commit import LetterStatus
 from eventmill.runtime.inspection import Inspection
+from eventmill.runtime.living import Living
 from eventmill.runtime.operations import Operations
 from eventmill.runtime.runtime import Runtime
 
@@ -69,7 +69,18 @@ def routes(runtime: Runtime, facts: Facts) -> list[Route]:
         *_views(acts),
         *_letters(acts),
         *_timers(looks),
+        *_living(Living(runtime, facts)),
     ]
+
+
+def _living(living: Living) -> list[Route]:
+    async def services(request: Request) -> Any:
+        return await living.instances()
+
+    async def description(request: Request) -> Any:
+        return await living.describe(_text(request, "service"))
+
+    return [_get("/services", services), _get("/services/description", description)]
 
 
 def _entities(looks: Inspection, acts: Operations) -> list[Route]:
@@ -299,17 +310,5 @@ async def _decoded(request: Request, kind: type[Any]) -> Any:
 
 
 async def _body(request: Request) -> bytes:
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(limits.BODY_SECONDS):
-            async for part in request.stream():
-                size += len(part)
-                if size > limits.BODY_BYTES_MAX:
-                    raise TooLarge(f"the body is longer than {limits.BODY_BYTES_MAX} bytes")
-                parts.append(part)
-    except TimeoutError as error:
-        seconds = f"{limits.BODY_SECONDS:g} seconds"
-        raise BodyTimeout(f"the body did not come within {seconds}") from error
-    except ClientDisconnect as error:
-        raise InvalidPayload("the connection ended before the body did") from error
-    return b"".join(parts)
+    body: bytes = await request.app.state.read(request.receive, limits.BODY_BYTES_MAX)
+    return body

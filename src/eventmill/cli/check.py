@@ -14,10 +14,10 @@ from eventmill.cli.surface.output import counted, show, show_json
 from eventmill.cli.surface.progress import bar
 from eventmill.cli.surface.target import load
 from eventmill.cli.topology import drawing, stored
-from eventmill.cli.topology.graph import Graph, graph_of
 from eventmill.model.definition import ServiceDefinition
 from eventmill.node import offline
 from eventmill.node.node import examined
+from eventmill.sdk.topology.graph import Graph, graph_of
 
 
 class Stored(msgspec.Struct):

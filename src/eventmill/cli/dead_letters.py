@@ -15,7 +15,7 @@ from eventmill.cli.surface.output import counted, done, show, show_facts, show_j
 STATUSES = ("dead", "refused", "retrying", "waiting")
 
 COUNTED_MAX = 1_000
-"""Letters of one answer that are counted."""
+"""Letters that are counted."""
 
 
 @click.group()
@@ -51,13 +51,7 @@ def list_(
 ) -> None:
     """List letters, of SUBSCRIPTION or of all."""
     wanted = [] if "all" in statuses else list(statuses)
-    rows = client.get(
-        "/dead-letters",
-        subscription=subscription,
-        status=wanted,
-        after=after or None,
-        limit=limit,
-    )
+    rows = _letters(client, subscription, wanted, limit, after)
     columns = ["id", "key", "status", "error"]
     shown = rows if output == "json" else [_short(row) for row in rows]
     empty = "No such letters."
@@ -136,13 +130,32 @@ def _body(choice: dict[str, Any]) -> dict[str, Any]:
 
 
 def _none_dead(client: Client, subscription: str | None) -> str:
-    """Say what the default does not show, as far as one answer tells."""
+    """Say what the default does not show, as far as it is counted."""
     hidden = ["retrying", "waiting"]
-    limit = COUNTED_MAX
-    rows = client.get("/dead-letters", subscription=subscription, status=hidden, limit=limit)
+    rows = _letters(client, subscription, hidden, COUNTED_MAX)
     counts = [(status, sum(row["status"] == status for row in rows)) for status in hidden]
     told = " and ".join(f"{number:,} {status}" for status, number in counts if number)
     return f"None dead; {told}: --status all" if told else "No such letters."
+
+
+def _letters(
+    client: Client, subscription: str | None, statuses: list[str], limit: int, after: str = ""
+) -> list[dict[str, Any]]:
+    """Get letters in as many pages as the node makes of them."""
+    rows: list[dict[str, Any]] = []
+    while len(rows) < limit:
+        page = client.get(
+            "/dead-letters",
+            subscription=subscription,
+            status=statuses,
+            after=after or None,
+            limit=limit - len(rows),
+        )
+        if not page:
+            break
+        rows += page
+        after = page[-1]["id"]
+    return rows
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

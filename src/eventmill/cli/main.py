@@ -24,7 +24,9 @@ TRACEBACK = "EVENTMILL_TRACEBACK"
 COMMANDS = {
     "new": "Create a working project with tests.",
     "run": "Run a service.",
+    "dev": "Run a cluster on this machine, with servers of its own.",
     "check": "Check a service: problems, topology, couplings, stored data.",
+    "services": "Show the services that run: list, describe, topology.",
     "entities": "List and read entities, call them.",
     "topics": "List topics, publish to them, follow them.",
     "consumers": "List, pause, resume and reset consumers.",

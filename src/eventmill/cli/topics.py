@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from eventmill.model import limits
 
 FOLLOW_SECONDS = 20
 """One request of `tail --follow` waits this long for something new."""
+
+_SPACE = re.compile(r"\s*")
 
 
 @click.group()
@@ -61,34 +65,58 @@ def publish(
     sent = 0
     for begin in range(0, len(found), limits.BATCH_EVENTS_MAX):
         batch = found[begin : begin + limits.BATCH_EVENTS_MAX]
+        body = {"events": [event for _, event in batch], **options}
         try:
-            client.post(f"/topics/{topic}/messages", {"events": batch, **options})
+            client.post(f"/topics/{topic}/messages", body)
         except Failure as failure:
-            raise Failure(f"{failure.message}{_before(sent)}", failure.code) from failure
+            number = failure.details.get("event")
+            place = f"{batch[number][0]}: " if isinstance(number, int) else ""
+            told = f"{place}{failure.message}{_before(sent)}"
+            raise Failure(told, failure.code) from failure
         sent += len(batch)
     done(f"Published {counted(sent, 'event')} to {topic}.", {"published": sent}, output)
 
 
-def read_events(text: str) -> list[dict[str, Any]]:
-    """Read JSON objects, one or several, from an argument, `@FILE` or standard input for `-`.
+def read_events(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Read JSON objects, one or several, from an argument, `@FILE` or standard input for `-`, each
+    with its place.
 
     Raises `UsageError` that says where the text is wrong.
     """
     place, content = _content(text)
-    decoder, events, at = json.JSONDecoder(), [], 0
-    while content[at:].strip():
-        at += len(content[at:]) - len(content[at:].lstrip())
+    decoder, events = json.JSONDecoder(), list[tuple[str, dict[str, Any]]]()
+    at = _past_space(content, 0)
+    line = 1 + content.count("\n", 0, at)
+    while at < len(content):
         try:
-            value, at = decoder.raw_decode(content, at)
+            value, end = decoder.raw_decode(content, at)
         except ValueError as error:
             line = content.count("\n", 0, getattr(error, "pos", 0)) + 1
             raise click.UsageError(
                 f"{place}, line {line}: no JSON: {error}{_advice(text)}"
             ) from error
-        events += value if isinstance(value, list) else [value]
-    if not events or not all(isinstance(event, dict) for event in events):
+        events += _objects(value, f"{place}, line {line}", text)
+        end = _past_space(content, end)
+        line, at = line + content.count("\n", at, end), end
+    if not events:
         raise click.UsageError(f"{place}: an event is a JSON object: {{…}}{_advice(text)}")
     return events
+
+
+def _past_space(content: str, at: int) -> int:
+    found = _SPACE.match(content, at)
+    assert found is not None
+    return found.end()
+
+
+def _objects(value: Any, place: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the events that one JSON value holds, each with its place."""
+    items = value if isinstance(value, list) else [value]
+    for number, item in enumerate(items, 1):
+        where = f"{place}, item {number}" if isinstance(value, list) else place
+        if not isinstance(item, dict):
+            raise click.UsageError(f"{where}: an event is a JSON object: {{…}}{_advice(text)}")
+        yield where, item
 
 
 def _content(text: str) -> tuple[str, str]:

@@ -7,9 +7,11 @@ Place on the road: dispatch, where a letter is made.
 from __future__ import annotations
 
 import linecache
+import os
 import traceback
 from functools import lru_cache
-from types import CodeType
+from pathlib import Path
+from types import CodeType, TracebackType
 from typing import Final
 
 CAUSES_MAX: Final = 20
@@ -17,6 +19,8 @@ CAUSES_MAX: Final = 20
 
 PLACES_KEPT: Final = 4_096
 """Lines of code whose text is kept."""
+
+_OURS: Final = str(Path(__file__).parents[1]) + os.sep
 
 _CAUSE: Final = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT: Final = "\nDuring handling of the above exception, another exception occurred:\n\n"
@@ -37,6 +41,15 @@ def told(error: BaseException) -> str:
         parts += [link, _alone(earlier)]
         error = earlier
     return "".join(reversed(parts))
+
+
+def of_users(at: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the platform's own frames above the user's; whole if it has no
+    others."""
+    users = at
+    while users is not None and users.tb_frame.f_code.co_filename.startswith(_OURS):
+        users = users.tb_next
+    return users or at
 
 
 def _alone(error: BaseException) -> str:

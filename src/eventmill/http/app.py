@@ -12,11 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite
+from typing import Any
 
 import structlog
 from starlette.exceptions import HTTPException
 
-from eventmill.errors import EventmillError, InternalError, InvalidPayload, TooLarge
+from eventmill.engine.tracebacks import of_users
+from eventmill.errors import (
+    EventmillError,
+    HandlerFailed,
+    InternalError,
+    InvalidPayload,
+    TooLarge,
+)
 from eventmill.http import problems
 from eventmill.http.bodies import Bodies
 from eventmill.http.meter import SAMPLED, Meter
@@ -67,7 +75,7 @@ class App:
         self._meter = meter
         self._timings = meter.timings
         self._streams = streams
-        self._bodies = bodies
+        self.bodies = bodies
         self._start = runtime.clock.now()
         self._made = 0
         self._turn = 0
@@ -78,11 +86,11 @@ class App:
     def stop(self) -> None:
         """End what may never end by itself: streams, and the wait for bodies."""
         self._streams.stop()
-        self._bodies.stop()
+        self.bodies.stop()
 
     async def watch(self) -> None:
         """Look after slow clients, for ever; the node's owner runs it."""
-        await self._bodies.watch()
+        await self.bodies.watch()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -124,7 +132,7 @@ class App:
             read = _HEADERS.get(header)
             if read is not None and value != _JSON:
                 read(envelope, value.decode("latin-1"), self._runtime)
-        body = await self._bodies.read(receive, limits.PAYLOAD_BYTES_MAX)
+        body = await self.bodies.read(receive, limits.PAYLOAD_BYTES_MAX)
         envelope.arguments = handler.decode_arguments(body)
         if len(body) > _SHALLOW and depth.exceeds(body):
             raise TooLarge(f"the body nests deeper than {limits.JSON_DEPTH_MAX} levels")
@@ -182,8 +190,7 @@ class App:
         if status == INTERNAL:
             # Nobody but the author or the operator can mend it: they read the log.
             id = scope.get(_REQUEST_ID)
-            cause = error.__cause__ or error
-            log.error("request failed", path=scope["path"], request_id=id, exc_info=cause)
+            log.error("request failed", path=scope["path"], request_id=id, **_told(error))
         if envelope is None:
             self._meter.refused(error)
         else:
@@ -195,6 +202,16 @@ class App:
 def _request_id(envelope: Envelope) -> list[problems.Header]:
     id = envelope.metadata.get("request_id") if envelope.metadata else None
     return [(b"x-request-id", id.encode())] if id else []
+
+
+def _told(error: EventmillError) -> dict[str, Any]:
+    """Tell the log what went wrong, and where: a handler's author has no use for our frames."""
+    cause = error.__cause__ or error
+    if not isinstance(error, HandlerFailed):
+        return {"exc_info": cause}
+    if cause is error:  # a guard's: its message names the handler's place
+        return {"error": error.message}
+    return {"exc_info": (type(cause), cause, of_users(cause.__traceback__))}
 
 
 def unexpected(error: Exception) -> InternalError:

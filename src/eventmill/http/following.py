@@ -18,6 +18,7 @@ from eventmill.model import cloudevents, cursor, limits
 from eventmill.model.entry import Entry
 from eventmill.runtime.inspection import Inspection
 from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.tails import Stretch
 
 
 class Following:
@@ -47,8 +48,11 @@ class Following:
         source = cloudevent.topic_source(self._runtime.service.name, topic)
         start = cursor.write(positions)
         yield streams.heartbeat(start), start
+        stretch = Stretch([], {})
         while True:
-            stretch = await tails.read(positions, limit=limits.DISPATCH_BATCH, sources=sources)
+            stretch = await tails.read(
+                positions, limit=limits.DISPATCH_BATCH, sources=sources, first=stretch.next
+            )
             for frames, id in _frames(stretch.entries, positions, source):
                 yield frames, id
             if not stretch.positions:

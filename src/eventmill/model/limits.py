@@ -151,6 +151,9 @@ TAIL_BYTES: Final = 64 << 20
 DISPATCH_BATCH: Final = 512
 """Records a subscription takes at once: one commit of its effects."""
 
+COURIER_LANES: Final = 256
+"""Sent commands on their way to other nodes' entities at the same time: they fill one message."""
+
 SCAN_ROWS: Final = 1_024
 """Journal rows read from the store in one go; keeps the loop's turn below a few milliseconds."""
 
@@ -163,6 +166,14 @@ CONCURRENCY: Final = 16
 
 HANDLER_SECONDS: Final = 30.0
 """Time one asynchronous handler call may take before it counts as failed."""
+
+LETTERS_SECONDS: Final = 1.0
+"""Time after which no more entries of a parked key are tried before others may have its letters:
+an operator who redrives or discards waits so long, and for one call of a handler."""
+
+QUIET_SECONDS: Final = 1.0
+"""Pause before a subscription whose sink wants to be left alone looks again: it may have another
+sink by then."""
 
 PARKED_MAX: Final = 100_000
 """Parked letters of one subscription; beyond it the subscription waits instead of reading on."""
@@ -186,9 +197,19 @@ VIEW_ROWS_STREAMED_MAX: Final = 10_000
 VIEW_ROWS_CACHED: Final = 200_000
 """Rows of one view table kept in memory between batches: some 60 MB of small rows."""
 
+VIEW_BYTES_CACHED: Final = 64 << 20
+"""The same bound in bytes of the encoded rows."""
+
+VIEW_ROW_BYTES_MAX: Final = 2 * PAYLOAD_BYTES_MAX
+"""One view row: a whole payload in JSON or base64, and some columns besides."""
+
 VIEW_BATCH: Final = 4_096
 """Entries that a view which is behind takes at once: neighbouring rows share pages, so fewer and
-larger commits write far less (measured: a build of 100,000 rows)."""
+larger commits write far less (measured: a build of 100,000 rows). It ends early when the rows bring
+`COMMIT_BYTES_MAX`."""
+
+VIEW_PORTION_FIRST: Final = 64
+"""Entries whose rows a view first holds in memory before it knows how large they are."""
 
 VIEW_ANSWER_BYTES_MAX: Final = 64 << 20
 """One query's answer: 10,000 rows of 6 KB."""
@@ -196,6 +217,10 @@ VIEW_ANSWER_BYTES_MAX: Final = 64 << 20
 VIEW_PATTERN_BYTES_MAX: Final = 1_000
 """A pattern of LIKE (SQLite: 50,000): matching takes as many steps as pattern and text have
 characters, multiplied, and cannot be interrupted within one row."""
+
+VIEW_ARGUMENT_CHARACTERS_MAX: Final = 4_096
+"""A text that a query is given: looking for it in a column of a MiB takes up to 0.1 s (measured), which
+cannot be interrupted within one row."""
 
 VIEW_QUERIES_MAX: Final = 64
 """View queries of a node that run or wait for a thread; beyond it callers get 429."""
@@ -315,5 +340,21 @@ PARCELS_UNDER_WAY: Final = 4
 FORWARDED_WAITING_MAX: Final = 8_192
 """Requests that wait to be packed for one node; beyond it callers get 429."""
 
+FORWARDED_BYTES_MAX: Final = 64 << 20
+"""The same bound in bytes of their arguments."""
+
+INSTANCES_MAX: Final = 1_024
+"""Nodes of all services that one look at the directory finds; more are not waited for."""
+
 FORWARD_SECONDS: Final = 30.0
 """Time a forwarded request without a deadline of its own may take."""
+
+FORWARD_GRACE_SECONDS: Final = 1.0
+"""After a deadline, for the answer of what was begun just before it."""
+
+FORWARD_TICK_SECONDS: Final = 0.25
+"""Time between two looks at the deadlines of what waits for other nodes."""
+
+ROUTED_WAITING_MAX: Final = 1_024
+"""Requests of a node that wait for shards that nobody serves: each asks 20 times a second. Beyond it
+callers get 503 at once."""

@@ -11,12 +11,14 @@ import secrets
 from types import ModuleType
 from typing import Any
 
+from eventmill.adapters.memory.directory import Directory as LocalDirectory
 from eventmill.adapters.memory.transport import Network
 from eventmill.adapters.memory.transport import Transport as LocalTransport
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.errors import ConfigurationError
 from eventmill.node.config import NodeConfig
 from eventmill.ports.clock import Clock
+from eventmill.ports.directory import Directory
 from eventmill.ports.store import Store
 from eventmill.ports.transport import Transport
 from eventmill.runtime.peers import Membership
@@ -43,7 +45,9 @@ def store_of(config: NodeConfig) -> Store:
     return store
 
 
-def membership_of(config: NodeConfig, store: Store, clock: Clock) -> Membership | None:
+def membership_of(
+    config: NodeConfig, service: str, store: Store, clock: Clock
+) -> Membership | None:
     """Return what makes the node one of several; None for the embedded engine, which is alone.
 
     Raises `ConfigurationError`.
@@ -52,19 +56,31 @@ def membership_of(config: NodeConfig, store: Store, clock: Clock) -> Membership 
         return None
     leases = _extra("eventmill.adapters.postgres.leases", "postgres").Leases(store)
     name = config.node or f"node-{secrets.token_hex(4)}"
-    # A name may come back before its lease has ended; who is meant is the process.
-    address = f"{name}-{secrets.token_hex(4)}"
-    return Membership(name, address, leases, _transport(config, name, clock), bool(config.broker))
+    # A name may come back before its lease has ended; who is meant is the process. Several
+    # services share a broker: what they say to each other has the service's name in front.
+    address = f"{service}/{name}-{secrets.token_hex(4)}"
+    transport, directory = _neighbourhood(config, name, clock)
+    return Membership(name, address, leases, transport, directory, bool(config.broker))
 
 
-def _transport(config: NodeConfig, name: str, clock: Clock) -> Transport:
-    if not config.broker:
-        return LocalTransport(Network(clock), name)
-    if not config.broker.startswith(("nats://", "tls://")):
+def _neighbourhood(config: NodeConfig, name: str, clock: Clock) -> tuple[Transport, Directory]:
+    if config.broker:
+        return neighbourhood_at(config.broker, name)
+    alone = LocalTransport(Network(clock), name)
+    return alone, LocalDirectory(alone)
+
+
+def neighbourhood_at(broker: str, name: str) -> tuple[Transport, Directory]:
+    """Return how a node, or a program, of that name meets the nodes at a broker; not yet open.
+
+    Raises `ConfigurationError` for a URL of an unknown kind, or a missing extra.
+    """
+    if not broker.startswith(("nats://", "tls://")):
         raise ConfigurationError("--broker begins with nats:// or tls://")
     nats = _extra("eventmill.adapters.nats.transport", "nats")
-    transport: Transport = nats.Transport(config.broker.split(","), node=name)
-    return transport
+    transport: Transport = nats.Transport(broker.split(","), node=name)
+    directory: Directory = _extra("eventmill.adapters.nats.directory", "nats").Directory(transport)
+    return transport, directory
 
 
 def _extra(module: str, extra: str) -> ModuleType | Any:

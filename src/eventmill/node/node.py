@@ -37,6 +37,7 @@ from eventmill.model.definition import ServiceDefinition
 from eventmill.node import sockets
 from eventmill.node.config import NodeConfig
 from eventmill.node.engine import membership_of, store_of
+from eventmill.runtime import orphans
 from eventmill.runtime.runtime import Runtime
 from eventmill.sdk.service import Service
 
@@ -76,13 +77,13 @@ class Node:
     def __init__(self, service: Service, config: NodeConfig) -> None:
         self.config = config
         self.clock = SystemClock()
-        store = store_of(config)
+        store, definition = store_of(config), checked(service)
         self.runtime = Runtime(
-            checked(service),
+            definition,
             store,
             self.clock,
             system_luck,
-            membership=membership_of(config, store, self.clock),
+            membership=membership_of(config, definition.name, store, self.clock),
             sender=HttpSender(self.clock, private=_push_private(config)),
             guards=config.guards,
             cache_entities=config.cache_entities,
@@ -110,14 +111,23 @@ class Node:
         self._started = self.clock.now()
         try:
             await self.runtime.start()
+            await orphans.tell(self.runtime)
             self.runtime.supervisor.start("slow clients", self._front.watch())
             connections = sockets.connections_possible()
             self.url = await self._serve(self._front, config.host, config.port, connections)
-            admin = admin_app(self.runtime, self.facts, host=config.admin_host, problem=document)
+            admin = admin_app(
+                self.runtime,
+                self.facts,
+                host=config.admin_host,
+                problem=document,
+                read=self._front.bodies.read,
+            )
             self.admin_url = await self._serve(
                 admin, config.admin_host, config.admin_port, limits.ADMIN_CONNECTIONS_MAX
             )
             self._announce()
+            if self.runtime.peers is not None:
+                await self.runtime.peers.announce(self._addresses())
         except BaseException:
             await self.stop()
             raise
@@ -188,12 +198,15 @@ class Node:
     def _announcement(self) -> Path:
         return self.config.data / ANNOUNCEMENT
 
-    def _announce(self) -> None:
-        names = ("service", "version", "process", "url", "admin_url", "started")
+    def _addresses(self) -> dict[str, Any]:
         facts = self.facts()
+        names = ("service", "version", "process", "url", "admin_url", "started")
+        return {name: facts[name] for name in names}
+
+    def _announce(self) -> None:
         self.config.data.mkdir(parents=True, exist_ok=True)
         unfinished = self._announcement.with_suffix(".new")
-        unfinished.write_bytes(msgspec.json.encode({name: facts[name] for name in names}))
+        unfinished.write_bytes(msgspec.json.encode(self._addresses()))
         unfinished.replace(self._announcement)
         self._announced = True
 

@@ -44,6 +44,10 @@ class Leases(Protocol):
         """Disconnect."""
         ...
 
+    async def cluster(self) -> str:
+        """Return what tells this store from all others, for as long as it lives."""
+        ...
+
     async def join(self, node: str, address: str, *, seconds: float) -> None:
         """Become a member for so long.
 

@@ -141,7 +141,8 @@ class Parking(Protocol):
         after: tuple[str, int, int] = ("", 0, 0),
         limit: int,
     ) -> list[Letter]:
-        """List letters above (subscription, shard, position), in that order."""
+        """List letters above (subscription, shard, position), in that order: up to `limit`, and no
+        more when those that it has bring `SCAN_BYTES_MAX` bytes. Only an empty page is the last."""
         ...
 
 

@@ -35,7 +35,7 @@ class Transport(Protocol):
         ...
 
     async def serve(self, address: str, handler: Handler) -> None:
-        """Answer requests to an address from now on. One node serves an address at a time."""
+        """Answer requests to an address from now on. If several nodes do, one gets each request."""
         ...
 
     async def withdraw(self, address: str) -> None:

@@ -71,6 +71,7 @@ class ConsumerReaction:
     """Runs one consumer."""
 
     exclusive = False
+    quiet = 0.0
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class ConsumerReaction:
         self.skipped = skipped_by(definition.source, definition.route.types)
         self.retry = definition.retry
         self.batch = definition.batch_size
+        self.whole = definition.route.is_batch
         self._calls = calls
         self._store = store
         self._clock = clock
@@ -133,7 +135,7 @@ class ConsumerReaction:
             return None
         arguments: tuple[Any, ...] = (event,)
         if route.takes_context:
-            arguments += (Context(entry, definition.subscription, self._calls, attempt),)
+            arguments += (self._context(entry, attempt),)
         return await self._call(arguments)
 
     async def _call(self, arguments: tuple[Any, ...]) -> Effect[Any] | None:
@@ -213,10 +215,12 @@ class ConsumerReaction:
     ) -> tuple[Any, ...]:
         if not self.definition.route.takes_context:
             return (events,)
-        return (
-            events,
-            Context(entries[-1], self.definition.subscription, self._calls, attempt),
-        )
+        return (events, self._context(entries[-1], attempt))
+
+    def _context(self, entry: Entry, attempt: int) -> Context:
+        definition = self.definition
+        deadline = self._clock.monotonic() + definition.timeout if definition.is_async else None
+        return Context(entry, definition.subscription, self._calls, attempt, deadline)
 
     def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
         # Expanded here, so that an event that its topic does not carry fails this entry alone.

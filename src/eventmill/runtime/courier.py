@@ -4,6 +4,10 @@ A sent command is an entry of source `$commands` with subject `component/id`. Th
 the position of the last one that had an effect, together with that effect, so a second delivery
 after a crash does nothing. A rejection is an answer nobody waits for: it is kept as a `refused`
 letter and blocks nobody.
+
+Commands for entities of other nodes travel at the same time, those of one entity one after the
+other: its mark says that everything up to it was done. The offset moves when all of a batch are
+done, refused or parked.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from eventmill.model.definition import Retry
 from eventmill.model.entry import COMMANDS, Entry, metadata_of
 from eventmill.model.envelope import Envelope
 from eventmill.ports.store import Store
+from eventmill.runtime import lanes
 from eventmill.runtime.reaction import Queue, Reacted, queue_of
 from eventmill.runtime.turn import Entities, repeat
 
@@ -28,6 +33,21 @@ NAME: Final = "$courier"
 
 Execute = Callable[[Envelope], Awaitable[bytes]]
 """Runs a command wherever its entity lives."""
+
+
+class _Delivery:
+    """One batch on its way."""
+
+    def __init__(self, doubtful: Mapping[int, int]) -> None:
+        self.doubtful = doubtful
+        """By shard: up to this position a command may have been delivered before."""
+        self.reacted = Reacted()
+        self.failed: set[Queue] = set()
+        self.waiting: list[asyncio.Future[bytes]] = []
+        self.latest: dict[Queue, asyncio.Future[bytes]] = {}
+        """Of each entity and shard, the latest command that waits for its commit."""
+        self.trouble: BaseException | None = None
+        """Why the whole batch must be repeated."""
 
 
 class Courier:
@@ -38,6 +58,8 @@ class Courier:
     retry = Retry()
     batch = limits.DISPATCH_BATCH
     exclusive = False
+    whole = False
+    quiet = 0.0
 
     def __init__(self, entities: Entities, execute: Execute, store: Store) -> None:
         self._entities = entities
@@ -48,47 +70,63 @@ class Courier:
         the shard then, or by an attempt whose commit failed."""
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
-        reacted = Reacted()
-        doubtful = self._tried(entries)
-        failed: set[Queue] = set()
-        waiting: list[asyncio.Future[bytes]] = []
-        latest: dict[Queue, asyncio.Future[bytes]] = {}
-        """Of each entity and shard, the latest command that waits for its commit."""
+        delivery = _Delivery(self._tried(entries))
+        here = [entry for entry in entries if self._is_here(entry)]
+        if len(here) == len(entries):
+            await self._lane(entries, delivery)
+        else:
+            away = [entry for entry in entries if not self._is_here(entry)]
+            remote = lanes.split(away, _subject, limits.COURIER_LANES)
+            await lanes.run([here, *remote], lambda lane: self._lane(lane, delivery), NAME)
+        for end in await _ends(delivery.waiting):
+            if isinstance(end, BaseException):
+                # One failed commit fails the whole batch; what did commit is known by its marks.
+                delivery.trouble = delivery.trouble or end
+        if delivery.trouble is not None:
+            raise delivery.trouble
+        return delivery.reacted
+
+    async def _lane(self, entries: list[Entry], delivery: _Delivery) -> None:
+        """Deliver one after the other. A batch that will be repeated begins with no more."""
+        reacted, failed = delivery.reacted, delivery.failed
         for entry in entries:
+            if delivery.trouble is not None:
+                return
             queue = queue_of(entry)
             if queue in failed:
                 reacted.behind.append(entry)
                 continue
             try:
-                envelope = self._envelope(entry)
-                if entry.position <= doubtful[entry.shard] and await self._is_done(envelope):
-                    continue
-                before = latest.get(queue)
-                if before is not None and (
-                    before.done() or (envelope.component, envelope.id) not in self._entities.cells
-                ):
-                    # If the earlier one failed, this one must not pass it: its mark, once
-                    # committed, says that everything up to it was done.
-                    await before
-                answer = await self._submit(envelope)
-            except Unavailable:
-                await _ends(waiting)
-                raise
+                await self._deliver(entry, queue, delivery)
+            except Unavailable as error:
+                delivery.trouble = error
             except (Rejected, Deleted) as error:
                 reacted.refused.append((entry, error))
-                await self._await_later(waiting)
+                self._await_later(delivery)
             except Exception as error:  # the handler's defect, whatever it is: the entry is parked
                 failed.add(queue)
                 reacted.failed.append((entry, error))
-            else:
-                if not isinstance(answer, bytes):
-                    waiting.append(answer)
-                    latest[queue] = answer
-        for end in await _ends(waiting):
-            if isinstance(end, BaseException):
-                # One failed commit fails the whole batch; what did commit is known by its marks.
-                raise end
-        return reacted
+
+    async def _deliver(self, entry: Entry, queue: Queue, delivery: _Delivery) -> None:
+        envelope = self._envelope(entry)
+        is_doubtful = entry.position <= delivery.doubtful[entry.shard]
+        if is_doubtful and await self._is_done(envelope):
+            return
+        before = delivery.latest.get(queue)
+        if before is not None and (
+            before.done() or (envelope.component, envelope.id) not in self._entities.cells
+        ):
+            # If the earlier one failed, this one must not pass it: its mark, once committed, says
+            # that everything up to it was done.
+            await before
+        answer = await self._submit(envelope)
+        if not isinstance(answer, bytes):
+            delivery.waiting.append(answer)
+            delivery.latest[queue] = answer
+
+    def _is_here(self, entry: Entry) -> bool:
+        _, _, id = entry.subject.partition("/")
+        return self._entities.holds(self._store.placement.entity(id))
 
     async def _submit(self, envelope: Envelope) -> bytes | asyncio.Future[bytes]:
         shard = self._store.placement.entity(envelope.id)
@@ -96,14 +134,13 @@ class Courier:
             return await self._entities.submit(envelope)
         return await self._execute(envelope)
 
-    async def _await_later(self, waiting: list[asyncio.Future[bytes]]) -> None:
+    def _await_later(self, delivery: _Delivery) -> None:
         """Let the batch wait for all that is decided by now: a command may have been refused by a
         state that is not committed yet, and never will be."""
         try:
-            waiting.append(self._entities.settled())
-        except Unavailable:
-            await _ends(waiting)
-            raise
+            delivery.waiting.append(self._entities.settled())
+        except Unavailable as error:
+            delivery.trouble = error
 
     def _tried(self, entries: list[Entry]) -> dict[int, int]:
         """Note that entries are being delivered; return what was doubtful before."""
@@ -143,6 +180,10 @@ class Courier:
         metadata = metadata_of(entry)
         metadata["causation"] = metadata.get("causation", entry.id)
         return Envelope(component, id, entry.type, arguments, None, None, metadata, entry.id)
+
+
+def _subject(entry: Entry) -> str:
+    return entry.subject
 
 
 async def _ends(waiting: list[asyncio.Future[bytes]]) -> list[bytes | BaseException]:

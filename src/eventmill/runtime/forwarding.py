@@ -6,7 +6,8 @@ the other unpacks them and lets each take its turn; a parcel's answers travel ba
 While a parcel is on its way, envelopes for the same node gather and become the next one, as
 commits do: under load several travel in one message, alone each goes at once.
 
-Invariants: parcels and what waits for them are bounded; a caller's deadline and the receiver's
+Invariants: parcels and what waits for them are bounded; a caller waits no longer than its own
+deadline, whoever shares its parcel; that deadline and the receiver's
 refusals travel with the envelope and its answer; an envelope is sent once, and whether it may be
 sent again is for `runtime.router` to say.
 """
@@ -21,7 +22,13 @@ from typing import Any
 import msgspec
 import structlog
 
-from eventmill.errors import EventmillError, InternalError, Overloaded
+from eventmill.errors import (
+    DeadlineExceeded,
+    EventmillError,
+    InternalError,
+    Overloaded,
+    Unreachable,
+)
 from eventmill.model import limits
 from eventmill.model.envelope import Envelope
 from eventmill.model.failure import Failure, error_of, failure_of
@@ -60,7 +67,18 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_requests = msgspec.msgpack.Decoder(list[Request]).decode
 _decode_answers = msgspec.msgpack.Decoder(list[Answer]).decode
 
-Waiting = tuple[Request, "asyncio.Future[bytes]"]
+
+class Waiting:
+    """A request whose caller waits."""
+
+    __slots__ = ("future", "give_up", "is_sent", "request")
+
+    def __init__(self, request: Request, give_up: float) -> None:
+        self.request = request
+        self.give_up = give_up
+        """Monotonic time."""
+        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.is_sent = False
 
 
 class Forwarder:
@@ -81,10 +99,18 @@ class Forwarder:
         Raises what the turn raised there, `NotOwner` when the shard is not there (any more),
         `Unreachable` when nobody is, `DeadlineExceeded` when no answer came in time.
         """
+        return await self.send(address, self._request(envelope))
+
+    async def send(self, address: str, request: Request) -> bytes:
+        """Let whoever serves the address answer a request; raises as `execute`."""
         outbox = self._outboxes.get(address)
         if outbox is None:
-            outbox = self._outboxes[address] = Outbox(self._transport, address)
-        return await outbox.send(self._request(envelope))
+            outbox = self._outboxes[address] = Outbox(self._transport, address, self._clock)
+        try:
+            return await outbox.send(request)
+        except Unreachable:
+            self._outboxes.pop(address, None)  # perhaps for ever: nothing is kept for it
+            raise
 
     def _request(self, envelope: Envelope) -> Request:
         deadline = envelope.deadline
@@ -110,12 +136,19 @@ class Forwarder:
 class Outbox:
     """What is on its way, or waits, for one node."""
 
-    def __init__(self, transport: Transport, address: str) -> None:
+    def __init__(self, transport: Transport, address: str, clock: Clock) -> None:
         self._transport = transport
         self._address = address
+        self._clock = clock
         self._waiting: deque[Waiting] = deque()
+        self._bytes = 0
+        """Of those."""
+        self._open: set[Waiting] = set()
+        """Those, and those whose answers have not come."""
         self._parcels: set[asyncio.Task[None]] = set()
         """Owned here: each ends when its answers are handed out."""
+        self._watching: asyncio.Task[None] | None = None
+        """Ends when nothing is open."""
 
     def __repr__(self) -> str:
         return (
@@ -123,17 +156,44 @@ class Outbox:
         )
 
     async def send(self, request: Request) -> bytes:
-        """Send one request in the next parcel; return its reply or raise its failure."""
-        if len(self._waiting) >= limits.FORWARDED_WAITING_MAX:
+        """Send one request in the next parcel; return its reply or raise its failure.
+
+        Raises `Unreachable` if its time was over before it was sent.
+        """
+        if (
+            len(self._waiting) >= limits.FORWARDED_WAITING_MAX
+            or self._bytes >= limits.FORWARDED_BYTES_MAX
+        ):
             raise Overloaded(f"too much waits for node {self._address}")
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+        seconds = limits.FORWARD_SECONDS if request.seconds is None else request.seconds
+        waiting = Waiting(request, self._clock.monotonic() + min(seconds, limits.FORWARD_SECONDS))
+        self._waiting.append(waiting)
+        self._bytes += _size_of(request)
+        self._open.add(waiting)
         self._pump()
-        return await future
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.get_running_loop().create_task(self._watch())
+        try:
+            return await waiting.future
+        finally:
+            self._open.discard(waiting)
+
+    async def _watch(self) -> None:
+        """Answer callers whose time is over, whatever becomes of the parcel that theirs is in."""
+        while self._open:
+            await self._clock.sleep(limits.FORWARD_TICK_SECONDS)
+            now = self._clock.monotonic()
+            for waiting in [w for w in self._open if w.give_up <= now and not w.future.done()]:
+                if not waiting.is_sent:
+                    told = f"node {self._address} is busy or away: nothing was sent in time"
+                    waiting.future.set_exception(Unreachable(told))
+                elif waiting.give_up + limits.FORWARD_GRACE_SECONDS <= now:
+                    told = f"no answer of node {self._address} in time; its outcome is unknown"
+                    waiting.future.set_exception(DeadlineExceeded(told))
 
     def _pump(self) -> None:
-        while self._waiting and len(self._parcels) < limits.PARCELS_UNDER_WAY:
-            task = asyncio.get_running_loop().create_task(self._deliver(self._packed()))
+        while len(self._parcels) < limits.PARCELS_UNDER_WAY and (parcel := self._packed()):
+            task = asyncio.get_running_loop().create_task(self._deliver(parcel))
             self._parcels.add(task)
             task.add_done_callback(self._delivered)
 
@@ -141,20 +201,28 @@ class Outbox:
         parcel: list[Waiting] = []
         size = 0
         while self._waiting and len(parcel) < limits.PARCEL_REQUESTS_MAX:
-            size += _size_of(self._waiting[0][0])
-            if parcel and size > limits.PARCEL_BYTES_MAX:
+            waiting = self._waiting[0]
+            one = _size_of(waiting.request)
+            gave_up = waiting.future.done()
+            if not gave_up and parcel and size + one > limits.PARCEL_BYTES_MAX:
                 break
-            parcel.append(self._waiting.popleft())
+            self._waiting.popleft()
+            self._bytes -= one
+            if not gave_up:
+                size += one
+                waiting.is_sent = True
+                if waiting.request.seconds is not None:
+                    waiting.request.seconds = waiting.give_up - self._clock.monotonic()
+                parcel.append(waiting)
         return parcel
 
     async def _deliver(self, parcel: list[Waiting]) -> None:
-        payload = _encode([request for request, _ in parcel])
-        left = [request.seconds for request, _ in parcel if request.seconds is not None]
-        seconds = max(left) if len(left) == len(parcel) else limits.FORWARD_SECONDS
+        payload = _encode([waiting.request for waiting in parcel])
+        seconds = max(waiting.give_up for waiting in parcel) - self._clock.monotonic()
         try:
             answers = _decode_answers(
                 await self._transport.request(
-                    self._address, payload, min(seconds, limits.FORWARD_SECONDS)
+                    self._address, payload, seconds + limits.FORWARD_GRACE_SECONDS
                 )
             )
             if len(answers) != len(parcel):
@@ -166,7 +234,8 @@ class Outbox:
         except msgspec.DecodeError as error:
             failure = failure_of(InternalError(f"node {self._address}'s answer: {error}"))
             answers = [Answer(b"", failure)] * len(parcel)
-        for (_, future), answer in zip(parcel, answers, strict=True):
+        for waiting, answer in zip(parcel, answers, strict=True):
+            future = waiting.future
             if future.done():  # its caller gave up
                 continue
             if answer.failure is None:
@@ -200,12 +269,15 @@ class Reception:
 
     async def _answer(self, request: Request) -> Answer:
         try:
-            return Answer(await self._execute(self._envelope(request)))
+            return Answer(await self._reply(request))
         except EventmillError as error:
             return Answer(b"", failure_of(error))
         except Exception as error:  # the sender must hear of it, whatever it is
             log.error("forwarded request failed", component=request.component, exc_info=error)
             return Answer(b"", failure_of(InternalError(f"{type(error).__name__}; see the log")))
+
+    async def _reply(self, request: Request) -> bytes:
+        return await self._execute(self._envelope(request))
 
     def _envelope(self, request: Request) -> Envelope:
         if request.name.startswith("$"):

@@ -21,7 +21,7 @@ from eventmill.ports.store import is_last
 from eventmill.runtime import past
 from eventmill.runtime.restoring import restore
 from eventmill.runtime.runtime import Runtime
-from eventmill.runtime.tails import Positions
+from eventmill.runtime.tails import Positions, Stretch
 
 PAGE_MAX = 1_000
 """Rows of one page."""
@@ -276,8 +276,11 @@ class Inspection:
         tails, sources = self._runtime.tails, frozenset({topic})
         found: list[Entry] = []
         positions = dict(after)
+        stretch = Stretch([], {})
         for _ in range(SCANS_MAX):
-            stretch = await tails.read(positions, limit=limits.SCAN_ROWS, sources=sources)
+            stretch = await tails.read(
+                positions, limit=limits.SCAN_ROWS, sources=sources, first=stretch.next
+            )
             if not stretch.positions:
                 break
             room = limit - len(found)

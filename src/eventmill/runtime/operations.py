@@ -15,6 +15,7 @@ from eventmill.errors import Conflict, InvalidPayload, NotFound, TooLarge
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterKey, LetterStatus
 from eventmill.model.envelope import Envelope
+from eventmill.model.events import EventType
 from eventmill.runtime.acts import (
     LETTERS_AT_ONCE,
     Choice,
@@ -62,8 +63,8 @@ class Operations:
 
         Their key is what the topic makes of each event, or `key`.
 
-        Raises `NotFound` for an unknown topic, `InvalidPayload` if an event does not fit it,
-        `TooLarge` for too many.
+        Raises `NotFound` for an unknown topic, `InvalidPayload` if an event does not fit it (its
+        `details` say which: `event` counts from 0), `TooLarge` for too many.
         """
         if len(payloads) > limits.BATCH_EVENTS_MAX:
             raise TooLarge(f"publish at most {limits.BATCH_EVENTS_MAX} events at once")
@@ -74,7 +75,7 @@ class Operations:
         kind = names.get(type) if type is not None else next(iter(names.values()))
         if kind is None:
             raise InvalidPayload(f"topic {topic!r} carries {', '.join(names)}, not {type!r}")
-        events = tuple(kind.decode(payload, kind.version) for payload in payloads)
+        events = tuple(_event(kind, number, payload) for number, payload in enumerate(payloads))
         await self._runtime.publisher.events(known, events, key=key)
 
     async def consumers(self) -> list[ConsumerStatus]:
@@ -172,7 +173,8 @@ class Operations:
         after: str = "",
         limit: int = 100,
     ) -> list[Letter]:
-        """List letters after a letter's id, ordered by subscription and position."""
+        """List letters after a letter's id, ordered by subscription and position: up to `limit`,
+        fewer if they are large. Only an empty page is the last."""
         start = letter_key(after) if after else LetterKey("", 0, 0)
         subscription = self._names(subscription)[0] if subscription else None
         return await self._runtime.store.parking.letters(
@@ -245,3 +247,11 @@ class Operations:
     def _missing(self, name: str) -> ConsumerStatus:
         known = ", ".join(self._runtime.subscriptions) or "none"
         raise NotFound(f"no subscription {name!r}; there is {known}")
+
+
+def _event(kind: EventType, number: int, payload: bytes) -> Any:
+    try:
+        return kind.decode(payload, kind.version)
+    except InvalidPayload as error:
+        details = {**error.details, "event": number}
+        raise InvalidPayload(error.message, code=error.code, details=details) from error

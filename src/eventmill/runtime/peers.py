@@ -12,30 +12,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from eventmill.errors import ConfigurationError, Conflict, Unavailable
 from eventmill.model.commit import Commit
 from eventmill.ports.cluster import Leases
+from eventmill.ports.directory import Directory
 from eventmill.ports.transport import Transport
 from eventmill.runtime.cluster import LEASE_SECONDS, Cluster
 from eventmill.runtime.committer import Batch
 from eventmill.runtime.forwarding import Forwarder, Reception
 from eventmill.runtime.router import Router
+from eventmill.runtime.services import ServiceReception, Services
 
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime
 
 log = structlog.get_logger()
 
-NEWS: Final = "news"
-"""Channel on which nodes tell that there is something to read, or that shards have moved."""
-
 APPENDED: Final = b"appended"
 FACTS: Final = b"facts"
-"""Words on it; none says that shards have moved."""
+"""Words on the channel of news; none says that shards have moved."""
 
 LOOK_SECONDS: Final = 0.1
 """How often a node looks for itself what others have appended."""
@@ -49,6 +48,7 @@ class Membership:
     address: str
     leases: Leases
     transport: Transport
+    directory: Directory
     meets_others: bool = True
     """Whether the transport reaches other nodes; if not, there must be none."""
 
@@ -62,6 +62,8 @@ class Peers:
         self._leases = membership.leases
         self._transport = membership.transport
         self._meets_others = membership.meets_others
+        self._news = f"{runtime.service.name}/news"
+        """Channel on which nodes tell that there is something to read, or that shards have moved."""
         self.cluster = Cluster(
             membership.node, membership.address, membership.leases, store, runtime, clock
         )
@@ -71,6 +73,16 @@ class Peers:
         self.execute = router.execute
         """Runs a command or query, wherever its entity lives."""
         self._reception = Reception(entities.execute, lookup, clock)
+        views = runtime.service.views, runtime.views
+        self.services = Services(
+            runtime.service,
+            membership.transport,
+            membership.directory,
+            membership.leases,
+            ServiceReception(self.execute, lookup, clock, *views),
+            forwarder,
+            clock,
+        )
         self._told = asyncio.Event()
         self._to_tell = asyncio.Event()
         self._words: set[bytes] = set()
@@ -91,7 +103,8 @@ class Peers:
         if not self._meets_others:
             await self._be_alone()
         await self._transport.open()
-        await self._transport.listen(NEWS, self._hear)
+        await self.services.start(self._runtime.store, self._runtime.committer)
+        await self._transport.listen(self._news, self._hear)
         await self._transport.serve(self.cluster.address, self._reception.receive)
         await self._transport.serve(_control(self.cluster.address), self._runtime.control.answer)
         await self.cluster.start()
@@ -141,11 +154,17 @@ class Peers:
 
     async def stop(self) -> None:
         """Give everything to the others."""
+        await self.services.stop()
         await self._runtime.supervisor.stop("cluster")
         await self.cluster.stop()
-        await self._transport.broadcast(NEWS, b"")
+        await self._transport.broadcast(self._news, b"")
         await self._transport.close()
         await self._leases.close()
+
+    async def announce(self, facts: dict[str, Any]) -> None:
+        """Let other services, and people, find this node."""
+        cluster = self.cluster
+        await self.services.announce(cluster.address, {"node": cluster.node, **facts})
 
     def _committed(self, commit: Commit) -> None:
         held, home = self._runtime.held, self._runtime.store.placement.home
@@ -173,7 +192,7 @@ class Peers:
             self._to_tell.clear()
             words, self._words = self._words, set()
             for word in words:
-                await self._transport.broadcast(NEWS, word)
+                await self._transport.broadcast(self._news, word)
 
     async def _look(self) -> None:
         while True:

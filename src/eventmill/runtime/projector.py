@@ -1,7 +1,8 @@
 """The projector: a view's reaction. Events and current rows in, changed rows out.
 
-Place on the road: the end of dispatch. Rows of a batch are read once, folded in memory, encoded
-once per key, and written in the same commit as the offset.
+Place on the road: the end of dispatch. Rows of a portion are read once, folded in memory, encoded
+once per key; those of a batch are written in the same commit as the offset. A batch ends early when
+its rows bring as many bytes as one commit may have.
 
 Invariants: handlers are pure, so a key's events may be folded again; the cache holds only rows that
 are committed or belong to the batch under way, and is emptied when that batch was not committed.
@@ -35,6 +36,9 @@ class TableRows:
     to be looked for, until memory gets too small for all of them.
     """
 
+    bytes = 0
+    """Came into memory since it was empty, what has been replaced meanwhile included."""
+
     def __init__(
         self, table: Table, physical: str, store: ViewTables, view: str, *, is_new: bool
     ) -> None:
@@ -43,6 +47,9 @@ class TableRows:
         self._store = store
         self._rows: dict[str, Any] = {}
         self._changed: set[str] = set()
+        """Keys whose rows are not encoded yet."""
+        self._encoded: dict[str, tuple[Any, ...] | None] = {}
+        """What the batch changed."""
         self._is_complete = is_new
 
     async def fetch(self, keys: Iterable[str]) -> None:
@@ -55,11 +62,14 @@ class TableRows:
 
     async def read(self, keys: list[str]) -> None:
         """Read rows as they are stored."""
-        self._changed.difference_update(keys)
-        self._rows.update(dict.fromkeys(keys))
-        decode = self._codec.decode
-        for key, *values in await self._store.rows(self.physical, keys):
-            self._rows[key] = decode(tuple(values))
+        for key in keys:
+            self._changed.discard(key)
+            self._encoded.pop(key, None)
+            self._rows[key] = None
+        decode, size_of = self._codec.decode, self._codec.size_of
+        for stored in await self._store.rows(self.physical, keys):
+            self._rows[stored[0]] = decode(stored[1:])
+            self.bytes += size_of(stored)
 
     def get(self, key: str) -> Any:
         """Return the current row; it must have been fetched."""
@@ -78,35 +88,52 @@ class TableRows:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._rows.clear()
         self._changed.clear()
-        self._is_complete = False
+        self._encoded.clear()
+        self._empty()
 
     def refresh(self) -> None:
         """Forget what has been read. A new table that nobody has read yet stays known as empty."""
         if self._rows:
             self.clear()
 
-    def changes(self) -> Rows | None:
-        """Return what changed since the last call; bounds the memory.
+    def encode(self) -> None:
+        """Encode what changed since the last call.
 
         Raises `HandlerFailed` if a row cannot be kept.
         """
-        if not self._changed:
+        rows, encoded = self._rows, self._encoded
+        encode, size_of = self._codec.encode, self._codec.size_of
+        for key in self._changed:
+            row = rows[key]
+            if row is None:
+                encoded[key] = None
+            else:
+                encoded[key] = stored = encode(key, row)
+                self.bytes += size_of(stored)
+        self._changed.clear()
+
+    def changes(self) -> Rows | None:
+        """Return what the batch changed, encoded; bounds the memory."""
+        if not self._encoded:
             return None
         rows = Rows(self.physical, [], [])
         # In the order of the table: neighbours are written to the same page.
-        for key in sorted(self._changed):
-            row = self._rows[key]
-            if row is None:
+        for key in sorted(self._encoded):
+            stored = self._encoded[key]
+            if stored is None:
                 rows.deletes.append(key)
             else:
-                rows.upserts.append(self._codec.encode(key, row))
-        self._changed = set()
-        if len(self._rows) > limits.VIEW_ROWS_CACHED:
-            self._rows.clear()
-            self._is_complete = False
+                rows.upserts.append(stored)
+        self._encoded = {}
+        if len(self._rows) > limits.VIEW_ROWS_CACHED or self.bytes > limits.VIEW_BYTES_CACHED:
+            self._empty()
         return rows
+
+    def _empty(self) -> None:
+        self._rows.clear()
+        self.bytes = 0
+        self._is_complete = False
 
 
 class Projector:
@@ -114,6 +141,8 @@ class Projector:
 
     batch = limits.VIEW_BATCH
     exclusive = True
+    whole = True
+    quiet = 0.0
 
     def __init__(
         self,
@@ -144,6 +173,8 @@ class Projector:
         self._uncommitted = False
         self._changed = changed
         self._has_changes = False
+        self._portion = limits.VIEW_PORTION_FIRST
+        """Entries whose rows are held in memory before their bytes are counted."""
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         if self._uncommitted:
@@ -157,13 +188,37 @@ class Projector:
             return await self._react(entries, is_careful=True)
 
     async def _react(self, entries: list[Entry], *, is_careful: bool) -> Reacted:
-        await self._fetch(entries)
         reacted = Reacted()
         failed: set[Queue] = set()
         done: list[Entry] = []
-        for number, entry in enumerate(entries, 1):
-            if number % limits.DISPATCH_BATCH == 0:
+        size = start = 0
+        while start < len(entries) and size < limits.COMMIT_BYTES_MAX:
+            if start:
                 await asyncio.sleep(0)  # a long batch lets commands pass
+            portion = entries[start : start + self._portion]
+            start += len(portion)
+            before = self._bytes
+            await self._fetch(portion)
+            await self._fold_all(portion, reacted, failed, done, is_careful=is_careful)
+            self._encode()
+            size += self._bytes - before
+            self._resize(len(portion), self._bytes - before)
+        reacted.left = entries[start:]
+        changes = [change for table in self.tables.values() if (change := table.changes())]
+        self._has_changes = bool(changes)
+        reacted.fills.append(lambda commit: _write(commit, changes, size))
+        return reacted
+
+    async def _fold_all(
+        self,
+        entries: list[Entry],
+        reacted: Reacted,
+        failed: set[Queue],
+        done: list[Entry],
+        *,
+        is_careful: bool,
+    ) -> None:
+        for entry in entries:
             if failed and queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
@@ -176,10 +231,20 @@ class Projector:
                 failed.add(queue_of(entry))
                 reacted.failed.append((entry, error))
                 await self._undo(entry.subject, done)
-        changes = [change for table in self.tables.values() if (change := table.changes())]
-        self._has_changes = bool(changes)
-        reacted.fills.append(lambda commit: _write(commit, changes))
-        return reacted
+
+    @property
+    def _bytes(self) -> int:
+        return sum(table.bytes for table in self.tables.values())
+
+    def _encode(self) -> None:
+        for table in self.tables.values():
+            table.encode()
+
+    def _resize(self, entries: int, size: int) -> None:
+        """Let the next portion bring as many bytes as one commit may, if its rows are like these;
+        it grows slowly, in case they are not."""
+        fitting = limits.COMMIT_BYTES_MAX * entries // max(1, size)
+        self._portion = max(1, min(fitting, 2 * self._portion, limits.DISPATCH_BATCH))
 
     def _clear(self) -> None:
         for rows in self.tables.values():
@@ -235,5 +300,6 @@ class Projector:
                 self._fold(entry)
 
 
-def _write(commit: Commit, changes: list[Rows]) -> None:
+def _write(commit: Commit, changes: list[Rows], size: int) -> None:
     commit.rows += changes
+    commit.bytes += size

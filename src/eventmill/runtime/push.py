@@ -4,7 +4,8 @@ Place on the road: dispatch. Order per key, retries, parking, dead letters, paus
 those of every subscription (`runtime.subscription`); `runtime.pushes` makes and ends them.
 
 Invariants: a key's next event is sent only after the one before was taken or parked; the payload
-goes out as it is stored; an event has the same id, source and time at every delivery.
+goes out as it is stored; an event has the same id, source and time at every delivery; nothing waits
+here for a sink that wants to be left alone: whoever gives the entries does (`quiet`).
 """
 
 from __future__ import annotations
@@ -43,11 +44,18 @@ class _Sink:
     reached = False
     away: DeliveryFailed | Rejected | None = None
 
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+        """Ids of entries."""
+        self.unsent: set[str] = set()
+        """Those at which lanes ended, because the sink wants to be left alone."""
+
 
 class PushReaction:
     """Sends what a subscription wants to its sink."""
 
     exclusive = False
+    whole = False
     batch = limits.PUSH_BATCH
 
     def __init__(
@@ -72,6 +80,12 @@ class PushReaction:
         """Batches that met a sink which could not be reached."""
         self._quiet_until = 0.0
         """Monotonic time until which the sink wants to be left alone."""
+        self._taken: set[str] = set()
+        """Ids of entries that were left, but that the sink has taken: not to be sent again."""
+
+    @property
+    def quiet(self) -> float:
+        return max(0.0, self._quiet_until - self._clock.monotonic())
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         reacted, sink = Reacted(), _Sink()
@@ -86,13 +100,24 @@ class PushReaction:
             # Its outage is not the fault of any event: all wait in the journal, none is parked.
             self.outages += 1
             raise Unavailable(sink.away.message) from sink.away
+        if sink.unsent:
+            self._leave(entries, reacted, sink)
         return reacted
+
+    def _leave(self, entries: list[Entry], reacted: Reacted, sink: _Sink) -> None:
+        """End the batch before the first entry that was not sent."""
+        start = next(at for at, entry in enumerate(entries) if entry.id in sink.unsent)
+        reacted.left = entries[start:]
+        left = {entry.id for entry in reacted.left}
+        reacted.failed = [pair for pair in reacted.failed if pair[0].id not in left]
+        reacted.behind = [entry for entry in reacted.behind if entry.id not in left]
+        self._taken |= sink.taken & left
 
     def committed(self) -> None:
         """Nothing is kept in memory between batches."""
 
     def taken(self, ends: Mapping[int, int]) -> None:
-        """The same."""
+        self._taken.clear()
 
     def _wants(self, event: CloudEvent) -> bool:
         if self._types is not None and event.type not in self._types:
@@ -111,9 +136,17 @@ class PushReaction:
             if queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
+            if entry.id in self._taken:
+                self._taken.discard(entry.id)
+                sink.taken.add(entry.id)
+                continue
+            if self.quiet:
+                sink.unsent.add(entry.id)
+                return
             try:
                 await self._deliver(event)
                 sink.reached = True
+                sink.taken.add(entry.id)
             except (DeliveryFailed, Rejected) as error:
                 if error.code == UNREACHABLE and not sink.reached:
                     sink.away = error
@@ -127,9 +160,6 @@ class PushReaction:
 
         Raises `DeliveryFailed` to try it again later, `Rejected` if that is no use.
         """
-        quiet = self._quiet_until - self._clock.monotonic()
-        if quiet > 0:
-            await self._clock.sleep(quiet)
         pushing, settings = self.pushing, self.pushing.protocolsettings
         if settings.mode == "binary":
             pairs, body = encode_binary(event)

@@ -28,7 +28,7 @@ LETTERS_BETWEEN_TURNS = 32
 class Reacted:
     """What a reaction made of a batch."""
 
-    __slots__ = ("behind", "failed", "fills", "refused")
+    __slots__ = ("behind", "failed", "fills", "left", "refused")
 
     def __init__(self) -> None:
         self.fills: list[Callable[[Commit], None]] = []
@@ -36,6 +36,15 @@ class Reacted:
         self.behind: list[Entry] = []
         """Entries of a key whose earlier entry failed in this batch."""
         self.refused: list[tuple[Entry, BaseException]] = []
+        self.left: list[Entry] = []
+        """The last entries, if it did not get to them: they are given again."""
+
+    def add(self, other: Reacted) -> None:
+        """Take what became of the entries that came next."""
+        self.fills += other.fills
+        self.failed += other.failed
+        self.behind += other.behind
+        self.refused += other.refused
 
 
 class Reaction(Protocol):
@@ -48,6 +57,13 @@ class Reaction(Protocol):
     batch: int
     exclusive: bool
     """Whether a retry must not run beside a batch, because both change the same rows."""
+    whole: bool
+    """Whether it handles a key's entries in one step: it is given them together."""
+
+    @property
+    def quiet(self) -> float:
+        """Seconds for which it should be given nothing: a sink wants to be left alone."""
+        ...
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         """Handle entries, in order per key.
@@ -62,8 +78,8 @@ class Reaction(Protocol):
         ...
 
     def taken(self, ends: Mapping[int, int]) -> None:
-        """These shards, which end at these positions, have been taken up: what is remembered of
-        them may have changed elsewhere meanwhile."""
+        """These shards, which end at these positions, have been taken up, or are read anew: what is
+        remembered of them may have changed elsewhere meanwhile."""
         ...
 
 

@@ -3,8 +3,9 @@
 Place on the road: beside dispatch. A head that is due → reaction → one commit of everything the
 reaction caused and of the letters that are settled by it or due again.
 
-Invariant: letters of blocked keys change only under the subscription's lock `letters`, so a key is
-tried once at a time and not while an operator redrives it.
+Invariants: letters of blocked keys change only under the subscription's lock `letters`, so a key is
+tried once at a time and not while an operator redrives it; an operator waits for that lock as long
+as `LETTERS_SECONDS` and one call of a handler take, not for a key's whole queue.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from eventmill.errors import Conflict, Unavailable
+from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterKey, LetterStatus
+from eventmill.model.entry import Entry
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.blocked import Blocked
@@ -70,6 +73,8 @@ class Retries:
                 await self.changed.wait()
             elif due > now:
                 await self._clock.wait(self.changed, (due - now) / 1e6)
+            elif quiet := self._subscription.reaction.quiet:
+                await self._clock.sleep(min(quiet, limits.QUIET_SECONDS))
             else:
                 await self._pass(now)
 
@@ -116,11 +121,36 @@ class Retries:
             self.blocked.put(queue, None)  # it waits for an operator
             return
         attempt = letters[0].attempts + 1
-        while (
-            reacted := await react(name, reaction, [letter.entry for letter in letters], attempt)
-        ) is None:
-            letters = letters[:1]
-        await self._settle(queue, letters, reacted)
+        entries = [letter.entry for letter in letters]
+        if reaction.whole:
+            reacted = await react(name, reaction, entries, attempt)
+            while reacted is None:
+                letters, entries = letters[:1], entries[:1]
+                reacted = await react(name, reaction, entries, attempt)
+        else:
+            reacted = await self._in_time(entries, attempt)
+        if len(reacted.left) == len(entries):
+            self.blocked.put(queue, due)
+        else:
+            await self._settle(queue, letters, reacted)
+
+    async def _in_time(self, entries: list[Entry], attempt: int) -> Reacted:
+        """React to one entry after the other, as long as others may wait for the letters."""
+        name, reaction = self._subscription.name, self._subscription.reaction
+        end = self._clock.monotonic() + limits.LETTERS_SECONDS
+        reacted = Reacted()
+        for at, entry in enumerate(entries):
+            one = None
+            if not at or self._clock.monotonic() < end:
+                one = await react(name, reaction, [entry], attempt)
+            if one is None or one.left:
+                reacted.left = entries[at:]
+                break
+            reacted.add(one)
+            if one.failed:
+                reacted.behind += entries[at + 1 :]
+                break
+        return reacted
 
     async def _settle(self, queue: Queue, tried: list[Letter], reacted: Reacted) -> None:
         subscription, head = self._subscription, tried[0]
@@ -135,7 +165,8 @@ class Retries:
             self._luck,
         )
         again = (*reacted.failed, *reacted.refused)
-        kept = {entry.position for entry in (*(entry for entry, _ in again), *reacted.behind)}
+        parked = (*(entry for entry, _ in again), *reacted.behind, *reacted.left)
+        kept = {entry.position for entry in parked}
         settled = [
             LetterKey(subscription.name, letter.entry.shard, letter.entry.position)
             for letter in tried

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Final
 
 from eventmill.errors import NotOwner, Unreachable
+from eventmill.model import limits
 from eventmill.model.envelope import Envelope
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
@@ -48,6 +49,8 @@ class Router:
         self._cluster = cluster
         self._forwarder = forwarder
         self._clock = clock
+        self._waiting = 0
+        """Requests for shards that nobody serves now."""
 
     async def execute(self, envelope: Envelope) -> bytes:
         """Run one command or query; return its encoded reply when all it caused is durable.
@@ -59,13 +62,26 @@ class Router:
         give_up = self._clock.monotonic() + ROUTE_SECONDS
         if envelope.deadline is not None:
             give_up = min(give_up, envelope.deadline)
+        try:
+            return await self._once(shard, envelope)
+        except (NotOwner, Unreachable):
+            if self._waiting >= limits.ROUTED_WAITING_MAX:
+                raise
+        self._waiting += 1
+        try:
+            return await self._again(shard, envelope, give_up)
+        finally:
+            self._waiting -= 1
+
+    async def _again(self, shard: int, envelope: Envelope, give_up: float) -> bytes:
+        """Look for the shard's node until it is time to give up."""
         while True:
+            await self._cluster.moved(LOOK_SECONDS)
             try:
                 return await self._once(shard, envelope)
             except (NotOwner, Unreachable):
                 if self._clock.monotonic() + LOOK_SECONDS >= give_up:
                     raise
-            await self._cluster.moved(LOOK_SECONDS)
 
     async def _once(self, shard: int, envelope: Envelope) -> bytes:
         if shard in self._held:

@@ -14,7 +14,7 @@ import structlog
 from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.views.definition import compile_view
-from eventmill.errors import NotFound, Unavailable, UnknownHandler
+from eventmill.errors import NotFound, Unavailable, UnknownHandler, Unreachable
 from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import Entry
@@ -42,6 +42,7 @@ from eventmill.runtime.tails import Tails
 from eventmill.runtime.turn import Entities
 from eventmill.runtime.view_opening import Surroundings
 from eventmill.runtime.views import Answer, Views
+from eventmill.sdk.context import Request
 
 log = structlog.get_logger()
 
@@ -234,6 +235,19 @@ class Runtime:
         )
         reply: R = handler.decode_reply(await self.execute(envelope))
         return reply
+
+    async def ask(self, request: Request) -> bytes:
+        """Let another service run a command or query; return its encoded reply.
+
+        Raises `Unreachable` with the code `unavailable.service` if there is none of that name.
+        """
+        if self.peers is None:
+            raise Unreachable(
+                f"service {request.service!r} cannot be called: this node meets no others; run it "
+                "with --store and --broker",
+                code="unavailable.service",
+            )
+        return await self.peers.services.ask(request)
 
     async def publish(
         self, topic: Topic[Any], events: tuple[Any, ...], key: str | None = None

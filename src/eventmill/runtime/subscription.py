@@ -64,6 +64,8 @@ class Subscription:
         self._luck = luck
         self.positions: dict[int, int] = {}
         """How far it has come, by shard."""
+        self._next_shard = 0
+        """To be read first."""
         self._stored: dict[int, int] = {}
         """The same, durably; lags when nothing of interest was seen."""
         self._parked = limits.PARKED_MAX + 1
@@ -168,6 +170,9 @@ class Subscription:
                 if failures or self._in_doubt:
                     self._in_doubt = False
                     await self._look()
+                if quiet := self.reaction.quiet:
+                    await self._clock.sleep(min(quiet, limits.QUIET_SECONDS))
+                    continue
                 moved = await self._step()
                 failures = 0
             except (Unavailable, Conflict) as error:
@@ -210,24 +215,30 @@ class Subscription:
                 return True
         async with self.busy:
             stretch = await self._tails.read(
-                self.positions, limit=self.reaction.batch, sources=self.reaction.sources
+                self.positions,
+                limit=self.reaction.batch,
+                sources=self.reaction.sources,
+                first=self._next_shard,
             )
             if not stretch.positions or self.paused:
                 return False
             entries = stretch.entries
             if skipped := self.reaction.skipped:
                 entries = [e for e in entries if (e.source, e.type) not in skipped]
+            positions: Positions = stretch.positions
             if entries:
-                await self._handle(entries, stretch.positions)
-            elif self._is_late(stretch.positions):
-                await self._commit(lambda commit: None, stretch.positions)
-            self.positions.update(stretch.positions)
+                positions = await self._handle(entries, positions)
+            elif self._is_late(positions):
+                await self._commit(lambda commit: None, positions)
+            self.positions.update(positions)
+            self._next_shard = stretch.next
         return True
 
     def _is_late(self, positions: Positions) -> bool:
         return any(at - self._stored[shard] > LAZY_POSITIONS for shard, at in positions.items())
 
-    async def _handle(self, entries: list[Entry], positions: Positions) -> None:
+    async def _handle(self, entries: list[Entry], positions: Positions) -> Positions:
+        """Handle what was read up to these positions; return how far it came."""
         ready = entries
         arrivals: list[Entry] = []
         if self.blocked:
@@ -238,7 +249,10 @@ class Subscription:
             reacted = await react(self.name, self.reaction, ready, 1) if ready else Reacted()
             if reacted is None:
                 await self._singly(entries)
-                return
+                return positions
+            if reacted.left:
+                entries, positions = _before(reacted.left[0], entries, positions)
+                arrivals = [e for e in entries if queue_of(e) in self.blocked]
             now, policy = self._clock.now(), self.reaction.retry
             self.failures += len(reacted.failed)
             letters = await letters_of(self.name, reacted, 0, policy, now, self._luck)
@@ -259,6 +273,7 @@ class Subscription:
         if letters:
             self.blocked.note(letters)
             self.retries.changed.set()
+        return positions
 
     async def _singly(self, entries: list[Entry]) -> None:
         """Handle each entry in a commit of its own."""
@@ -320,6 +335,7 @@ class Subscription:
                 self._tails.wake()
                 raise
             self.positions.update(positions)
+            self.reaction.taken(self._tails.ends(positions))
             self.blocked.keep(kept)
         self._tails.wake()
         return positions.keys()
@@ -344,3 +360,16 @@ class Subscription:
         late = {s: self.positions[s] for s in shards if self.positions[s] > self._stored[s]}
         if late:
             await self._commit(lambda commit: None, late)
+
+
+def _before(
+    first: Entry, entries: list[Entry], positions: Positions
+) -> tuple[list[Entry], Positions]:
+    """Return the part of a stretch that is before one of its entries."""
+    at = next(i for i, entry in enumerate(entries) if entry is first)
+    not_all = {entry.shard for entry in entries[at:]}
+    reached = {shard: end for shard, end in positions.items() if shard not in not_all}
+    for entry in entries[:at]:
+        if entry.shard in not_all:
+            reached[entry.shard] = entry.position
+    return entries[:at], reached

@@ -30,6 +30,8 @@ class Stretch(NamedTuple):
     """In order of position, shard by shard."""
     positions: dict[int, int]
     """How far was looked, by shard, where that is further than before."""
+    next: int = 0
+    """The shard to begin with the next time, so that each gets its turn."""
 
 
 class Tails:
@@ -121,21 +123,33 @@ class Tails:
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._changed)
 
-    async def read(self, positions: Positions, *, limit: int, sources: frozenset[str]) -> Stretch:
+    async def read(
+        self, positions: Positions, *, limit: int, sources: frozenset[str], first: int = 0
+    ) -> Stretch:
         """Look at up to `limit` positions behind these, the same number in each shard that has any;
-        at fewer when the entries have `SCAN_BYTES_MAX` bytes of payload."""
+        at fewer when the entries have `SCAN_BYTES_MAX` bytes of payload, of all shards together.
+
+        Parameters: `first` is the shard to begin with.
+        """
         if self._in_doubt:
             await self.look()
         behind = [shard for shard, after in positions.items() if self.end(shard) > after]
+        if len(behind) > 1:
+            behind.sort(key=lambda shard: (shard < first, shard))
         entries: list[Entry] = []
         moved: dict[int, int] = {}
+        left = limits.SCAN_BYTES_MAX
         for shard in behind:
             share = max(1, limit // len(behind))
             scan = await self._tails[shard].read(positions[shard], limit=share, sources=sources)
+            if moved:
+                scan = _within(scan, left)
             entries += scan.entries
             if scan.position > positions[shard]:
                 moved[shard] = scan.position
-        return Stretch(entries, moved)
+            if len(behind) > 1 and (left := left - _bytes(scan)) <= 0:
+                break
+        return Stretch(entries, moved, next(reversed(moved), -1) + 1)
 
 
 class Tail:
@@ -216,3 +230,16 @@ class Tail:
         self._bytes -= sum(len(entry.payload) for entry in self._entries[:half])
         del self._entries[:half]
         self._first += half
+
+
+def _bytes(scan: Scan) -> int:
+    return sum(len(entry.payload) for entry in scan.entries)
+
+
+def _within(scan: Scan, size: int) -> Scan:
+    """Return the part of a scan whose payloads reach a size, or all of it."""
+    for number, entry in enumerate(scan.entries, 1):
+        size -= len(entry.payload)
+        if size <= 0:
+            return Scan(scan.entries[:number], entry.position)
+    return scan

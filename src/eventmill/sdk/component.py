@@ -24,16 +24,27 @@ def component(id: str) -> Callable[[C], C]:
 
     Raises `ConfigurationError` if the id does not fit.
     """
+    bare: Any = id
+    if isinstance(bare, type):
+        name = bare.__name__
+        raise ConfigurationError(
+            f"@component names an id: write @component({_suggested(name)!r}) before class {name}"
+        )
     check_name("component", id)
 
-    def name(cls: C) -> C:
+    def named(cls: C) -> C:
         setattr(cls, ID, id)
         for value in vars(cls).values():
             if isinstance(value, Handler):
                 value.component = id
         return cls
 
-    return name
+    return named
+
+
+def _suggested(name: str) -> str:
+    """OpenCarts → open-carts."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower().strip("_")
 
 
 def check_name(kind: str, id: str) -> None:

@@ -64,11 +64,18 @@ class SqlQuery(Query[C, P, R], Generic[C, P, R]):
         self.sql = sql
 
 
-def command(method: Callable[Concatenate[C, P], Effect[R]]) -> Command[C, P, R]:
+_NONE: Any = None
+
+
+def command(method: Callable[Concatenate[C, P], Effect[R]] = _NONE) -> Command[C, P, R]:
     """Mark a method that decides what a command causes.
 
     It sees the state, never changes it, does no I/O, and returns an effect or raises `Rejected`.
+
+    Raises `ConfigurationError` if it is written with parentheses.
     """
+    if method is _NONE:
+        raise ConfigurationError("write @command without parentheses")
     return Command(method)
 
 
@@ -76,12 +83,18 @@ def command(method: Callable[Concatenate[C, P], Effect[R]]) -> Command[C, P, R]:
 def query(method_or_sql: str) -> Callable[[Callable[Concatenate[C, P], R]], SqlQuery[C, P, R]]: ...
 @overload
 def query(method_or_sql: Callable[Concatenate[C, P], R]) -> Query[C, P, R]: ...
-def query(method_or_sql: Any) -> Any:
+def query(method_or_sql: Any = _NONE) -> Any:
     """Mark a method that reads: bare on an entity's method, with SQL on a view's.
 
     In a view the SQL names the view's tables, its `:parameters` are the method's parameters, and
     the method's return type is what the rows are decoded into; the body stays `...`.
+
+    Raises `ConfigurationError` if it is written with empty parentheses.
     """
+    if method_or_sql is _NONE:
+        raise ConfigurationError(
+            'write @query without parentheses, or in a view with its SQL: @query("SELECT …")'
+        )
     if isinstance(method_or_sql, str):
         return lambda method: SqlQuery(method, method_or_sql)
     return Query(method_or_sql)

@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import msgspec
+
 from eventmill.adapters.memory.store import Store
 from eventmill.errors import Rejected
+from eventmill.model import codec
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ConsumerDefinition
 from eventmill.model.effect import Effect, Outgoing
@@ -21,6 +24,7 @@ from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.sdk.consumer import Consumer
+from eventmill.sdk.context import Request
 from eventmill.testing.clock import VirtualClock
 from eventmill.testing.incoming import entry_of
 from eventmill.testing.outgoing import (
@@ -37,7 +41,8 @@ from eventmill.testing.outgoing import (
 class Called(NamedTuple):
     """A call that the consumer made through its context."""
 
-    handler: Handler[Any, Any]
+    handler: Handler[Any, Any] | str
+    """In a call of another service its name, as `inventory/stock.reserve`."""
     id: str
     """Entity id; empty for a view's query."""
     arguments: dict[str, Any]
@@ -65,20 +70,21 @@ class ConsumerKit:
         self.definition: ConsumerDefinition = consumer.define()
         self.clock = VirtualClock()
         self._source = consumer.options["source"]
-        self._answers: dict[Handler[Any, Any], Callable[..., Any]] = {}
+        self._answers: dict[str, Callable[..., Any]] = {}
         self._position = 0
 
     def __repr__(self) -> str:
         return f"<ConsumerKit {self.definition.id}>"
 
-    def answer(self, handler: Handler[Any, Any], reply: Any) -> ConsumerKit:
-        """Say what `ctx.call` or `ctx.query` of a handler answers.
+    def answer(self, handler: Handler[Any, Any] | str, reply: Any) -> ConsumerKit:
+        """Say what `ctx.call` or `ctx.query` of a handler answers, also of another service's.
 
-        Parameters: `reply` is the value, an exception to raise, or a function that gets the id
+        Parameters: `handler` may be the name that is called, as `stock.reserve`; `reply` is the value, an exception to raise, or a function that gets the id
         (of an entity) and the arguments by name.
         """
-        handler.resolve()
-        self._answers[handler] = reply if callable(reply) else lambda *_, **__: reply
+        if isinstance(handler, Handler):
+            handler.resolve()
+        self._answers[_name_of(handler)] = reply if callable(reply) else lambda *_, **__: reply
         return self
 
     async def run(
@@ -129,7 +135,7 @@ class _Recording(ConsumerReaction):
 class _Calls:
     """The rest of the node, as far as the test described it."""
 
-    def __init__(self, answers: dict[Handler[Any, Any], Callable[..., Any]]) -> None:
+    def __init__(self, answers: dict[str, Callable[..., Any]]) -> None:
         self._answers = answers
         self.made: list[Called] = []
 
@@ -150,17 +156,29 @@ class _Calls:
         self.made.append(Called(handler, "", named, None))
         return self._answered(handler, **named)
 
+    async def ask(self, request: Request) -> bytes:
+        name = f"{request.component}.{request.name}"
+        named = msgspec.json.decode(request.arguments)
+        key = request.idempotency_key
+        self.made.append(Called(f"{request.service}/{name}", request.id, named, key))
+        given = (request.id,) if request.id else ()
+        return codec.encode(self._answered(name, *given, **named))
+
     async def publish(self, topic: Topic[Any], events: tuple[Any, ...], key: str | None) -> None:
         raise Rejected("ctx.publish happens at once: test it with a Host, or return publish(…)")
 
-    def _answered(self, handler: Handler[Any, Any], *args: Any, **named: Any) -> Any:
-        answer = self._answers.get(handler)
+    def _answered(self, handler: Handler[Any, Any] | str, *args: Any, **named: Any) -> Any:
+        answer = self._answers.get(_name_of(handler))
         if answer is None:
+            said = repr(handler) if isinstance(handler, str) else handler.function.__qualname__
             raise AssertionError(
-                f"the consumer called {handler.function.__qualname__}; say what it answers: "
-                f"kit.answer({handler.function.__qualname__}, …)"
+                f"the consumer called {said}; say what it answers: kit.answer({said}, …)"
             )
         reply = answer(*args, **named)
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+
+def _name_of(handler: Handler[Any, Any] | str) -> str:
+    return handler if isinstance(handler, str) else f"{handler.component}.{handler.name}"

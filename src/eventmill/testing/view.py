@@ -74,14 +74,16 @@ class ViewKit:
             entries.append(
                 entry_of(origin, event, subject, self._position, now=now, metadata=metadata)
             )
-        reacted = _finished(self._projector.react(entries, 1))
-        for _, error in reacted.failed:
-            raise error
-        commit = Commit()
-        for fill in reacted.fills:
-            fill(commit)
-        self._stored.write(commit)
-        self._projector.committed()
+        while entries:
+            reacted = _finished(self._projector.react(entries, 1))
+            for _, error in reacted.failed:
+                raise error
+            commit = Commit()
+            for fill in reacted.fills:
+                fill(commit)
+            self._stored.write(commit)
+            self._projector.committed()
+            entries = reacted.left
         return self
 
     def rows(self, table: str = "") -> list[Any]:
@@ -143,9 +145,10 @@ def _id(source: Any) -> str:
 
 
 def _finished(running: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that never waits: there is no input or output behind it."""
+    """Run a coroutine that lets others pass, but never waits: there is no input or output."""
     try:
-        running.send(None)
+        while running.send(None) is None:
+            pass
     except StopIteration as end:
         return end.value
     raise AssertionError("a view's handlers do not wait")

@@ -72,6 +72,9 @@ async def in_a_consumer(ctx: Context) -> Effect[None]:
     assert_type(await ctx.call(Cart.check_out, "c1"), None)
     assert_type(await ctx.call(Cart.content, "c1"), dict[str, int])
     assert_type(await ctx.call(Note.write, "n1", "hello", loud=True), int)
+    shop = ctx.service("shop")
+    assert_type(await shop.call(Cart.add_item, "c1", sku="x", quantity=1), dict[str, int])
+    assert_type(await shop.call("cart.add_item", "c1", sku="x", quantity=1), Any)
     assert_type(await ctx.query(OpenCarts.larger_than, minimum=1), list[OpenCarts.Row])
     await ctx.publish(orders, OrderPlaced(order_id="o1", items={}))
     if ctx.attempt > 1:

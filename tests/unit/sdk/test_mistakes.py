@@ -274,3 +274,18 @@ def test_an_event_that_is_persisted_and_not_folded() -> None:
     (problem,) = problems_of(Room, follower)
     assert "Room.swing (" in problem
     assert problem.endswith(") persists Closed, but Room has no @on(Closed) handler")
+
+
+def test_a_component_without_an_id() -> None:
+    with pytest.raises(ConfigurationError, match=r"write @component\(.open-door.\) before class"):
+
+        @component  # type: ignore[arg-type, type-var]
+        class OpenDoor(EventSourcedEntity):
+            floor: int = 0
+
+
+def test_parentheses_that_say_nothing() -> None:
+    with pytest.raises(ConfigurationError, match="write @command without parentheses"):
+        command()
+    with pytest.raises(ConfigurationError, match="write @query without parentheses, or in a view"):
+        query()  # type: ignore[call-overload]

@@ -137,6 +137,21 @@ class TestConsumerKit:
         ((handler, id, arguments, key),) = effects.calls
         assert (handler, id, arguments, key) == (Cart.content, "c1", {}, None)
 
+    async def test_calls_of_other_services_are_answered_by_class_or_name(self) -> None:
+        kit = ConsumerKit(ask_another).answer(Cart.content, {"x": 7}).answer("prices.of", 3)
+        effects = await kit.run(OrderPlaced(order_id="c1", items={}), subject="c1")
+        typed, named = effects.calls
+        assert (typed.handler, typed.id) == ("shop/cart.content", "c1")
+        assert (named.handler, named.id) == ("sales/prices.of", "x")
+        assert named.arguments == {"currency": "EUR"}
+        assert typed.idempotency_key != named.idempotency_key
+        with pytest.raises(AssertionError, match=r"kit\.answer\('cart\.content', …\)"):
+            await ConsumerKit(ask_another).run(OrderPlaced(order_id="c1", items={}))
+
+    async def test_a_handlers_name_has_its_component_in_front(self) -> None:
+        with pytest.raises(InvalidPayload, match=r"'component\.handler'"):
+            await ConsumerKit(ask_nameless).run(OrderPlaced(order_id="c1", items={}))
+
     async def test_an_unanswered_call_says_what_to_do(self) -> None:
         with pytest.raises(AssertionError, match=r"kit\.answer\(Cart\.content, …\)"):
             await ConsumerKit(ask_cart).run(OrderPlaced(order_id="c1", items={}))
@@ -257,6 +272,18 @@ class Broken(EventSourcedEntity):
     @query
     def content(self) -> int:
         return self.needed
+
+
+@consumer("another-asker", source=orders)
+async def ask_another(event: OrderPlaced, ctx: Context) -> None:
+    items = await ctx.service("shop").call(Cart.content, event.order_id)
+    for sku in items:
+        assert await ctx.service("sales").call("prices.of", sku, currency="EUR") == 3
+
+
+@consumer("nameless", source=orders)
+async def ask_nameless(event: OrderPlaced, ctx: Context) -> None:
+    await ctx.service("shop").call("content", event.order_id)
 
 
 @consumer("ask-cart", source=orders)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from eventmill.adapters.memory.store import Store
 from eventmill.errors import Conflict
 from eventmill.ports.clock import Clock
@@ -12,6 +14,7 @@ class Leases:
     """Parameters: `store` has the epochs, `clock` is the store's. Nodes share one object."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
+        self._name = secrets.token_hex(8)
         self._epochs = store.epochs
         self._clock = clock
         self._members: dict[str, tuple[str, int]] = {}
@@ -23,6 +26,9 @@ class Leases:
 
     async def close(self) -> None:
         """The same."""
+
+    async def cluster(self) -> str:
+        return self._name
 
     async def join(self, node: str, address: str, *, seconds: float) -> None:
         if self._is_alive(node):

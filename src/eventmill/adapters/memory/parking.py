@@ -45,13 +45,14 @@ class Parking:
         after: tuple[str, int, int] = ("", 0, 0),
         limit: int,
     ) -> list[Letter]:
-        return [
+        found = (
             letter
             for key, letter in sorted(self.by_key.items())
             if key > after
             and (subscription is None or letter.subscription == subscription)
             and (not statuses or letter.status in statuses)
-        ][:limit]
+        )
+        return take(islice(found, limit), lambda letter: letter.entry)[0]
 
     def _blocking(self) -> Iterator[Letter]:
         for _, letter in sorted(self.by_key.items()):

@@ -18,6 +18,7 @@ from typing import Any
 from eventmill.errors import DeadlineExceeded, InternalError, Overloaded, TooLarge, Unreachable
 from eventmill.model import limits
 from eventmill.ports.clock import Clock
+from eventmill.ports.directory import Instance
 from eventmill.ports.transport import Handler, Listener
 
 _log = logging.getLogger("eventmill.memory")
@@ -29,6 +30,8 @@ class Network:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.nodes: dict[str, Transport] = {}
+        self.announced: dict[str, Instance] = {}
+        """What each node has entered into the directory."""
         self.delay_seconds = 0.0
         """How long each request, each answer and each broadcast is on its way."""
         self.lost: Callable[[], bool] = lambda: False
@@ -78,7 +81,7 @@ class Transport:
 
     def __init__(self, network: Network, node: str) -> None:
         self.node = node
-        self._network = network
+        self.network = network
         self._served: dict[str, Handler] = {}
         self._listeners: dict[str, list[Listener]] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -88,11 +91,12 @@ class Transport:
         return f"<memory.Transport {self.node} [{len(self._served)} addresses]>"
 
     async def open(self) -> None:
-        self._network.nodes[self.node] = self
+        self.network.nodes[self.node] = self
 
     async def close(self) -> None:
-        if self._network.nodes.get(self.node) is self:
-            del self._network.nodes[self.node]
+        if self.network.nodes.get(self.node) is self:
+            del self.network.nodes[self.node]
+            self.network.announced.pop(self.node, None)
         self._served.clear()
         self._listeners.clear()
         for task in list(self._running):
@@ -114,7 +118,7 @@ class Transport:
         over = asyncio.Event()
         answer.add_done_callback(lambda _: over.set())
         owner._start(self._exchange(owner, address, payload, answer))
-        await self._network.clock.wait(over, seconds)
+        await self.network.clock.wait(over, seconds)
         if not answer.done():
             answer.cancel()
             raise DeadlineExceeded(f"no answer within {seconds:g} s; its outcome is unknown")
@@ -122,7 +126,7 @@ class Transport:
 
     async def broadcast(self, channel: str, payload: bytes) -> None:
         _check_size(payload)
-        for node in list(self._network.nodes.values()):
+        for node in list(self.network.nodes.values()):
             node._start(self._tell(node, channel, payload))
 
     async def listen(self, channel: str, listener: Listener) -> None:
@@ -130,7 +134,7 @@ class Transport:
 
     def _owner(self, address: str) -> Transport | None:
         """The node that serves an address; the latest, if several do."""
-        serving = [node for node in self._network.nodes.values() if address in node._served]
+        serving = [node for node in self.network.nodes.values() if address in node._served]
         return serving[-1] if serving else None
 
     async def _exchange(
@@ -166,13 +170,13 @@ class Transport:
             self._handling -= 1
 
     async def _tell(self, node: Transport, channel: str, payload: bytes) -> None:
-        if await self._passes(self.node, node.node) and not self._network.lost():
+        if await self._passes(self.node, node.node) and not self.network.lost():
             for listener in node._listeners.get(channel, []):
                 listener(payload)
 
     async def _passes(self, sender: str, receiver: str) -> bool:
         """Travel from one node to another; return whether it arrived."""
-        network = self._network
+        network = self.network
         await network.going(sender)
         if not network.reaches(sender, receiver):
             return False

@@ -1,7 +1,7 @@
 """The transport port on NATS: request and reply over core subjects, nothing stored.
 
-Every node has one inbox for all its answers. An address is a queue group: if two nodes serve it for
-a moment, one of them gets a request.
+Every node has one inbox for all its answers. An address is a queue group: if several nodes serve
+it, one of them gets a request.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CLOSE_SECONDS: Final = 5.0
 
 _OVERLOADED: Final = b"eventmill-outcome: overloaded\r\n"
 _FAILED: Final = b"eventmill-outcome: failed\r\n"
-_QUEUE: Final = "owner"
+QUEUE: Final = "owner"
 
 _log = logging.getLogger("eventmill.nats")
 
@@ -35,7 +35,8 @@ class Transport:
     def __init__(
         self, servers: Sequence[str], *, node: str = "node", prefix: str = "eventmill"
     ) -> None:
-        self._connection = Connection(servers, node)
+        self.connection = Connection(servers, node)
+        """Shared with the directory."""
         self._subjects = Subjects(token(prefix))
         self._handlers: set[asyncio.Task[None]] = set()
         self._listeners: dict[str, list[Listener]] = {}
@@ -44,8 +45,12 @@ class Transport:
     def __repr__(self) -> str:
         return f"<nats.Transport [{len(self._addresses)} addresses, {len(self._handlers)} running]>"
 
+    def subject(self, address: str) -> str:
+        """Return where requests to an address go."""
+        return self._subjects.call(address)
+
     async def open(self) -> None:
-        await self._connection.open()
+        await self.connection.open()
 
     async def close(self) -> None:
         for address in list(self._addresses):
@@ -54,7 +59,7 @@ class Transport:
             await asyncio.wait(self._handlers, timeout=CLOSE_SECONDS)
         for task in self._handlers:
             task.cancel()
-        await self._connection.close()
+        await self.connection.close()
 
     async def serve(self, address: str, handler: Handler) -> None:
         await self.withdraw(address)
@@ -68,19 +73,19 @@ class Transport:
             self._handlers.add(task)
             task.add_done_callback(self._handlers.discard)
 
-        await self._connection.subscribe(self._subjects.call(address), take, queue=_QUEUE)
-        await self._connection.settle()
+        await self.connection.subscribe(self._subjects.call(address), take, queue=QUEUE)
+        await self.connection.settle()
 
     async def withdraw(self, address: str) -> None:
         if address in self._addresses:
             self._addresses.discard(address)
-            await self._connection.unsubscribe(self._subjects.call(address))
-            await self._connection.settle()
+            await self.connection.unsubscribe(self._subjects.call(address))
+            await self.connection.settle()
 
     async def request(self, address: str, payload: bytes, seconds: float) -> bytes:
         check_size(payload)
         subject = self._subjects.call(address)
-        reply = await self._connection.request(subject, payload, seconds)
+        reply = await self.connection.request(subject, payload, seconds)
         if reply.headers:
             if wire.lines_of(reply.headers) == _OVERLOADED:
                 raise Overloaded(f"{address!r} handles as many requests as it may")
@@ -90,7 +95,7 @@ class Transport:
     async def broadcast(self, channel: str, payload: bytes) -> None:
         check_size(payload)
         with contextlib.suppress(Unavailable):  # lost, as it may be
-            self._connection.post(wire.publish(self._subjects.wake(channel), payload))
+            self.connection.post(wire.publish(self._subjects.wake(channel), payload))
 
     async def listen(self, channel: str, listener: Listener) -> None:
         listeners = self._listeners.setdefault(channel, [])
@@ -102,8 +107,8 @@ class Transport:
             for each in listeners:
                 each(payload)
 
-        await self._connection.subscribe(self._subjects.wake(channel), hear)
-        await self._connection.settle()
+        await self.connection.subscribe(self._subjects.wake(channel), hear)
+        await self.connection.settle()
 
     async def _handle(self, handler: Handler, payload: bytes, reply: str) -> None:
         try:
@@ -116,7 +121,7 @@ class Transport:
 
     def _answer(self, reply: str, answer: bytes, outcome: bytes) -> None:
         with contextlib.suppress(Unavailable):  # whoever asked hears of the lost connection itself
-            self._connection.post(wire.publish(reply, answer, headers=outcome))
+            self.connection.post(wire.publish(reply, answer, headers=outcome))
 
 
 def check_size(payload: bytes) -> None:

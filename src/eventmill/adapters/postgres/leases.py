@@ -43,6 +43,10 @@ class Leases:
         if pool is not None:
             await close_pool(pool)
 
+    async def cluster(self) -> str:
+        rows = await self._run("cluster")
+        return str(rows[0][0])
+
     async def join(self, node: str, address: str, *, seconds: float) -> None:
         await self._run("sweep_members")
         if not await self._run("join", node=node, address=address, seconds=seconds):

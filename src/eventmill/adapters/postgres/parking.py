@@ -63,6 +63,7 @@ class Parking:
             shard_after=after[1],
             position_after=after[2],
             limit=limit,
+            bytes=limits.SCAN_BYTES_MAX,
         )
         return _letters_of(rows)
 

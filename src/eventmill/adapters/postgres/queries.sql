@@ -293,12 +293,19 @@ WHERE bytes_before < :bytes::bigint
 ORDER BY position
 
 -- name: all_letters
-SELECT * FROM letter
-WHERE (subscription, shard, position)
-      > (:subscription_after::text, :shard_after::integer, :position_after::bigint)
-  AND (:subscription::text IS NULL OR subscription = :subscription::text)
-  AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
-ORDER BY subscription, shard, position LIMIT :limit::bigint
+SELECT * FROM (
+    SELECT *, sum(length(entry))
+        OVER (ORDER BY subscription, shard, position ROWS UNBOUNDED PRECEDING)
+        - length(entry) AS bytes_before
+    FROM (
+        SELECT * FROM letter
+        WHERE (subscription, shard, position)
+              > (:subscription_after::text, :shard_after::integer, :position_after::bigint)
+          AND (:subscription::text IS NULL OR subscription = :subscription::text)
+          AND (:statuses::text[] IS NULL OR status = ANY (:statuses::text[]))
+        ORDER BY subscription, shard, position LIMIT :limit::bigint) AS page) AS weighed
+WHERE bytes_before < :bytes::bigint
+ORDER BY subscription, shard, position
 
 -- name: registry
 SELECT name, value FROM registry WHERE name NOT LIKE '$%'
@@ -323,6 +330,9 @@ DELETE FROM member WHERE ends < clock_timestamp() - interval '1 hour'
 
 -- name: members
 SELECT node, address FROM member WHERE ends > clock_timestamp() ORDER BY node
+
+-- name: cluster
+SELECT to_char(applied AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') FROM migration WHERE version = 0
 
 -- name: claims
 SELECT shard, owner, epoch FROM shard WHERE shard < :shards::integer ORDER BY shard

@@ -194,7 +194,7 @@ def _lines(db: apsw.Connection, total: int) -> Iterator[archive.Line]:
         db.execute("SELECT * FROM letter ORDER BY subscription, shard, position")
     ):
         yield _letter_line(letter)
-    for name, stored in db.execute("SELECT name, value FROM registry ORDER BY name"):
+    for name, stored in db.execute(SQL["facts"]):
         yield FactLine(name, archive.value(stored))
     for table in _tables(db):
         yield TableLine(table)
@@ -250,6 +250,8 @@ class _Writer:
         for line in lines:
             if isinstance(line, End):
                 self._flush()
+                self._db.execute(SQL["file_all"])
+                self._db.execute(SQL["all_filed"])
                 return line
             self._line(line)
         raise AssertionError("unreachable: the lines were verified to end")

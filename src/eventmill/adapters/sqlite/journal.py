@@ -12,6 +12,7 @@ from eventmill.adapters.sqlite.connection import errors
 from eventmill.adapters.sqlite.names import Names
 from eventmill.adapters.sqlite.portion import take
 from eventmill.adapters.sqlite.statements import SQL
+from eventmill.adapters.sqlite.unfiled import Unfiled
 from eventmill.model import limits
 from eventmill.model.commit import Outcome, Snapshot
 from eventmill.model.entry import Entry
@@ -28,8 +29,9 @@ KEYS_AT_ONCE = 500
 class Journal:
     """The reading half of the store's journal."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, unfiled: Unfiled) -> None:
         self.names = names
+        self.unfiled = unfiled
         self.db: apsw.Connection | None = None
 
     @property
@@ -38,10 +40,12 @@ class Journal:
         return self.db
 
     def _known(self) -> Names:
-        """The names, read again if a commit of unknown outcome may have added some: a source that
-        is not known yet has no entries, so a scan would pass over what that commit wrote."""
+        """The names, read again with what is not filed if a commit of unknown outcome may have added
+        some: a source that is not known yet has no entries, so a scan would pass over what that
+        commit wrote."""
         if self.names.in_doubt:
             self.names.read(self._reader)
+        self.unfiled.settle(self._reader)
         return self.names
 
     async def load(self, source: str, subject: str) -> tuple[Snapshot | None, list[Entry]]:
@@ -56,16 +60,15 @@ class Journal:
                 kept = _decode_marks(marks) if marks else {}
                 snapshot = Snapshot(source, subject, sequence, time, schema, state, kept)
             after = snapshot.sequence if snapshot else 0
-            return snapshot, self._page(number, subject, after, limits.SCAN_ROWS)
+            return snapshot, self._page(source, subject, after, limits.SCAN_ROWS)
 
     async def history(
         self, source: str, subject: str, *, after: int = 0, limit: int
     ) -> list[Entry]:
         with errors():
-            number = self._known().numbers.get(source)
-            if number is None:
+            if source not in self._known().numbers:
                 return []
-            return self._page(number, subject, after, limit)
+            return self._page(source, subject, after, limit)
 
     async def read(
         self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
@@ -110,7 +113,12 @@ class Journal:
         with errors():
             number = self._known().numbers.get(source)
             bindings = {"source": number, "after": after, "limit": limit}
-            return list(self._reader.execute(SQL["next_subject"], bindings))
+            found: dict[str, int] = dict(self._reader.execute(SQL["next_subject"], bindings))
+        last = max(found) if len(found) == limit else None
+        for subject, sequence in self.unfiled.last_sequences(source).items():
+            if subject > after and (last is None or subject < last or subject in found):
+                found[subject] = max(sequence, found.get(subject, 0))
+        return sorted(found.items())[:limit]
 
     async def outcomes(self, source: str, subject: str, keys: Sequence[bytes]) -> list[Outcome]:
         found: list[Outcome] = []
@@ -121,9 +129,23 @@ class Journal:
                 found += [Outcome(source, subject, *row) for row in rows]
         return found
 
-    def _page(self, number: int, subject: str, after: int, limit: int) -> list[Entry]:
+    def _page(self, source: str, subject: str, after: int, limit: int) -> list[Entry]:
+        number = self.names.numbers[source]
         rows = self._reader.execute(SQL["history"], (number, subject, after, limit))
-        return self._entries(take(rows, _PAYLOAD)[0])
+        filed, is_all = take(rows, _PAYLOAD)
+        found = self._entries(filed)
+        if not is_all or len(found) == limit:
+            return found
+        left = limits.SCAN_BYTES_MAX - sum(len(entry.payload) for entry in found)
+        last = found[-1].sequence if found else after
+        for entry in self.unfiled.of(source, subject):
+            # A commit that is just becoming durable may have filed some of them.
+            if entry.sequence > last:
+                found.append(entry)
+                left -= len(entry.payload)
+                if len(found) == limit or left <= 0:
+                    break
+        return found
 
     def _entries(self, rows: Iterable[tuple[object, ...]]) -> list[Entry]:
         texts = self.names.texts

@@ -65,7 +65,8 @@ class Parking:
             "limit": limit,
         }
         with errors():
-            return letters_of(self._reader.execute(SQL["letters"], bindings))
+            rows = self._reader.execute(SQL["letters"], bindings)
+            return letters_of(take(rows, _ENTRY)[0])
 
 
 def letter_row(letter: Letter) -> tuple[object, ...]:

@@ -23,8 +23,37 @@ ON CONFLICT (source, subject) DO UPDATE SET
 SELECT sequence, time, schema, state, marks FROM snapshot WHERE source = ? AND subject = ?
 
 -- name: history
-SELECT * FROM entry
-WHERE source = ? AND subject = ? AND sequence > ? AND sequence > 0 ORDER BY sequence LIMIT ?
+SELECT entry.* FROM history AS h CROSS JOIN entry ON entry.position = h.position
+WHERE h.source = ? AND h.subject = ? AND h.sequence > ? ORDER BY h.sequence LIMIT ?
+
+-- name: unfiled
+SELECT * FROM entry AS e
+WHERE sequence > 0
+  AND position > coalesce((SELECT CAST(value AS INTEGER) FROM registry WHERE name = '$filed'), 0)
+  AND NOT EXISTS (SELECT 1 FROM history AS h
+    WHERE h.source = e.source AND h.subject = e.subject AND h.sequence = e.sequence)
+ORDER BY position
+
+-- name: is_stored
+SELECT 1 FROM entry WHERE position = ?
+
+-- name: file
+INSERT INTO history VALUES (?, ?, ?, ?)
+
+-- name: file_all
+INSERT INTO history SELECT source, subject, sequence, position FROM entry
+WHERE sequence > 0 ORDER BY source, subject, sequence
+
+-- name: all_filed
+INSERT INTO registry SELECT '$filed', CAST(CAST(coalesce(max(position), 0) AS TEXT) AS BLOB)
+FROM entry WHERE true
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- name: unfile
+DELETE FROM history WHERE source = ? AND subject = ? AND sequence < ?
+
+-- name: last_filed
+SELECT sequence FROM history WHERE source = ? AND subject = ? ORDER BY sequence DESC LIMIT 1
 
 -- name: scan
 SELECT * FROM entry WHERE position > ? AND position <= ? ORDER BY position
@@ -34,9 +63,8 @@ SELECT coalesce(min(position) - 1, (SELECT coalesce(max(position), 0) FROM entry
 WHERE time >= ?
 
 -- name: next_subject
-SELECT subject, max(sequence) FROM entry
-WHERE source = :source AND sequence > 0 AND subject > :after
-GROUP BY subject ORDER BY subject LIMIT :limit
+SELECT subject, max(sequence) FROM history
+WHERE source = :source AND subject > :after GROUP BY subject ORDER BY subject LIMIT :limit
 
 -- name: put_outcome
 INSERT OR REPLACE INTO outcome (source, subject, key, expires, reply, rejection)
@@ -115,17 +143,15 @@ WHERE (subscription, shard, position) > (:subscription_after, :shard_after, :pos
   AND (:statuses = '[]' OR status IN (SELECT value FROM json_each(:statuses)))
 ORDER BY subscription, shard, position LIMIT :limit
 
--- name: compact
-DELETE FROM entry WHERE source = ? AND subject = ? AND sequence < ? AND sequence > 0
+-- name: delete_entry
+DELETE FROM entry WHERE position = ?
 
--- name: beyond
-SELECT 1 FROM entry WHERE source = ? AND subject = ? AND sequence > ? AND sequence > 0 LIMIT 1
+-- name: delete_filed_entries
+DELETE FROM entry WHERE position IN (
+    SELECT position FROM history WHERE source = ? AND subject = ? AND sequence < ?)
 
 -- name: trim
 DELETE FROM entry WHERE position > ? AND position <= ? AND source = ? AND sequence = 0
-
--- name: purge_entries
-DELETE FROM entry WHERE source = ? AND subject = ? AND sequence > 0
 
 -- name: purge_snapshot
 DELETE FROM snapshot WHERE source = ? AND subject = ?
@@ -147,3 +173,6 @@ SELECT value FROM registry WHERE name = ?
 
 -- name: registry
 SELECT name, value FROM registry
+
+-- name: facts
+SELECT name, value FROM registry WHERE name <> '$filed' ORDER BY name

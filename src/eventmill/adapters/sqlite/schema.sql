@@ -1,6 +1,5 @@
 -- One file holds everything that must be atomic. `entry` is the journal: rowid = position, so the
--- hot insert appends at the table's right edge; the only other page an event touches is its
--- entity's leaf of `entry_subject`, which is also the second wall against a stale writer.
+-- hot insert appends at the table's right edge and touches no other page.
 
 CREATE TABLE IF NOT EXISTS entry (
     position INTEGER PRIMARY KEY,
@@ -15,8 +14,14 @@ CREATE TABLE IF NOT EXISTS entry (
     origin   TEXT
 ) STRICT;
 
-CREATE UNIQUE INDEX IF NOT EXISTS entry_subject ON entry (source, subject, sequence)
-    WHERE sequence > 0;
+-- Where an entity's entries lie. Filled late, in bulk: see unfiled.py for what is not here yet.
+CREATE TABLE IF NOT EXISTS history (
+    source   INTEGER NOT NULL,
+    subject  TEXT    NOT NULL,
+    sequence INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (source, subject, sequence)
+) STRICT, WITHOUT ROWID;
 
 -- Names of sources and types, stored once.
 CREATE TABLE IF NOT EXISTS name (

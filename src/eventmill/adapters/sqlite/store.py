@@ -35,6 +35,7 @@ from eventmill.adapters.sqlite.lock import take
 from eventmill.adapters.sqlite.names import Names
 from eventmill.adapters.sqlite.parking import Parking, letter_row
 from eventmill.adapters.sqlite.statements import SCHEMA, SQL
+from eventmill.adapters.sqlite.unfiled import ALL, FILED, ROUND_ENTRIES, Change, Unfiled
 from eventmill.adapters.sqlite.views import ViewTables, write_rows
 from eventmill.errors import ConfigurationError, Conflict, EventmillError
 from eventmill.model import limits
@@ -42,7 +43,7 @@ from eventmill.model.commit import Commit, Offset, Timer, changed_by_others
 from eventmill.model.entry import Entry
 from eventmill.model.placement import Placement
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _HEAD = "$head"
 
 INLINE_SECONDS = 0.004
@@ -60,7 +61,8 @@ class Store:
     `NORMAL` the last commits may be lost on power failure (never on a crash of the process), which
     `docs/guarantees.md` documents; `vfs` names an apsw VFS, for fault injection;
     `checkpoint_pages` bounds the write-ahead log before it is folded into the database file. `inline_seconds` is
-    how long a COMMIT may take on average to run on the loop's thread.
+    how long a COMMIT may take on average to run on the loop's thread; `round_entries` is how many
+    entries are filed by entity together.
     """
 
     placement = Placement()
@@ -74,6 +76,7 @@ class Store:
         vfs: str | None = None,
         checkpoint_pages: int = WAL_PAGES_MAX,
         inline_seconds: float = INLINE_SECONDS,
+        round_entries: int = ROUND_ENTRIES,
     ) -> None:
         if synchronous not in ("FULL", "EXTRA", "NORMAL"):
             raise ConfigurationError(f"synchronous must be FULL, EXTRA or NORMAL: {synchronous!r}")
@@ -84,7 +87,8 @@ class Store:
         self.checkpoint_pages = checkpoint_pages
         self.inline_seconds = inline_seconds
         self.names = Names()
-        self.journal = Journal(self.names)
+        self.unfiled = Unfiled(self.names, round_entries)
+        self.journal = Journal(self.names, self.unfiled)
         self.parking = Parking()
         self.views = ViewTables(self._write)
         self._db: apsw.Connection | None = None
@@ -139,10 +143,10 @@ class Store:
                 self._open_writer()
             assert self._db is not None
             assert self._executor is not None
-            db, position = self._db, self._position
+            db, position, change = self._db, self._position, Change()
             try:
                 with errors():
-                    self._fill(db, commit)
+                    self._fill(db, commit, change)
                     await self._end(db)
             except Conflict:
                 self._position = position
@@ -154,9 +158,11 @@ class Store:
                 # Nobody was told that it is; a fresh connection reads what is really there.
                 self.names.forget_new()
                 self.names.in_doubt = True
+                self.unfiled.doubt(change)
                 self._drop_writer()
                 raise
             self.names.keep_new()
+            self.unfiled.keep(change)
 
     async def _end(self, db: apsw.Connection) -> None:
         """Commit: here while the disk is fast, on the writer's thread when it is not."""
@@ -202,6 +208,7 @@ class Store:
                 f"{self.path} has schema version {found}, this code needs {SCHEMA_VERSION}"
             )
         self.names.read(db)
+        self.unfiled.read(db)
         (self._position,) = next(db.execute(SQL["end"]))
         for (head,) in db.execute("SELECT value FROM registry WHERE name = ?", (_HEAD,)):
             self._position = max(self._position, int(head))
@@ -225,32 +232,26 @@ class Store:
             self._db.close(force=True)
             self._db = None
 
-    def _fill(self, db: apsw.Connection, commit: Commit) -> None:
+    def _fill(self, db: apsw.Connection, commit: Commit, change: Change) -> None:
+        end = self._position
         db.execute("BEGIN IMMEDIATE")
         for offset in commit.offsets:
             _move(db, offset)
-        for source, subject in commit.purged:
-            number = self.names.number(db, source)
-            db.execute(SQL["purge_entries"], (number, subject))
-            db.execute(SQL["purge_snapshot"], (number, subject))
+        for key in commit.purged:
+            self.unfiled.remove(db, change, key, ALL)
+            db.execute(SQL["purge_snapshot"], (self.names.number(db, key[0]), key[1]))
         if commit.entries:
-            db.executemany(SQL["insert_entry"], self._entry_rows(db, commit.entries))
+            db.executemany(SQL["insert_entry"], self._entry_rows(db, commit.entries, change))
         if commit.compacted:
-            self._compact(db, commit.compacted)
+            newest = {(source, subject): sequence for source, subject, sequence in commit.compacted}
+            for key, sequence in newest.items():
+                self.unfiled.compact(db, change, key, sequence)
+        self.unfiled.file_some(db, change, len(commit.entries), end)
         if commit.purged:
             commit.registry[_HEAD] = str(self._position).encode()
         for rows in commit.rows:
             write_rows(db, rows)
         self._fill_rare(db, commit)
-
-    def _compact(self, db: apsw.Connection, compacted: list[tuple[str, str, int]]) -> None:
-        last = {(source, subject): sequence for source, subject, sequence in compacted}
-        for (source, subject), sequence in last.items():
-            bindings = (self.names.number(db, source), subject, sequence)
-            # The unique index cannot see a stale writer whose sequence was compacted away.
-            if next(db.execute(SQL["beyond"], bindings), None):
-                raise Conflict(f"somebody else wrote {source}/{subject} beyond {sequence}")
-            db.execute(SQL["compact"], bindings)
 
     def _fill_rare(self, db: apsw.Connection, commit: Commit) -> None:
         for s in commit.snapshots:
@@ -286,7 +287,7 @@ class Store:
             _put_facts(db, commit)
 
     def _entry_rows(
-        self, db: apsw.Connection, entries: list[Entry]
+        self, db: apsw.Connection, entries: list[Entry], change: Change
     ) -> Iterator[tuple[object, ...]]:
         # A name is stored before the rows that use it: `executemany` may not be nested.
         for text in sorted({e.source for e in entries} | {e.type for e in entries}):
@@ -297,6 +298,8 @@ class Store:
         for e in entries:
             position += 1
             e.position = position
+            if e.sequence:
+                self.unfiled.admit(db, change, e)
             rows.append(
                 (
                     position,
@@ -328,7 +331,8 @@ class Store:
     async def registry(self) -> dict[str, bytes]:
         with errors():
             rows = dict(self._reader.execute(SQL["registry"]))
-        rows.pop(_HEAD, None)
+        for own in (_HEAD, FILED):
+            rows.pop(own, None)
         return rows
 
     async def due_timers(self, until: int, shards: Collection[int], *, limit: int) -> list[Timer]:

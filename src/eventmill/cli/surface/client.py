@@ -118,7 +118,8 @@ def _answer_of(status: int, answer: bytes, what: str) -> Any:
     problem = decoded if isinstance(decoded, dict) else {}
     text = problem.get("detail") or problem.get("title") or f"{what} answered {status}"
     code = problem.get("code")
-    raise Failure(f"{text} [{code}]" if code else text, REFUSED)
+    message = f"{text} [{code}]" if code else text
+    raise Failure(message, REFUSED, details=problem.get("details"))
 
 
 def _reason(error: Exception) -> str:

@@ -52,3 +52,15 @@ def started(facts: dict[str, Any], *, guards: bool) -> None:
 def stopped(position: int) -> None:
     """Note that everything accepted is stored."""
     structlog.get_logger().info("stopped", position=position)
+
+
+def traceback_of(exceptions: list[dict[str, Any]]) -> str:
+    """Show what `configure` wrote of an exception as JSON; empty if there was none."""
+    lines: list[str] = []
+    for exception in exceptions:
+        lines += [
+            f"\n  {frame['filename']}:{frame['lineno']} in {frame['name']}"
+            for frame in exception["frames"]
+        ]
+        lines.append(f"\n{exception['exc_type']}: {exception['exc_value']}")
+    return "".join(lines)

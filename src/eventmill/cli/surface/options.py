@@ -46,6 +46,11 @@ def data(function: F) -> F:
     return _data(function)
 
 
+def url(function: F) -> F:
+    """Add `--url`."""
+    return _url(function)
+
+
 def node(function: F) -> F:
     """Add `--data`, `--url` and `--output`: the command gets a `client` and `output`."""
 

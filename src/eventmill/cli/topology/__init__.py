@@ -1,1 +1,1 @@
-"""What a service's parts are and how they are connected, read from definitions and source code."""
+"""Showing a topology, and whether it fits what is stored."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import groupby
 
 from eventmill.cli.surface.output import counted
-from eventmill.cli.topology.graph import Connection, Graph, Kind, Part
+from eventmill.sdk.topology.graph import Connection, Graph, Kind, Part
 
 _SHAPES = {
     Kind.ENTITY: ("[", "]"),
     Kind.TOPIC: ("([", "])"),
     Kind.CONSUMER: ("{{", "}}"),
     Kind.VIEW: ("[(", ")]"),
+    Kind.REMOTE: ("[[", "]]"),
     Kind.UNKNOWN: ("(", ")"),
 }
 
@@ -30,7 +32,7 @@ def text(graph: Graph) -> str:
 
 
 def mermaid(graph: Graph) -> str:
-    """Draw a Mermaid flowchart; waiting is a thick line."""
+    """Draw a Mermaid flowchart, each of several services in a box; waiting is a thick line."""
     return "\n".join(["flowchart LR", *_mermaid_lines(graph)])
 
 
@@ -53,13 +55,23 @@ def _arrow(connection: Connection) -> str:
 
 
 def _mermaid_lines(graph: Graph) -> Iterator[str]:
-    for part in graph.parts:
-        opening, closing = _SHAPES[part.kind]
-        yield f'    {_key(part.id)}{opening}"{_label(part)}"{closing}'
+    several = not graph.service
+    for service, parts in groupby(graph.parts, lambda part: _service_of(part) if several else ""):
+        if several:
+            yield f'    subgraph {_key(service)}["{service}"]'
+        for part in parts:
+            opening, closing = _SHAPES[part.kind]
+            yield f'    {_key(part.id)}{opening}"{_label(part)}"{closing}'
+        if several:
+            yield "    end"
     for c in graph.connections:
         label = f"{c.way} {c.what}".strip().replace('"', "#quot;")
         arrow = "==>" if c.way.is_synchronous else "-->"
         yield f'    {_key(c.source)} {arrow}|"{label}"| {_key(c.target)}'
+
+
+def _service_of(part: Part) -> str:
+    return part.id.partition("/")[0]
 
 
 def _label(part: Part) -> str:

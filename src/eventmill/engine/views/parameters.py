@@ -2,6 +2,9 @@
 
 So `:since` of type datetime compares with a datetime column, whatever zone the caller is in. A list
 becomes one JSON text, whatever its length: the SQL stays the same, and so does its plan.
+
+Texts have a bound of their own: what a query looks for in a column (`instr`, `replace`) costs as many
+steps as both have characters, multiplied, and no store can interrupt it within one row.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from eventmill.engine.views.kinds import (
 )
 from eventmill.engine.views.problems import Problems, nearest_or_all
 from eventmill.errors import InvalidPayload
+from eventmill.model import limits
 
 Bind = Callable[[Any], Stored]
 
@@ -100,14 +104,25 @@ def _binding(field: FieldType) -> Bind:
     match field.kind:
         case Kind.INTEGER:
             return _integer if store is None else _then(store, _integer)
-        case Kind.TEXT:
-            return _text if store is None else store
+        case Kind.TEXT if store is None:
+            return _text
+        case Kind.BYTES | Kind.DECIMAL:
+            assert store is not None
+            return _then(store, _text)
     return _same if store is None else store
 
 
 def _list_binding(bind: Bind) -> Bind:
     encode = msgspec.json.Encoder().encode
-    return lambda values: encode([bind(value) for value in values]).decode()
+
+    def bind_list(values: Any) -> str:
+        encoded = encode([bind(value) for value in values])
+        if len(encoded) > limits.PAYLOAD_BYTES_MAX:
+            most = limits.PAYLOAD_BYTES_MAX
+            raise ValueError(f"{len(encoded)} bytes of JSON; a list has at most {most}")
+        return encoded.decode()
+
+    return bind_list
 
 
 def _then(first: Conversion, second: Bind) -> Bind:
@@ -121,6 +136,9 @@ def _integer(value: int) -> int:
 
 
 def _text(value: str) -> str:
+    if len(value) > limits.VIEW_ARGUMENT_CHARACTERS_MAX:
+        most = limits.VIEW_ARGUMENT_CHARACTERS_MAX
+        raise ValueError(f"{len(value)} characters; a view's query takes texts of at most {most}")
     if not value.isascii():
         value.encode()  # a lone surrogate is no text that a store takes
     return value

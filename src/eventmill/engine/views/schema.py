@@ -12,6 +12,7 @@ and Python code for the columns that need a conversion alone.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
@@ -115,6 +116,7 @@ class RowCodec(Generic[R]):
         self._loading = _conversions(columns, loading)
         texts = [i for i, column in enumerate(columns) if _is_free_text(column)]
         self._texts = itemgetter(*texts) if texts else None
+        self._long = [i for i, column in enumerate(columns, 1) if _is_long(column)]
         self._checked = msgspec.defstruct(
             "Checked",
             [(column.name, bounded(column.type)) for column in columns],
@@ -143,6 +145,9 @@ class RowCodec(Generic[R]):
                 value = values[index]
                 if value is not None:
                     stored[index + 1] = store(value)
+            index = -1
+            if self._long and self.size_of(stored) > limits.VIEW_ROW_BYTES_MAX:
+                raise ValueError(f"more than {limits.VIEW_ROW_BYTES_MAX} bytes")
         except (
             msgspec.MsgspecError,
             EventmillError,
@@ -152,6 +157,15 @@ class RowCodec(Generic[R]):
         ) as error:
             raise self._refused(row, index, error) from error
         return tuple(stored)
+
+    def size_of(self, stored: Sequence[Any]) -> int:
+        """Return roughly how many bytes a key and its column values have."""
+        size = len(stored[0]) + 8 * len(stored)
+        for index in self._long:
+            value = stored[index]
+            if value is not None:
+                size += len(value)
+        return size
 
     def decode(self, values: tuple[Stored, ...]) -> R:
         """Return the row of the column values (without the key) that `encode` made."""
@@ -217,6 +231,11 @@ def _conversions(columns: tuple[Column, ...], make: Any) -> list[tuple[int, Conv
 def _is_free_text(column: Column) -> bool:
     # Such text may be too long, or hold surrogates that no store takes; enums cannot.
     return column.kind is Kind.TEXT and column.type.enum is None
+
+
+def _is_long(column: Column) -> bool:
+    # Kept as text of any length; the text of all other kinds is short.
+    return _is_free_text(column) or column.kind in (Kind.BYTES, Kind.DECIMAL, Kind.JSON)
 
 
 def _takes_positions(row: type[msgspec.Struct]) -> bool:

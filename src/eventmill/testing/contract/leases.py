@@ -80,6 +80,11 @@ class LeaseContract:
         assert [member.node for member in await leases.members()] == ["b"]
         assert not await leases.renew("nobody", seconds=LONG)
 
+    async def test_a_store_has_a_name_of_its_own_that_stays(self, leases: Leases) -> None:
+        name = await leases.cluster()
+        await leases.join("a", "address", seconds=5)
+        assert await leases.cluster() == name != ""
+
     async def test_at_first_nobody_holds_a_shard(self, leases: Leases) -> None:
         assert await leases.claims() == [Claim(shard, None, 0) for shard in range(16)]
 

@@ -103,6 +103,20 @@ class ParkingContract(Harness):
         rest = await store.parking.letters(after=keys[-1], limit=4)
         assert [(x.subscription, x.entry.position) for x in rest] == [("b", 2), ("b", 10)]
 
+    async def test_a_page_of_letters_ends_early_where_its_bytes_are_enough(
+        self, store: Store
+    ) -> None:
+        portion = limits.SCAN_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
+        letters = [letter(n, f"cart/c{n}") for n in range(1, portion + 3)]
+        for one in letters:
+            one.entry.payload = b'"%s"' % (b"x" * limits.PAYLOAD_BYTES_MAX)
+        await put(store, letters=letters)
+        first = await store.parking.letters(limit=99)
+        assert [x.entry.position for x in first] == [*range(1, portion + 1)]
+        after = ("billing", SHARD, portion)
+        assert await positions(store, after=after) == [portion + 1, portion + 2]
+        assert await positions(store, after=("billing", SHARD, portion + 2)) == []
+
     async def test_letters_are_filtered_by_subscription_and_status(self, store: Store) -> None:
         await put(
             store,

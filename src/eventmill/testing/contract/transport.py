@@ -83,6 +83,24 @@ class TransportContract:
         await b.serve("x", _shout)
         assert await a.request("x", b"moved", LONG) == b"MOVED"
 
+    async def test_one_of_several_that_serve_an_address_gets_each_request(
+        self, nodes: tuple[Transport, Transport]
+    ) -> None:
+        a, b = nodes
+        handled: list[bytes] = []
+
+        async def note(payload: bytes) -> bytes:
+            handled.append(payload)
+            return payload
+
+        await a.serve("service", note)
+        await b.serve("service", note)
+        sent = [b"%d" % number for number in range(8)]
+        assert [await a.request("service", each, LONG) for each in sent] == sent
+        assert handled == sent
+        await b.withdraw("service")
+        assert await b.request("service", b"the other", LONG) == b"the other"
+
     async def test_a_node_that_is_closed_is_unreachable(
         self, nodes: tuple[Transport, Transport]
     ) -> None:

@@ -15,6 +15,7 @@ from sqlglot import ErrorLevel
 from eventmill.engine.views.query import compile_query
 from eventmill.engine.views.schema import RowCodec, table_of
 from eventmill.errors import ConfigurationError, HandlerFailed, InvalidPayload, NotFound, TooLarge
+from eventmill.model import limits
 
 from .conftest import CARTS, CUSTOMERS, NAMES, TABLES, Cart, Customer, Shop, State
 
@@ -217,6 +218,20 @@ class TestParameters:
             shop.answer(query, [2**63, ""])
         with pytest.raises(InvalidPayload, match="argument 't'"):
             shop.answer(query, [1, "\ud800"])
+
+    def test_texts_that_a_query_may_look_for_are_bounded(self, shop: Shop) -> None:
+        most = limits.VIEW_ARGUMENT_CHARACTERS_MAX
+        sql = "SELECT count(*) FROM carts WHERE instr(note, :t) > 0 OR note IN (:many)"
+        query = shop.compile(sql, int, {"t": str, "many": list[str]})
+        assert shop.answer(query, ["x" * most, ["x" * most]]) == 0
+        for arguments in (["x" * (most + 1), []], ["", ["x" * (most + 1)]]):
+            with pytest.raises(InvalidPayload, match=rf"takes texts of at most {most}"):
+                shop.answer(query, arguments)
+        with pytest.raises(InvalidPayload, match="a list has at most"):
+            shop.answer(query, ["", ["x" * most] * 300])
+        query = shop.compile("SELECT count(*) FROM carts WHERE note = :b", int, {"b": bytes})
+        with pytest.raises(InvalidPayload, match="texts of at most"):
+            shop.answer(query, [bytes(most)])
 
 
 class Line(msgspec.Struct, rename="camel"):

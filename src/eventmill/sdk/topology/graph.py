@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from eventmill.cli.topology.reading import Mention, mentions_of
 from eventmill.model.definition import ServiceDefinition
+from eventmill.sdk.topology.reading import Mention, mentions_of
 
 
 class Kind(StrEnum):
@@ -19,6 +19,8 @@ class Kind(StrEnum):
     TOPIC = "topic"
     CONSUMER = "consumer"
     VIEW = "view"
+    REMOTE = "remote"
+    """A part of another service: its id is `service/part`."""
     UNKNOWN = "unknown"
 
 
@@ -66,6 +68,7 @@ class Graph(msgspec.Struct, frozen=True):
     """A service seen from above."""
 
     service: str
+    """Its name; empty: several, whose parts have their service's name and `/` in front."""
     parts: list[Part]
     connections: list[Connection]
 
@@ -88,7 +91,9 @@ def graph_of(service: ServiceDefinition) -> Graph:
     found = dict.fromkeys((*_followers(service), *_reaches(service)))
     known = {part.id for part in parts}
     unknown = {end for c in found for end in (c.source, c.target) if end not in known}
-    parts += [Part(id, Kind.UNKNOWN, []) for id in sorted(unknown)]
+    parts += [
+        Part(id, Kind.REMOTE if _is_remote(id) else Kind.UNKNOWN, []) for id in sorted(unknown)
+    ]
     return Graph(service.name, parts, list(found))
 
 
@@ -101,6 +106,10 @@ def _parts(service: ServiceDefinition) -> Iterator[Part]:
         yield Part(consumer.id, Kind.CONSUMER, [t.__name__ for t in consumer.route.types])
     for view in service.views.values():
         yield Part(view.id, Kind.VIEW, [])
+
+
+def _is_remote(id: str) -> bool:
+    return "/" in id and "‹" not in id
 
 
 def _names(kinds: Any) -> list[str]:

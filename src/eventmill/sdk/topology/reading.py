@@ -32,7 +32,8 @@ class Mention:
     verb: str
     """`publish`, `send`, `schedule`, `call` or `query`."""
     target: str
-    """Component or topic id, or source text in `‹…›` when it is computed."""
+    """Component or topic id, with `service/` in front if it is another's; source text in `‹…›` when
+    it is computed."""
     what: str
     """Command or query; empty for a topic."""
     place: str
@@ -59,11 +60,11 @@ class _Reader:
         except (OSError, SyntaxError):
             return  # made without source: nothing can be read
         names = _names_of(function)
-        contexts = _contexts_of(function)
+        callers = _callers_of(function, tree, names)
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 continue
-            mention = _mention(node, names, contexts)
+            mention = _mention(node, names, callers)
             if mention is not None:
                 line = code.co_firstlineno + node.lineno - 1
                 yield Mention(*mention, f"{_relative(code.co_filename)}:{line}")
@@ -88,22 +89,19 @@ class _Reader:
 
 
 def _mention(
-    node: ast.Call, names: dict[str, Any], contexts: set[str]
+    node: ast.Call, names: dict[str, Any], callers: dict[str, str]
 ) -> tuple[str, str, str] | None:
+    service: str | None = None
     match node.func:
         case ast.Name(id=verb):
-            is_wait = False
-        case ast.Attribute(value=ast.Name(id=base), attr=verb):
-            is_wait = base in contexts
-        case ast.Attribute(attr=verb):
-            is_wait = False
+            pass
+        case ast.Attribute(value=base, attr=verb):
+            service = _service_of(base, names, callers)
         case _:
             return None
-    if verb in WAITS and is_wait and node.args:
-        target = _resolved(node.args[0], names)
-        if isinstance(target, Handler) and target.component:
-            return verb, target.component, target.name
-        return verb, f"‹{ast.unparse(node.args[0])}›", ""
+    if verb in WAITS and service is not None and node.args:
+        component, name = _asked(node.args[0], names)
+        return verb, service + component, name
     if verb in EFFECTS:
         for argument in node.args:
             target = _resolved(argument, names)
@@ -112,6 +110,33 @@ def _mention(
             if isinstance(target, Handler) and verb != "publish" and target.component:
                 return verb, target.component, target.name
     return None
+
+
+def _service_of(node: ast.expr, names: dict[str, Any], callers: dict[str, str]) -> str | None:
+    """Whom a call goes to: the service it is in (empty), another one; None: it is no call of ours."""
+    match node:
+        case ast.Name(id=name):
+            return callers.get(name)
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=base), attr="service"), args=[named]):
+            return f"{_written(named, names)}/" if callers.get(base) == "" else None
+    return None
+
+
+def _asked(node: ast.expr, names: dict[str, Any]) -> tuple[str, str]:
+    """Component and handler that a call names: by the method itself, or as a text."""
+    target = node.value if isinstance(node, ast.Constant) else _resolved(node, names)
+    if isinstance(target, Handler) and target.component:
+        return target.component, target.name
+    if isinstance(target, str):
+        component, _, name = target.rpartition(".")
+        return component, name
+    return f"‹{ast.unparse(node)}›", ""
+
+
+def _written(node: ast.expr, names: dict[str, Any]) -> str:
+    """Return a text given as such or by the name of a constant, or else its source."""
+    found = node.value if isinstance(node, ast.Constant) else _resolved(node, names)
+    return found if isinstance(found, str) else f"‹{ast.unparse(node)}›"
 
 
 def _resolved(node: ast.expr, names: dict[str, Any]) -> Any:
@@ -138,6 +163,20 @@ def _contexts_of(function: Callable[..., Any]) -> set[str]:
     except (NameError, TypeError):
         return set()
     return {name for name, kind in hints.items() if kind is Context}
+
+
+def _callers_of(
+    function: Callable[..., Any], tree: ast.AST, names: dict[str, Any]
+) -> dict[str, str]:
+    """Return the names that calls are made through: contexts, and services kept in a variable."""
+    callers = dict.fromkeys(_contexts_of(function), "")
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                service = _service_of(value, names, callers)
+                if isinstance(value, ast.Call) and service:
+                    callers[name] = service
+    return callers
 
 
 def _relative(file: str) -> str:

@@ -1,0 +1,60 @@
+"""Entries that are filed late are found at any time, and a start reads few of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+
+from eventmill.adapters.sqlite.store import Store
+from eventmill.model.commit import Commit
+from eventmill.model.entry import Entry
+
+ROUND = 50
+CARTS = 9
+
+
+async def test_a_history_is_whole_however_much_of_it_is_filed(tmp_path: Path) -> None:
+    store = Store(tmp_path, round_entries=ROUND)
+    await store.open()
+    filed_before = 0
+    portions = set()
+    for number in range(400):
+        sequence = number // CARTS + 1
+        await store.commit(Commit(entries=[entry(f"c{number % CARTS}", sequence)]))
+        found = await store.journal.history("cart", f"c{number % CARTS}", limit=1_000)
+        assert [e.sequence for e in found] == [*range(1, sequence + 1)]
+        portions.add(filed(tmp_path) - filed_before)
+        filed_before = filed(tmp_path)
+    assert 400 - 3 * ROUND <= filed_before < 400
+    assert max(portions) < ROUND, "no commit files a whole round"
+    assert await store.journal.subjects("cart", after="c1", limit=2) == [("c2", 45), ("c3", 45)]
+    await store.close()
+
+
+async def test_a_start_reads_only_what_is_not_filed(tmp_path: Path) -> None:
+    store = Store(tmp_path, round_entries=ROUND)
+    await store.open()
+    for number in range(1_000):
+        await store.commit(Commit(entries=[entry(f"c{number % CARTS}", number // CARTS + 1)]))
+    await store.close()
+
+    reopened = Store(tmp_path, round_entries=ROUND)
+    await reopened.open()
+    in_memory = 1_000 - filed(tmp_path)
+    assert f"[{in_memory} entries of" in repr(reopened.unfiled)
+    assert in_memory <= 3 * ROUND
+    found = await reopened.journal.history("cart", "c0", limit=1_000)
+    assert [e.sequence for e in found] == [*range(1, 113)]
+    await reopened.close()
+
+
+def entry(subject: str, sequence: int) -> Entry:
+    return Entry("cart", subject, sequence, "ItemAdded", 1, 0, b"{}")
+
+
+def filed(directory: Path) -> int:
+    db = apsw.Connection(str(directory / "eventmill.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    (count,) = next(db.execute("SELECT count(*) FROM history"))
+    db.close()
+    return int(count)
