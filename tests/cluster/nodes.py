@@ -70,6 +70,18 @@ class Nodes:
         """Name of a node in the network."""
         return f"{self.service.name}-{name}"
 
+    def part(self, *groups: set[str]) -> None:
+        """Let only nodes of the same group reach each other, until `network.heal`."""
+        self.network.part(*({self.place(name) for name in group} for group in groups))
+
+    def pause(self, name: str) -> None:
+        """Stop a node's sending and receiving."""
+        self.network.pause(self.place(name))
+
+    def resume(self, name: str) -> None:
+        """Let it go on."""
+        self.network.resume(self.place(name))
+
     async def stop(self, name: str) -> None:
         """Stop a node as an operator does."""
         await self.while_time_passes(self.running.pop(name).stop())

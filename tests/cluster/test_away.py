@@ -71,12 +71,12 @@ async def test_a_deadline_holds_whoever_shares_the_parcel(
     patient, hurried = asked(nodes, 5), asked(nodes, 5, seconds=3.0)
     await nodes.advance(1.3)
     assert first.done(), "the others are on their way now, in one parcel"
-    nodes.network.pause("b")
+    nodes.pause("b")
     await nodes.advance(3.0)
     assert kinds(hurried) == {DeadlineExceeded}
     assert all(future.done() for future in hurried)
     assert not any(future.done() for future in patient)
-    nodes.network.resume("b")
+    nodes.resume("b")
     assert [await nodes.while_time_passes(future) for future in patient] == [
         b"%d" % n for n in range(2, 7)
     ]
@@ -86,13 +86,13 @@ async def test_what_was_not_sent_in_time_may_be_sent_again(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "PARCEL_REQUESTS_MAX", 1)
-    nodes.network.pause("b")
+    nodes.pause("b")
     sent = asked(nodes, limits.PARCELS_UNDER_WAY)
     hurried = asked(nodes, 3, seconds=1.0)
     await nodes.advance(1.5)
     assert kinds(hurried) == {Unreachable}
     assert all(isinstance(future.exception(), Unavailable) for future in hurried)
-    nodes.network.resume("b")
+    nodes.resume("b")
     replies = [await nodes.while_time_passes(future) for future in sent]
     assert sorted(replies) == [b"%d" % n for n in range(1, len(sent) + 1)]
 
@@ -102,12 +102,12 @@ async def test_what_waits_for_a_node_is_bounded_in_bytes(
 ) -> None:
     monkeypatch.setattr(limits, "FORWARDED_BYTES_MAX", 50_000)
     monkeypatch.setattr(limits, "PARCEL_REQUESTS_MAX", 1)
-    nodes.network.pause("b")
+    nodes.pause("b")
     calls = asked(nodes, 20, note="x" * 10_000)
     await nodes.advance(0.1)
     assert kinds(calls) == {Overloaded}
     assert sum(future.done() for future in calls) >= 10
-    nodes.network.resume("b")
+    nodes.resume("b")
     await nodes.advance(1)
     assert sum(future.exception() is None for future in calls) >= 5
 

@@ -241,7 +241,7 @@ async def test_a_command_that_did_not_arrive_is_not_lost_behind_others_that_did(
     nodes: Nodes,
 ) -> None:
     await nodes.start("a", "b")
-    nodes.network.part({"a"}, {"b"})
+    nodes.part({"a"}, {"b"})
     await nodes.while_time_passes(
         nodes.running["a"].publish(told, [Told(counter=id, amount=1) for id in IDS])
     )

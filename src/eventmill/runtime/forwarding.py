@@ -109,7 +109,8 @@ class Forwarder:
         try:
             return await outbox.send(request)
         except Unreachable:
-            self._outboxes.pop(address, None)  # perhaps for ever: nothing is kept for it
+            if outbox.is_idle:
+                self._outboxes.pop(address, None)  # perhaps for ever: nothing is kept for it
             raise
 
     def _request(self, envelope: Envelope) -> Request:
@@ -154,6 +155,11 @@ class Outbox:
         return (
             f"<Outbox {self._address} [{len(self._parcels)} under way, {len(self._waiting)} wait]>"
         )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way or waits."""
+        return not self._open and all(parcel.done() for parcel in self._parcels)
 
     async def send(self, request: Request) -> bytes:
         """Send one request in the next parcel; return its reply or raise its failure.
