@@ -244,7 +244,7 @@ async def test_shards_that_could_not_be_reached_are_named(nodes: Nodes) -> None:
     world.refused = {*held_by(nodes, "a")[:1], *held_by(nodes, "b")[:1]}
     await add(nodes, *IDS)
     lost = sorted(nodes.running["b"].held)
-    nodes.network.part({"a"}, {"b"})
+    nodes.part({"a"}, {"b"})
     with pytest.raises(DeadlineExceeded, match="not done in shards") as late:
         await nodes.while_time_passes(nodes.operations("a").redrive("recorder"))
     assert late.value.details == {"shards": lost, "letters": 1}
@@ -300,7 +300,7 @@ async def test_an_id_is_free_again_only_when_no_node_runs_it_any_more(nodes: Nod
     await nodes.while_time_passes(nodes.running["a"].pushes.create(SINK))
     await nodes.advance(0.5)
     await add(nodes, *IDS)
-    nodes.network.part({"a"}, {"b"})
+    nodes.part({"a"}, {"b"})
     nodes.network.lost = lambda: True
     await nodes.while_time_passes(nodes.running["a"].pushes.delete("orders"))
     with pytest.raises(Conflict, match="still being ended"):

@@ -51,7 +51,7 @@ class Storm:
             case "rebuild" if up:
                 await self.rebuild(node)
             case "part":
-                self.nodes.network.part({"a"}, {"b", "c"})
+                self.nodes.part({"a"}, {"b", "c"})
             case "heal":
                 self.nodes.network.heal()
             case "deploy":

@@ -286,7 +286,7 @@ async def test_a_newer_node_that_starts_again_goes_on_with_its_build(nodes: Node
 async def test_a_version_is_not_removed_while_a_live_node_cannot_be_asked(nodes: Nodes) -> None:
     await nodes.start("a", "b")
     await add(nodes)
-    nodes.network.part({"a"}, {"b"})
+    nodes.part({"a"}, {"b"})
     nodes.network.lost = lambda: True
     await rebuild(nodes, "a")
     await nodes.advance(UNUSED, step=0.5)
