@@ -26,7 +26,7 @@ SHARDS = 16
 PAYLOAD = b"x" * 200
 BARE, OURS = "PostgreSQL's limit, groups of 512", "eventmill's store on PostgreSQL, commits of 512"
 
-TABLE = "CREATE TABLE eventmill.bare (LIKE eventmill.entry INCLUDING ALL)"
+TABLE = "CREATE TABLE eventmill.bare (LIKE eventmill.entry_home INCLUDING ALL)"
 INSERT = """
 INSERT INTO eventmill.bare (shard, position, source, subject, sequence, type, version, time,
     payload, metadata, origin)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from eventmill.testing.postgres import Server
 from tests.cli.commands import RunningNode, eventmill
 
 
@@ -72,6 +73,28 @@ def test_an_imported_directory_runs_on_where_the_other_stood(stored: Path, tmp_p
 
         assert node.json("dead-letters", "redrive", "auditor", "--all") == {"redriven": 1}
         node.until(("dead-letters", "list", "auditor", "--status", "all"), lambda rows: not rows)
+        assert node.stop() == 0
+
+
+async def test_a_data_directory_moves_to_postgresql_and_back(
+    stored: Path, tmp_path: Path, postgres: Server
+) -> None:
+    await postgres.execute("DROP DATABASE IF EXISTS moved WITH (FORCE)")
+    await postgres.execute("CREATE DATABASE moved")
+    file, url = tmp_path / "file.ndjson.gz", postgres.dsn("moved")
+    assert eventmill("export", file, "--data", stored).code == 0
+    done = eventmill("import", file, "--store", url, "--shards", "4")
+    assert (done.code, "into PostgreSQL" in done.err) == (0, True)
+    again = eventmill("import", file, "--store", url)
+    assert (again.code, "holds a store already" in again.err) == (1, True)
+    assert "postgresql://" in eventmill("export", "-", "--store", "mysql://x").err
+
+    assert eventmill("export", file, "--store", url, "--force").code == 0
+    assert eventmill("import", file, "--data", tmp_path / "back").code == 0
+    with RunningNode(tmp_path / "back") as node:
+        assert node.json("entities", "get", "account", "a")["state"] == {"balance": 121}
+        assert [timer["name"] for timer in node.json("timers", "list")] == ["remind-a"]
+        assert len(node.json("dead-letters", "list")) == 2
         assert node.stop() == 0
 
 

@@ -239,6 +239,92 @@ async def test_acknowledged_commits_outlive_a_crash_of_the_server() -> None:
     assert [e.position for e in entries] == list(range(1, len(acknowledged) + 1))
 
 
+@pytest.fixture
+async def own() -> AsyncIterator[Server]:
+    """A server of the test's own, which it may end."""
+    server = await asyncio.to_thread(Server)
+    yield server
+    await asyncio.to_thread(server.close)
+
+
+@asynccontextmanager
+async def on(server: Server) -> AsyncIterator[Store]:
+    store = Store(await server.fresh(1))
+    await open_alone(store)
+    await put(store, entry())
+    yield store
+    await store.close()
+
+
+async def test_a_server_that_restarts_in_the_middle_of_a_commit_has_not_done_it(
+    own: Server,
+) -> None:
+    async with on(own) as store:
+        plain = await asyncpg.connect(store.dsn, server_settings={"search_path": "eventmill"})
+        locked = plain.transaction()
+        await locked.start()
+        await plain.execute("SELECT FROM shard FOR UPDATE")
+        writing = asyncio.ensure_future(put(store, entry(sequence=2)))
+        await until_blocked(store.dsn)
+        await asyncio.to_thread(own.crash)
+        with pytest.raises(StoreUnavailable, match="nothing was committed"):
+            await writing
+        plain.terminate()
+        again = entry(sequence=2)
+        await put(store, again)
+        assert again.position == 2
+
+
+async def test_an_answer_lost_by_a_restart_of_the_server_is_found(
+    own: Server, tmp_path: Path
+) -> None:
+    wire = Wire(own.directory, tmp_path)
+    await wire.open()
+    async with on(own) as direct:
+        store = Store(direct.dsn.partition("?")[0] + f"?host={tmp_path}")
+        await open_alone(store)
+        await put(store, entry(sequence=2))
+        wire.hears.clear()
+        late = entry(sequence=3)
+        writing = asyncio.ensure_future(put(store, late))
+        async with asyncio.timeout(10):
+            while await direct.journal.end(0) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await asyncio.to_thread(own.crash)
+        wire.cut()
+        await writing
+        assert late.position == 3
+        await store.close()
+    await wire.close()
+
+
+async def test_a_node_does_not_go_on_with_a_server_that_took_over(own: Server) -> None:
+    async with on(own) as store:
+        copy = await asyncio.to_thread(own.copied)
+        with suppress(StoreUnavailable):
+            await put(store, entry(sequence=2))  # may only notice that the server was away
+        await asyncio.to_thread(own.fail_over, copy)
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="start it again"):
+                await put(store, entry(sequence=3))
+        again = Store(store.dsn)
+        await open_alone(again)
+        await put(again, entry(sequence=2))
+        assert await again.journal.end(0) == 2
+        await again.close()
+
+
+async def test_a_server_that_lacks_acknowledged_commits_is_not_written_to(
+    store: Store, plain: asyncpg.Connection
+) -> None:
+    await put(store, entry(sequence=2))
+    await plain.execute("UPDATE writer SET number = 1")  # as a restored backup would say
+    store._writer.drop()
+    with pytest.raises(ConfigurationError, match="lost 1 commits"):
+        await put(store, entry(sequence=3))
+    assert await count(plain) == 2
+
+
 async def test_a_database_that_is_not_there_is_a_mistake_of_the_settings(postgres: Server) -> None:
     with pytest.raises(ConfigurationError):
         await Store(postgres.dsn("nothing")).open()

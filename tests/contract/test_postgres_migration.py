@@ -9,7 +9,10 @@ import asyncpg
 import pytest
 
 from eventmill.adapters.postgres.migration import Migration, migrate, stored
+from eventmill.adapters.postgres.store import Store
 from eventmill.errors import ConfigurationError
+from eventmill.model.commit import Snapshot
+from eventmill.testing.contract.harness import entry, letter, open_alone, put
 from eventmill.testing.postgres import Server
 
 OURS = stored()
@@ -60,6 +63,31 @@ async def test_older_code_works_on_a_newer_schema_that_only_adds(
     await migrate(connection, [*OURS, ADDS])
     await migrate(connection)
     assert (await versions(connection))[-1] == NEXT
+
+
+async def test_nodes_of_both_versions_work_while_the_schema_changes(
+    postgres: Server, connection: asyncpg.Connection
+) -> None:
+    older = Store(postgres.dsn("migrating"), shards=1)
+    await open_alone(older)
+    await put(
+        older, entry(), letters=[letter(1)], snapshots=[Snapshot("cart", "c1", 1, 1, "", b"1")]
+    )
+    assert len(await older.parking.letters(limit=9)) == 1
+
+    more = "ALTER TABLE letter ADD COLUMN tenant text; ALTER TABLE snapshot ADD COLUMN tenant text"
+    await migrate(connection, [*OURS, ADDS._replace(sql=f"{ADDS.sql}; {more}")])
+    later = Store(postgres.dsn("migrating"))  # as a node of the version before that starts now
+    await open_alone(later)
+    for sequence, store in ((2, older), (3, later)):
+        snapshot = Snapshot("cart", "c1", sequence, 1, "", b"1")
+        await put(store, entry(sequence=sequence), letters=[letter(sequence)], snapshots=[snapshot])
+    for store in (older, later):
+        found, entries = await store.journal.load("cart", "c1")
+        assert (found.sequence if found else 0, entries) == (3, [])
+        assert [e.sequence for e in await store.journal.history("cart", "c1", limit=9)] == [1, 2, 3]
+        assert len(await store.parking.letters(limit=9)) == 3
+        await store.close()
 
 
 async def test_older_code_is_refused_once_what_it_needs_is_gone(

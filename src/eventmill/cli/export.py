@@ -1,4 +1,4 @@
-"""`eventmill export`: write a data directory to a file."""
+"""`eventmill export`: write a store to a file."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ from eventmill.node import offline
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @options.data
+@options.store
 @click.option("--force", is_flag=True, help="Replace FILE.")
-def command(file: Path, data: Path, force: bool) -> None:
-    """Write everything a data directory holds to FILE, one JSON object a line.
+def command(file: Path, data: Path, store: str, force: bool) -> None:
+    """Write everything a store holds to FILE, one JSON object a line.
 
     The journal, snapshots, outcomes of keyed requests, timers, offsets, letters, facts and views'
-    rows. `-` is standard output; a name ending in .gz is compressed. Works beside a running node:
-    the export is one moment's state.
+    rows. `-` is standard output; a name ending in .gz is compressed. The export is one moment's state:
+    of a data directory also beside its running node, of PostgreSQL when no node runs.
     """
     if str(file) != "-" and file.exists() and not force:
         raise Failure(f"{file} exists: give --force to replace it")
     with _opened(file) as out, bar("Exporting") as progress:
-        end = offline.export(data, out, progress)
-    click.echo(f"Exported {counted(end.lines, 'line')} of {data} to {file}.", err=True)
+        end = offline.export(data, store, out, progress)
+    click.echo(
+        f"Exported {counted(end.lines, 'line')} of {'PostgreSQL' if store else data} to {file}.",
+        err=True,
+    )
     click.echo(f"sha256 {end.digest}", err=True)
 
 

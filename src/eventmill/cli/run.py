@@ -26,13 +26,7 @@ DEFAULTS = NodeConfig()
 @click.command()
 @click.argument("target", metavar="TARGET")
 @options.data
-@click.option(
-    "--store",
-    default=DEFAULTS.store,
-    envvar="EVENTMILL_STORE",
-    metavar="URL",
-    help="postgresql://…: keep everything in PostgreSQL instead of a SQLite file.",
-)
+@options.store
 @click.option(
     "--broker",
     default=DEFAULTS.broker,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from eventmill.model.commit import Letter, LetterStatus
-from eventmill.model.entry import Entry
+from eventmill.model.entry import Entry, renewed
 
 
 def retried(letter: Letter, now: int) -> Letter:
@@ -20,4 +20,4 @@ def retried(letter: Letter, now: int) -> Letter:
 
 def sent_again(command: Entry, now: int) -> Entry:
     """Return a new entry that sends a command once more, from the shard it was sent from."""
-    return msgspec.structs.replace(command, time=now, position=0)
+    return renewed(command, now)

@@ -1,7 +1,8 @@
 """The exported form of a store: one JSON object a line, the same whatever engine wrote it.
 
 Place on the road: beside it. An adapter writes and reads these lines; the first is `Header`, the
-last `End`, which tells how many there were and their digest, so that a torn file is noticed.
+last `End`, which tells how many there were and their digest, so that a torn file is noticed. The
+journal is in one order, as in a store of one shard: engines with more bring theirs into it.
 
 Invariant: what is exported, imported and exported again is the same file, byte for byte.
 """
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from eventmill.model.commit import Letter, LetterStatus
 from eventmill.model.entry import Entry
 from eventmill.model.table import PhysicalTable
 
@@ -22,7 +24,6 @@ class Header(msgspec.Struct, frozen=True, tag_field="kind", tag="eventmill"):
     """What follows."""
 
     format: int
-    schema: int
     entries: int
 
 
@@ -197,4 +198,36 @@ def entry_of(line: EntryLine) -> Entry:
         line.origin,
         line.shard,
         line.position,
+    )
+
+
+def letter_line(letter: Letter) -> LetterLine:
+    """Wrap a letter."""
+    return LetterLine(
+        letter.subscription,
+        letter.key,
+        str(letter.status),
+        letter.attempts,
+        letter.due,
+        letter.parked,
+        letter.code,
+        letter.error,
+        letter.traceback,
+        entry_line(letter.entry),
+    )
+
+
+def letter_of(line: LetterLine) -> Letter:
+    """Return the letter as it was stored."""
+    return Letter(
+        line.subscription,
+        line.key,
+        entry_of(line.entry),
+        LetterStatus(line.status),
+        line.attempts,
+        line.due,
+        line.parked,
+        line.code,
+        line.error,
+        line.traceback,
     )

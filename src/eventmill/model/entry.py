@@ -52,12 +52,46 @@ class Entry(msgspec.Struct, gc=False):
 
     @property
     def id(self) -> str:
-        """Deterministic id: the same at every delivery, for ever."""
+        """Deterministic id: the same at every delivery, for ever, also in another store."""
+        metadata = self.metadata
+        if metadata is not None and metadata.startswith(_FIRST):
+            return metadata[len(_FIRST) : metadata.index(b'"', len(_FIRST))].decode()
         return f"{self.shard}:{self.position}"
+
+
+_ID: Final = "$id"
+"""Metadata member that names an entry which was moved to another store; always the first."""
+
+_FIRST: Final = b'{"%b":"' % _ID.encode()
+
+
+def moved(entry: Entry, shard: int, position: int) -> Entry:
+    """Return an entry as it is at another place, under the id that it always had: deduplication
+    and everything that was made of the id go on."""
+    id, metadata = entry.id, _without_id(entry.metadata)
+    if id != f"{shard}:{position}":
+        rest = b"," + metadata[1:] if metadata is not None and metadata != b"{}" else b"}"
+        metadata = _FIRST + id.encode() + b'"' + rest
+    return msgspec.structs.replace(entry, shard=shard, position=position, metadata=metadata)
+
+
+def renewed(entry: Entry, time: int) -> Entry:
+    """Return an entry that is to be committed once more, under an id of its own."""
+    metadata = _without_id(entry.metadata)
+    return msgspec.structs.replace(entry, time=time, position=0, metadata=metadata)
+
+
+def _without_id(metadata: bytes | None) -> bytes | None:
+    if metadata is None or not metadata.startswith(_FIRST):
+        return metadata
+    rest = metadata[metadata.index(b'"', len(_FIRST)) + 1 :]
+    return None if rest == b"}" else b"{" + rest[1:]
 
 
 def metadata_of(entry: Entry) -> dict[str, Any]:
     """Return the entry's metadata as a dict of the caller's own."""
     if entry.metadata is None:
         return {}
-    return msgspec.json.decode(entry.metadata, type=dict[str, Any])
+    metadata = msgspec.json.decode(entry.metadata, type=dict[str, Any])
+    metadata.pop(_ID, None)
+    return metadata

@@ -56,3 +56,7 @@ class Placement(msgspec.Struct, frozen=True):
 
 EMBEDDED = Placement()
 """One shard for everything."""
+
+EVERY_SHARD = -1
+"""Shard of an offset that holds in every shard in which its subscription has none yet: what is known
+of a subscription that came from a store with other shards."""

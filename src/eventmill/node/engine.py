@@ -37,12 +37,19 @@ def store_of(config: NodeConfig) -> Store:
                 "--broker connects nodes of one store: give --store postgresql://… too"
             )
         return SqliteStore(config.data, synchronous=config.synchronous)
-    if not config.store.startswith(POSTGRES):
-        kind = config.store.partition("://")[0][:40]
-        raise ConfigurationError(f"--store begins with postgresql://, not with {kind!r}")
-    postgres = _extra("eventmill.adapters.postgres.store", "postgres")
-    store: Store = postgres.Store(config.store, shards=config.shards)
+    store: Store = postgres("store", config.store).Store(config.store, shards=config.shards)
     return store
+
+
+def postgres(module: str, url: str) -> ModuleType | Any:
+    """Return a module of the adapter for a store's URL.
+
+    Raises `ConfigurationError` for a URL of an unknown kind, or a missing extra.
+    """
+    if not url.startswith(POSTGRES):
+        kind = url.partition("://")[0][:40]
+        raise ConfigurationError(f"--store begins with postgresql://, not with {kind!r}")
+    return _extra(f"eventmill.adapters.postgres.{module}", "postgres")
 
 
 def membership_of(
@@ -54,7 +61,7 @@ def membership_of(
     """
     if not config.store:
         return None
-    leases = _extra("eventmill.adapters.postgres.leases", "postgres").Leases(store)
+    leases = postgres("leases", config.store).Leases(store)
     name = config.node or f"node-{secrets.token_hex(4)}"
     # A name may come back before its lease has ended; who is meant is the process. Several
     # services share a broker: what they say to each other has the service's name in front.

@@ -1,20 +1,23 @@
-"""Working on a data directory without starting a node: export, import, census, health.
+"""Working on a store without starting a node: export, import, census, health.
 
 The engine is chosen here as it is for a running node; the CLI knows none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
+from eventmill.adapters.lines import Progress
 from eventmill.adapters.sqlite import archive, census
 from eventmill.adapters.sqlite.census import Health, StoredType, Subscriber
 from eventmill.adapters.sqlite.connection import SQLITE_NEEDED
 from eventmill.adapters.sqlite.store import SCHEMA_VERSION
 from eventmill.model.archive import End
 from eventmill.model.entry import Entry
+from eventmill.node.engine import postgres
 from eventmill.runtime.courier import NAME as COURIER
 
 __all__ = [
@@ -31,24 +34,31 @@ __all__ = [
     "waiting_commands",
 ]
 
-Progress = Callable[[int, int], None]
-"""Told now and then: done, in all."""
 
-
-def export(directory: Path, file: IO[bytes], progress: Progress) -> End:
-    """Write everything a data directory holds as lines; also beside a running node.
+def export(data: Path, store: str, file: IO[bytes], progress: Progress) -> End:
+    """Write everything a store holds as lines: a data directory's, also beside a running node, or
+    that of the URL `store`, while no node runs.
 
     Raises `ConfigurationError` if there is no store of this version.
     """
-    return archive.export(directory, file, progress)
+    if not store:
+        return archive.export(data, file, progress)
+    end: End = asyncio.run(postgres("archive", store).export(store, file, progress))
+    return end
 
 
-def restore(directory: Path, file: Iterable[bytes], progress: Progress) -> End:
-    """Make a data directory from exported lines, all of it or nothing.
+def restore(
+    data: Path, store: str, shards: int | None, file: Iterable[bytes], progress: Progress
+) -> End:
+    """Make a store from exported lines, all of it or nothing: in a data directory, or at the URL
+    `store`.
 
-    Raises `ConfigurationError` if it holds a store already, `InvalidPayload` for a bad file.
+    Raises `ConfigurationError` if there is a store already, `InvalidPayload` for a bad file.
     """
-    return archive.restore(directory, file, progress)
+    if not store:
+        return archive.restore(data, file, progress)
+    end: End = asyncio.run(postgres("restoring", store).restore(store, shards, file, progress))
+    return end
 
 
 def stored_types(directory: Path, progress: Progress) -> list[StoredType]:

@@ -246,7 +246,7 @@ async def letter_of(store: Store, id: str) -> Letter:
 
 def letter_id(letter: Letter) -> str:
     """Return a letter's id: `subscription:shard:position`."""
-    return f"{letter.subscription}:{letter.entry.id}"
+    return f"{letter.subscription}:{letter.entry.shard}:{letter.entry.position}"
 
 
 def letter_key(id: str) -> LetterKey:

@@ -15,6 +15,7 @@ from datetime import datetime
 from eventmill.errors import NotFound
 from eventmill.model.commit import Commit, Offset
 from eventmill.model.definition import Start, StartAt
+from eventmill.model.placement import EVERY_SHARD
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
@@ -145,10 +146,13 @@ class Roster:
         shards = [s for home in homes for s in read_by(home, subscription.reaction.sources)]
         stored = await self._store.offsets()
         offsets = {shard: stored[name, shard] for shard in shards if (name, shard) in stored}
-        new = {s: await self._begin(s, self._starts[name]) for s in shards if s not in offsets}
-        # Of an empty shard too: else its end at the next start would be where it begins.
-        is_latest = self._starts[name] is Start.LATEST
-        first = [Offset(name, shard, 0, at) for shard, at in new.items() if at or is_latest]
+        came = stored.get((name, EVERY_SHARD))
+        start = self._starts[name] if came is None else dict.fromkeys(shards, came)
+        new = {s: await self._begin(s, start) for s in shards if s not in offsets}
+        # Of an empty shard too: else its end at the next start would be where it begins. And where
+        # there are several, it is known from then on which of them are read.
+        is_whole = start is Start.LATEST or bool(self._store.placement.topics)
+        first = [Offset(name, shard, 0, at) for shard, at in new.items() if at or is_whole]
         if first:
 
             def fill(commit: Commit) -> None:

@@ -24,10 +24,10 @@ DECLARE
     found text;
 BEGIN
     FOR found IN SELECT tablename FROM pg_tables WHERE schemaname = 'eventmill' LOOP
-        IF found IN ('entry', 'topic', 'snapshot', 'outcome', 'timer', 'offset', 'letter', 'writer',
+        IF found IN ('entry_home', 'topic', 'snapshot', 'outcome', 'timer', 'offset', 'letter', 'writer',
                      'member') THEN
             EXECUTE format('DELETE FROM eventmill.%I', found);
-        ELSIF found NOT IN ('migration', 'registry', 'shard') THEN
+        ELSIF found NOT IN ('migration', 'registry', 'shard', 'entry') THEN
             EXECUTE format('DROP TABLE eventmill.%I', found);
         END IF;
     END LOOP;
@@ -87,6 +87,25 @@ class Server:
         """Stop at once, as a power failure would, and start again."""
         self._server.stop(signal.SIGQUIT)
         self._server.start()
+
+    def copied(self) -> Path:
+        """Return a copy of the data, as a replica that gets no further."""
+        copy = self.directory / "copy"
+        self._server.stop(signal.SIGINT)
+        subprocess.run(["cp", "-a", self.directory / "data", copy], check=True)
+        self._server.start()
+        return copy
+
+    def fail_over(self, copy: Path) -> None:
+        """Go on with a copy, on a timeline of its own, as a promoted replica does."""
+        data = self.directory / "data"
+        self._server.stop(signal.SIGQUIT)
+        shutil.rmtree(data)
+        copy.rename(data)
+        (data / "standby.signal").touch()
+        self._server.start()
+        where = ("-h", str(self.directory), "-U", "postgres")
+        self._server.run("psql", *where, "-c", "SELECT pg_promote()")
 
     def close(self) -> None:
         """End the server and remove its data."""

@@ -55,8 +55,10 @@ _UNUSABLE = (
 )
 
 
-async def connect(dsn: str, **settings: str) -> Connection:
-    """Open a connection.
+async def connect(
+    dsn: str, *, seconds: float | None = COMMAND_SECONDS, **settings: str
+) -> Connection:
+    """Open a connection; its statements are given `seconds`.
 
     Raises `ConfigurationError` if the server refuses for good, `StoreUnavailable` otherwise.
     """
@@ -64,9 +66,15 @@ async def connect(dsn: str, **settings: str) -> Connection:
         return await asyncpg.connect(
             dsn,
             timeout=CONNECT_SECONDS,
-            command_timeout=COMMAND_SECONDS,
+            command_timeout=seconds,
             server_settings={**SETTINGS, **settings},
         )
+
+
+async def connect_patiently(dsn: str) -> Connection:
+    """Open a connection for one transaction that may take long, and wait for files meanwhile."""
+    never = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+    return await connect(dsn, seconds=None, **never)
 
 
 async def open_pool(dsn: str, size: int, **settings: str) -> Pool:

@@ -59,7 +59,7 @@ async def migrate(connection: Connection, steps: Sequence[Migration] | None = No
     """
     steps = stored() if steps is None else steps
     mine = steps[-1].version
-    await _prepare(connection)
+    await prepare(connection)
     async with connection.transaction():
         await connection.execute("SELECT FROM migration WHERE version = 0 FOR UPDATE")
         rows = await connection.fetch("SELECT version, needs FROM migration ORDER BY version")
@@ -79,7 +79,8 @@ async def migrate(connection: Connection, steps: Sequence[Migration] | None = No
                 )
 
 
-async def _prepare(connection: Connection) -> None:
+async def prepare(connection: Connection) -> None:
+    """Make the table of what was applied, whose first row is the lock; not inside a transaction."""
     if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.migration"):
         return
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -45,7 +45,7 @@ class Parking:
             limit=limit,
             bytes=limits.SCAN_BYTES_MAX,
         )
-        return _letters_of(rows)
+        return [letter_of(row) for row in rows]
 
     async def letters(
         self,
@@ -65,22 +65,20 @@ class Parking:
             limit=limit,
             bytes=limits.SCAN_BYTES_MAX,
         )
-        return _letters_of(rows)
+        return [letter_of(row) for row in rows]
 
 
-def _letters_of(rows: Iterable[Any]) -> list[Letter]:
-    return [
-        Letter(
-            subscription=r["subscription"],
-            key=loaded(r["key"]),
-            entry=_decode(r["entry"]),
-            status=LetterStatus(r["status"]),
-            attempts=r["attempts"],
-            due=r["due"],
-            parked=r["parked"],
-            code=loaded(r["code"]),
-            error=loaded(r["error"]),
-            traceback=loaded(r["traceback"]),
-        )
-        for r in rows
-    ]
+def letter_of(r: Any) -> Letter:
+    """Return the letter of a row."""
+    return Letter(
+        subscription=r["subscription"],
+        key=loaded(r["key"]),
+        entry=_decode(r["entry"]),
+        status=LetterStatus(r["status"]),
+        attempts=r["attempts"],
+        due=r["due"],
+        parked=r["parked"],
+        code=loaded(r["code"]),
+        error=loaded(r["error"]),
+        traceback=loaded(r["traceback"]),
+    )

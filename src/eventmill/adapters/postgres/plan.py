@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
-from eventmill.adapters.postgres.statements import SQL
-from eventmill.adapters.postgres.text import all_stored
+from eventmill.adapters.postgres.statements import SQL, numbered
+from eventmill.adapters.postgres.text import all_stored, stored
 from eventmill.errors import Conflict, NotOwner
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, Offset, Outcome, Snapshot, Timer
@@ -23,6 +24,8 @@ encode = msgspec.msgpack.Encoder().encode
 
 Subject = tuple[str, str]
 """(source, subject)."""
+
+_EVENTS = SQL["entries"].replace("INTO entry ", "INTO entry_home ", 1)
 
 LIFETIME = limits.IDEMPOTENCY_SECONDS * 1_000_000
 
@@ -49,10 +52,11 @@ class Plan:
         """New entries of each shard."""
         self.offsets: list[Offset] = []
 
-    def add(self, name: str, **values: Any) -> None:
-        """Add a named statement."""
+    def add(self, name: str, rows: Iterable[tuple[Any, ...]] = (), **values: Any) -> None:
+        """Add a named statement; rows fill the arrays that are its first parameters."""
         self.parts.append((name, SQL[name]))
-        self.values.update(values)
+        columns = zip(*rows, strict=True)
+        self.values.update(zip(numbered(SQL[name])[1], columns, strict=False), **values)
 
     def demand(self, rows: int, *parts: str) -> None:
         """Refuse everything unless the parts have changed so many rows together."""
@@ -120,12 +124,7 @@ def _heads(plan: Plan, entries: list[Entry], homes: Iterable[int], held: Mapping
     if not counts:
         plan.parts.append(("me", SQL["me_alone"]))
     else:
-        plan.add(
-            "head",
-            shards=plan.shards,
-            counts=[counts[shard] for shard in plan.shards],
-            epochs=list(plan.epochs.values()),
-        )
+        plan.add("head", [(shard, counts[shard], epoch) for shard, epoch in plan.epochs.items()])
         plan.demand(len(counts), "head")
         plan.add("me")
     plan.demand(1, "me")
@@ -140,8 +139,10 @@ def _entries(plan: Plan, entries: list[Entry], last: Mapping[Subject, int]) -> N
         if not 0 < entry.sequence < last.get((entry.source, entry.subject), 0):
             kept.append(entry)
             nths.append(nth)
-    plan.add(
-        "entries",
+    # Events alone need not look for their partition; only their shards have epochs.
+    has_messages = None in plan.epochs.values()
+    plan.parts.append(("entries", SQL["entries"] if has_messages else _EVENTS))
+    plan.values.update(
         entry_shards=[e.shard for e in kept],
         nths=nths,
         sources=[e.source for e in kept],
@@ -160,12 +161,8 @@ def _compact(plan: Plan, last: Mapping[Subject, int], entries: list[Entry]) -> N
     for entry in entries:
         if entry.sequence > last.get((entry.source, entry.subject), entry.sequence):
             raise Conflict(f"somebody else wrote {entry.source}/{entry.subject} beyond")
-    plan.add(
-        "compacted",
-        compacted_sources=[source for source, _ in last],
-        compacted_subjects=all_stored([subject for _, subject in last]),
-        compacted_sequences=list(last.values()),
-    )
+    rows = [(source, stored(subject), sequence) for (source, subject), sequence in last.items()]
+    plan.add("compacted", rows)
     # The unique index cannot see a stale writer whose sequence was compacted away.
     plan.add("beyond")
     plan.demand(0, "beyond")
@@ -173,13 +170,7 @@ def _compact(plan: Plan, last: Mapping[Subject, int], entries: list[Entry]) -> N
 
 def _offsets(plan: Plan, offsets: list[Offset]) -> None:
     plan.offsets = offsets
-    plan.add(
-        "moved",
-        subscriptions=[o.subscription for o in offsets],
-        offset_shards=[o.shard for o in offsets],
-        expected=[o.expected for o in offsets],
-        positions=[o.position for o in offsets],
-    )
+    plan.add("moved", [astuple(offset) for offset in offsets])
     if any(o.expected == 0 for o in offsets):
         plan.add("begun")
         plan.demand(len(offsets), "moved", "begun")
@@ -211,30 +202,17 @@ def moved_by_others(offset: Offset, found: int) -> Conflict:
 
 
 def _outcomes(plan: Plan, outcomes: list[Outcome]) -> None:
-    plan.add(
-        "outcomes",
-        outcome_sources=[o.source for o in outcomes],
-        outcome_subjects=all_stored([o.subject for o in outcomes]),
-        keys=[o.key for o in outcomes],
-        expires=[o.expires for o in outcomes],
-        replies=[o.reply for o in outcomes],
-        rejections=[o.rejection for o in outcomes],
-        lifetime=LIFETIME,
-    )
+    rows = [(o.source, stored(o.subject), o.key, o.expires, o.reply, o.rejection) for o in outcomes]
+    plan.add("outcomes", rows, lifetime=LIFETIME)
     plan.demand(len(outcomes), "outcomes")
 
 
 def _snapshots(plan: Plan, snapshots: list[Snapshot]) -> None:
-    plan.add(
-        "snapshots",
-        snapshot_sources=[s.source for s in snapshots],
-        snapshot_subjects=all_stored([s.subject for s in snapshots]),
-        snapshot_sequences=[s.sequence for s in snapshots],
-        snapshot_times=[s.time for s in snapshots],
-        schemas=[s.schema for s in snapshots],
-        states=[s.state for s in snapshots],
-        marks=[encode(s.marks) if s.marks else None for s in snapshots],
-    )
+    rows = []
+    for s in snapshots:
+        marks = encode(s.marks) if s.marks else None
+        rows.append((s.source, stored(s.subject), s.sequence, s.time, s.schema, s.state, marks))
+    plan.add("snapshots", rows)
 
 
 def _timers(plan: Plan, commit: Commit) -> None:
@@ -243,56 +221,30 @@ def _timers(plan: Plan, commit: Commit) -> None:
     put: list[Timer] = [timer for timer in commit.timers.values() if timer]
     cancelled = [name for name, timer in commit.timers.items() if timer is None]
     if fired:
-        plan.add(
-            "fired",
-            fired_names=all_stored([name for name, _ in fired]),
-            fired_dues=[due for _, due in fired],
-        )
+        plan.add("fired", [(stored(name), due) for name, due in fired])
         # Another node may have cancelled or replaced one since it was found due.
         plan.demand(len(fired), "fired")
     if cancelled:
-        plan.add("cancelled", cancelled_names=all_stored(cancelled))
+        plan.add("cancelled", [(stored(name),) for name in cancelled])
     if put:
-        plan.add(
-            "timers",
-            timer_names=all_stored([t.name for t in put]),
-            timer_shards=[t.command.shard for t in put],
-            dues=[t.due for t in put],
-            commands=[encode(t.command) for t in put],
-        )
+        rows = [(stored(t.name), t.command.shard, t.due, encode(t.command)) for t in put]
+        plan.add("timers", rows)
 
 
 def _letters(plan: Plan, commit: Commit) -> None:
-    settled = {(key.subscription, key.shard, key.position) for key in commit.settled}
+    settled = {astuple(key) for key in commit.settled}
     letters = {_key(letter): letter for letter in commit.letters}
-    put = [letter for key, letter in letters.items() if key not in settled]
+    put = [_letter_row(letter) for key, letter in letters.items() if key not in settled]
     if put:
-        _put_letters(plan, put)
+        plan.add("letters", put)
     if settled:
-        plan.add(
-            "settled",
-            settled_subscriptions=[key[0] for key in settled],
-            settled_shards=[key[1] for key in settled],
-            settled_positions=[key[2] for key in settled],
-        )
+        plan.add("settled", settled)
 
 
-def _put_letters(plan: Plan, letters: list[Letter]) -> None:
-    plan.add(
-        "letters",
-        letter_subscriptions=[x.subscription for x in letters],
-        letter_shards=[x.entry.shard for x in letters],
-        letter_positions=[x.entry.position for x in letters],
-        letter_keys=all_stored([x.key for x in letters]),
-        statuses=[str(x.status) for x in letters],
-        attempts=[x.attempts for x in letters],
-        letter_dues=[x.due for x in letters],
-        parked=[x.parked for x in letters],
-        codes=all_stored([x.code for x in letters]),
-        errors=all_stored([x.error for x in letters]),
-        tracebacks=all_stored([x.traceback for x in letters]),
-        letter_entries=[encode(x.entry) for x in letters],
-    )
+def _letter_row(x: Letter) -> tuple[Any, ...]:
+    texts = (stored(x.code), stored(x.error), stored(x.traceback))
+    rest = (str(x.status), x.attempts, x.due, x.parked, *texts, encode(x.entry))
+    return (x.subscription, x.entry.shard, x.entry.position, stored(x.key), *rest)
 
 
 def _key(letter: Letter) -> tuple[str, int, int]:
@@ -302,13 +254,13 @@ def _key(letter: Letter) -> tuple[str, int, int]:
 def _facts(
     plan: Plan, registry: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]
 ) -> None:
-    free = {name: value for name, value in registry.items() if name not in expected}
-    put = {name: value for name, value in free.items() if value is not None}
-    removed = [name for name, value in free.items() if value is None]
+    free = {stored(name): value for name, value in registry.items() if name not in expected}
+    put = [(name, value) for name, value in free.items() if value is not None]
+    removed = [(name,) for name, value in free.items() if value is None]
     if put:
-        plan.add("facts", fact_names=all_stored(list(put)), facts=list(put.values()))
+        plan.add("facts", put)
     if removed:
-        plan.add("forgotten_facts", forgotten_names=all_stored(removed))
+        plan.add("forgotten_facts", removed)
     if expected:
         _swap_facts(plan, registry, expected)
 
@@ -318,20 +270,13 @@ def _swap_facts(
 ) -> None:
     """Compare and set: each statement changes only what is as expected, also if it had to wait for
     another node's commit; all of them must have changed something."""
-    parts = {
-        "made_facts": [name for name, old in expected.items() if old is None],
-        "swapped_facts": [n for n, old in expected.items() if None not in (old, registry[n])],
-        "ended_facts": [
-            n for n, old in expected.items() if old is not None and registry[n] is None
-        ],
+    swaps = [(stored(name), old, registry[name]) for name, old in expected.items()]
+    parts: dict[str, list[tuple[Any, ...]]] = {
+        "made_facts": [(name, new) for name, old, new in swaps if old is None],
+        "swapped_facts": [swap for swap in swaps if None not in swap],
+        "ended_facts": [(name, old) for name, old, new in swaps if old is not None and new is None],
     }
-    for part, names in parts.items():
-        if names:
-            values = {
-                "names": all_stored(names),
-                "olds": [expected[name] for name in names],
-                "news": [registry[name] for name in names],
-            }
-            wanted = {f"{part}_{kind}": value for kind, value in values.items()}
-            plan.add(part, **{n: v for n, v in wanted.items() if f":{n}" in SQL[part]})
-            plan.demand(len(names), part)
+    for part, rows in parts.items():
+        if rows:
+            plan.add(part, rows)
+            plan.demand(len(rows), part)

@@ -34,13 +34,13 @@ FROM unnest(:entry_shards::integer[], :nths::bigint[], :sources::text[], :subjec
 JOIN head USING (shard)
 
 -- name: compacted
-DELETE FROM entry USING unnest(:compacted_sources::text[], :compacted_subjects::text[],
+DELETE FROM entry_home AS entry USING unnest(:compacted_sources::text[], :compacted_subjects::text[],
     :compacted_sequences::bigint[]) AS c (source, subject, sequence)
 WHERE entry.source = c.source AND entry.subject = c.subject AND entry.sequence > 0
   AND entry.sequence < c.sequence
 
 -- name: beyond
-SELECT 1 FROM entry JOIN unnest(:compacted_sources::text[], :compacted_subjects::text[],
+SELECT 1 FROM entry_home AS entry JOIN unnest(:compacted_sources::text[], :compacted_subjects::text[],
     :compacted_sequences::bigint[]) AS c (source, subject, sequence)
   ON entry.source = c.source AND entry.subject = c.subject
 WHERE entry.sequence > 0 AND entry.sequence > c.sequence
@@ -139,7 +139,7 @@ WHERE registry.name = f.name AND registry.value = old RETURNING 1
 SELECT name, value FROM registry WHERE name = ANY (:names::text[])
 
 -- name: purge_entries
-DELETE FROM entry USING unnest(:purged_sources::text[], :purged_subjects::text[])
+DELETE FROM entry_home AS entry USING unnest(:purged_sources::text[], :purged_subjects::text[])
     AS p (source, subject)
 WHERE entry.source = p.source AND entry.subject = p.subject AND entry.sequence > 0
 
@@ -153,6 +153,12 @@ DELETE FROM "offset" WHERE subscription = ANY (:forgotten::text[])
 
 -- name: forget_letters
 DELETE FROM letter WHERE subscription = ANY (:forgotten::text[])
+
+-- name: line
+-- A server that is still being recovered writes no timeline of its own yet, and cannot be used.
+SELECT system_identifier, CASE WHEN pg_is_in_recovery() THEN NULL
+    ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END
+FROM pg_control_system()
 
 -- name: begin_writer
 INSERT INTO writer (id) VALUES (:writer::uuid)
@@ -183,10 +189,18 @@ SELECT FROM migration WHERE version = 0 FOR UPDATE
 INSERT INTO topic (name, number) SELECT * FROM unnest(:names::text[], :numbers::integer[])
 
 -- name: put_shards
-INSERT INTO shard (shard) SELECT unnest(:shards::integer[]) ON CONFLICT DO NOTHING
+-- A store that was imported begins behind the positions of the other: see restoring.py.
+INSERT INTO shard (shard, position)
+SELECT unnest(:shards::integer[]), coalesce((
+    SELECT convert_from(value, 'UTF8')::bigint FROM registry WHERE name = '$head'), 0)
+ON CONFLICT DO NOTHING
 
 -- name: shards
 SELECT value FROM registry WHERE name = '$shards'
+
+-- name: reader
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role::text),
+    (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user)
 
 -- name: end
 SELECT position FROM shard WHERE shard = :shard::integer
@@ -204,7 +218,7 @@ FROM (
     SELECT *, sum(length(payload)) OVER (ORDER BY sequence ROWS UNBOUNDED PRECEDING)
         - length(payload) AS bytes_before
     FROM (
-        SELECT * FROM entry
+        SELECT * FROM entry_home
         WHERE source = :source::text AND subject = :subject::text AND sequence > :after::bigint
           AND sequence > 0
         ORDER BY sequence LIMIT :limit::bigint) AS page) AS weighed
@@ -227,7 +241,7 @@ SELECT time FROM entry WHERE shard = :shard::integer AND position > :after::bigi
 ORDER BY position LIMIT 1
 
 -- name: subjects
-SELECT subject, max(sequence) FROM entry
+SELECT subject, max(sequence) FROM entry_home
 WHERE source = :source::text AND sequence > 0 AND subject > :after::text
 GROUP BY subject ORDER BY subject LIMIT :limit::bigint
 
@@ -348,3 +362,24 @@ RETURNING epoch
 UPDATE shard SET owner = NULL
 WHERE shard = :shard::integer AND owner = :node::text AND epoch = :epoch::bigint
 RETURNING 1
+
+-- name: number_entries
+-- Every entry and every letter gets its number in the one order of an export: see rounds.py. Within
+-- a shard time grows with the position, up to the skew of clocks, which the maximum levels.
+CREATE TEMP TABLE placed ON COMMIT DROP AS
+SELECT shard, position, round,
+    row_number() OVER (ORDER BY round, reached, shard, position) AS number
+FROM (
+    SELECT shard, position, max(time) OVER (PARTITION BY shard ORDER BY position) AS reached
+    FROM (
+        SELECT shard, position, time FROM entry
+        UNION ALL
+        SELECT shard, position, min(parked) FROM letter WHERE NOT EXISTS (
+            SELECT FROM entry WHERE entry.shard = letter.shard AND entry.position = letter.position)
+        GROUP BY shard, position) AS found) AS timed
+JOIN unnest(:rounds::integer[], :shards::integer[], :afters::bigint[], :untils::bigint[])
+    AS stretch (round, shard, after, until) USING (shard)
+WHERE position > after AND position <= until
+
+-- name: last_numbers
+SELECT round, max(number) FROM placed GROUP BY round

@@ -14,12 +14,14 @@ from typing import Any
 
 import msgspec
 
-from eventmill.adapters.postgres.connection import Connection, connect, errors
+from eventmill.adapters.postgres.connection import Connection, connect_patiently, errors
 from eventmill.adapters.postgres.journal import Journal
 from eventmill.adapters.postgres.migration import migrate
 from eventmill.adapters.postgres.parking import Parking
+from eventmill.adapters.postgres.partitions import make_home, make_topics
 from eventmill.adapters.postgres.plan import Plan, moved_by_others, plan_of, stamp
 from eventmill.adapters.postgres.reader import Reader
+from eventmill.adapters.postgres.role import reader_role
 from eventmill.adapters.postgres.text import all_stored, loaded, stored
 from eventmill.adapters.postgres.views import ViewTables
 from eventmill.adapters.postgres.writer import Refused, Writer, fetch
@@ -45,13 +47,10 @@ class Store:
     """A store in the schema `eventmill` of a database.
 
     Parameters: `dsn` is a `postgresql://` URL; `shards` counts when the store is created, and must
-    be the same or None afterwards; `reader_dsn` is what view queries connect with, for a role that
-    may only read.
+    be the same or None afterwards.
     """
 
-    def __init__(
-        self, dsn: str, *, shards: int | None = None, reader_dsn: str | None = None
-    ) -> None:
+    def __init__(self, dsn: str, *, shards: int | None = None) -> None:
         if shards is not None and not 1 <= shards <= limits.SLICES:
             raise ConfigurationError(f"shards are 1 to {limits.SLICES}, not {shards}")
         self.dsn = dsn
@@ -60,7 +59,6 @@ class Store:
         self.parking = Parking(self.reader)
         self.views = ViewTables(self._write)
         self._shards = shards
-        self._reader_dsn = reader_dsn or dsn
         self._writer = Writer(dsn)
         self._turn = asyncio.Lock()
         self._placement = Placement(shards or SHARDS)
@@ -80,10 +78,10 @@ class Store:
             raise ConfigurationError("this store is open already", code="configuration.locked")
         self._is_open = True
         try:
-            await self._prepare()
+            role = await self._prepare()
             await self._writer.ready()
             await self.reader.open(self.dsn)
-            await self.views.open(self._reader_dsn)
+            await self.views.open(self.dsn, role)
         except BaseException:
             await self.close()
             raise
@@ -108,6 +106,7 @@ class Store:
                 count = self._placement.shards
                 shards = [n * count + home for n in values for home in range(count)]
                 await fetch(connection, "put_shards", shards=shards)
+                await make_topics(connection, values, count)
         self._placement = Placement(self._placement.shards, {**numbers, **added})
         return self._placement
 
@@ -160,14 +159,16 @@ class Store:
             )
             return len(rows)
 
-    async def _prepare(self) -> None:
-        """Bring the schema up to date; read how many shards there are."""
-        connection = await connect(self.dsn, statement_timeout="0")
+    async def _prepare(self) -> str | None:
+        """Bring the schema up to date; read how many shards there are. Return the role that view
+        queries run as."""
+        connection = await connect_patiently(self.dsn)
         try:
             with errors():
                 await migrate(connection)
                 async with connection.transaction():
                     await self._read_placement(connection)
+                    return await reader_role(connection)
         finally:
             connection.terminate()
 
@@ -179,6 +180,7 @@ class Store:
         else:
             shards = self._shards or SHARDS
             await fetch(connection, "put_shards", shards=list(range(shards)))
+            await make_home(connection, shards)
             facts = [str(shards).encode()]
             await fetch(connection, "facts", fact_names=["$shards"], facts=facts)
         if self._shards not in (None, shards):

@@ -15,11 +15,29 @@ WHERE NOT x.indisprimary AND t.relnamespace = current_schema()::regnamespace
 """
 """Name and table of the indexes that views asked for."""
 
+READABLE = """
+SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace
+  AND relkind = 'r' AND has_table_privilege(oid, 'SELECT')
+"""
+"""Tables that a query may read."""
+
 COLUMNS = """
 SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
 WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
 """Name and type of a table's columns, in order."""
+
+TABLES = """
+SELECT coalesce(obj_description(t.oid, 'pg_class'), t.relname),
+    array_agg(coalesce(col_description(t.oid, a.attnum), a.attname) ORDER BY a.attnum),
+    array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum)
+FROM pg_class AS t JOIN pg_attribute AS a ON a.attrelid = t.oid
+WHERE t.relnamespace = current_schema()::regnamespace AND t.relkind = 'r'
+  AND a.attnum > 0 AND NOT a.attisdropped AND EXISTS (
+    SELECT FROM pg_attribute WHERE attrelid = t.oid AND attnum = 1 AND attname = '_key')
+GROUP BY t.oid, t.relname ORDER BY t.relname
+"""
+"""Views' tables, with names and types of their columns, the key first."""
 
 _TYPES = {
     Affinity.INTEGER: "bigint",
@@ -38,6 +56,7 @@ def create(table: PhysicalTable, found: Iterable[tuple[str, str]]) -> Iterator[s
     columns = "".join(f", {quoted(name)} {_TYPES[kind]}" for name, kind in table.columns)
     key = f"_key {_TYPES[Affinity.TEXT]} PRIMARY KEY"
     yield f"CREATE TABLE IF NOT EXISTS {quoted(table.name)} ({key}{columns})"
+    yield from _whole_names(table)
     wanted = {identifier(index.name) for index in table.indexes}
     present = {name for name, owner in found if owner == identifier(table.name)}
     for name in sorted(present - wanted):
@@ -47,9 +66,31 @@ def create(table: PhysicalTable, found: Iterable[tuple[str, str]]) -> Iterator[s
         yield f"CREATE INDEX IF NOT EXISTS {quoted(index.name)} ON {quoted(table.name)} ({listed})"
 
 
+def kinds(names: Iterable[str], types: Iterable[str]) -> tuple[tuple[str, Affinity], ...]:
+    """Return the columns of a table as they were asked for, without the key."""
+    found = {kind.partition(" COLLATE")[0]: affinity for affinity, kind in _TYPES.items()}
+    return tuple((name, found[type]) for name, type in zip(names, types, strict=True))[1:]
+
+
+def _whole_names(table: PhysicalTable) -> Iterator[str]:
+    """Keep as comments the names that are too long for PostgreSQL: an export needs them."""
+    whole = [(f"TABLE {quoted(table.name)}", table.name)] + [
+        (f"COLUMN {quoted(table.name)}.{quoted(name)}", name) for name, _ in table.columns
+    ]
+    for what, name in whole:
+        if identifier(name) != name:
+            text = name.replace("'", "''")
+            yield f"COMMENT ON {what} IS '{text}'"
+
+
 def drop(name: str) -> str:
     """Return what removes a table."""
     return f"DROP TABLE IF EXISTS {quoted(name)}"
+
+
+def grant(table: str, role: str) -> str:
+    """Return what lets a role read a table."""
+    return f"GRANT SELECT ON {quoted(table)} TO {quoted(role)}"
 
 
 @lru_cache(256)

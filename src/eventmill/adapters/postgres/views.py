@@ -17,6 +17,7 @@ from eventmill.adapters.postgres.connection import LOST, Pool, close_pool, error
 from eventmill.adapters.postgres.plan import Plan
 from eventmill.adapters.postgres.statements import numbered
 from eventmill.adapters.postgres.text import all_stored, json_loaded, loaded, stored
+from eventmill.engine.views.postgres import identifier
 from eventmill.errors import DeadlineExceeded, Overloaded, RequestError, StoreUnavailable
 from eventmill.model import limits
 from eventmill.model.commit import Rows
@@ -35,12 +36,15 @@ class ViewTables:
     def __init__(self, write: Callable[[Sequence[str]], Awaitable[None]]) -> None:
         self._write = write
         self._pool: Pool | None = None
+        self._role: str | None = None
         self._columns: dict[str, Columns] = {}
         self._asked = 0
 
-    async def open(self, dsn: str) -> None:
-        """Open the connections for queries."""
-        self._pool = await open_pool(dsn, CONNECTIONS, statement_timeout=_SECONDS_MAX)
+    async def open(self, dsn: str, role: str | None) -> None:
+        """Open the connections for queries, which run as a role that can only read views."""
+        self._role = role
+        settings = {"statement_timeout": _SECONDS_MAX} | ({"role": role} if role else {})
+        self._pool = await open_pool(dsn, CONNECTIONS, **settings)
 
     async def close(self) -> None:
         """Close them."""
@@ -58,7 +62,14 @@ class ViewTables:
     async def prepare(self, tables: Sequence[PhysicalTable]) -> None:
         with errors():
             found = [(row[0], row[1]) for row in await self._reader.fetch(view_sql.INDEXES)]
+            readable = {row[0] for row in await self._reader.fetch(view_sql.READABLE)}
         statements = [text for table in tables for text in view_sql.create(table, found)]
+        if self._role is not None:
+            statements += [
+                view_sql.grant(table.name, self._role)
+                for table in tables
+                if identifier(table.name) not in readable
+            ]
         if statements:
             await self._write(statements)
 

@@ -6,9 +6,8 @@ own and moves it into place when it is whole, so there is never half a store.
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +15,8 @@ from typing import IO, Any
 import apsw
 import msgspec
 
+from eventmill.adapters import lines
+from eventmill.adapters.lines import Progress
 from eventmill.adapters.sqlite import view_sql
 from eventmill.adapters.sqlite.connection import errors, open_reader
 from eventmill.adapters.sqlite.lock import take
@@ -29,7 +30,6 @@ from eventmill.model.archive import (
     End,
     EntryLine,
     FactLine,
-    Header,
     LetterLine,
     OffsetLine,
     OutcomeLine,
@@ -38,16 +38,11 @@ from eventmill.model.archive import (
     TableLine,
     TimerLine,
 )
-from eventmill.model.commit import Letter, LetterStatus
 from eventmill.model.entry import Entry
 from eventmill.model.table import Affinity, PhysicalTable, TableIndex
 
 FILE = "eventmill.db"
-LINES_BETWEEN_REPORTS = 5_000
 ROWS_AT_ONCE = 1_000
-
-Progress = Callable[[int, int], None]
-"""Told now and then: entries done, entries in all."""
 
 _decode_entry = msgspec.msgpack.Decoder(Entry).decode
 _decode_marks = msgspec.msgpack.Decoder(dict[str, int]).decode
@@ -63,26 +58,17 @@ def export(directory: Path, file: IO[bytes], progress: Progress) -> End:
     if not path.exists():
         raise ConfigurationError(f"{directory} holds no store: there is no {FILE}")
     db = open_reader(path)
-    digest, lines, entries = hashlib.sha256(), 0, 0
     try:
         with errors():
             db.execute("BEGIN")
             _check_version(db, path)
             (total,) = next(db.execute("SELECT count(*) FROM entry"))
-            for line in _lines(db, total):
-                text = archive.encode_line(line) + b"\n"
-                digest.update(text)
-                file.write(text)
-                lines += 1
-                entries += isinstance(line, EntryLine)
-                if lines % LINES_BETWEEN_REPORTS == 0:
-                    progress(entries, total)
+            writer = lines.Writer(file, total, progress)
+            for line in _lines(db):
+                writer.put(line)
     finally:
         db.close(force=True)
-    progress(total, total)
-    end = End(lines, digest.hexdigest())
-    file.write(archive.encode_line(end) + b"\n")
-    return end
+    return writer.end()
 
 
 def restore(directory: Path, file: Iterable[bytes], progress: Progress) -> End:
@@ -129,46 +115,14 @@ def _fill(path: Path, file: Iterable[bytes], progress: Progress) -> End:
         list(db.execute("PRAGMA journal_mode = OFF"))
         db.execute("PRAGMA synchronous = OFF")
         db.execute(f"BEGIN; {SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}")
-        end = _Writer(db).write(_verified(file, progress))
+        end = _Writer(db).write(lines.read(file, progress))
         db.execute("COMMIT")
         return end
     finally:
         db.close(force=True)
 
 
-def _verified(file: Iterable[bytes], progress: Progress) -> Iterator[archive.Line]:
-    """Decode lines; the last one must fit all before it."""
-    digest, lines, total, entries = hashlib.sha256(), 0, 0, 0
-    for text in file:
-        try:
-            line = archive.decode_line(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidPayload(f"line {lines + 1} is no line of an export: {error}") from error
-        if lines == 0:
-            if not isinstance(line, Header) or line.format != archive.FORMAT:
-                raise InvalidPayload(f"this is no export of format {archive.FORMAT}")
-            if line.schema != SCHEMA_VERSION:
-                raise InvalidPayload(
-                    f"the export has schema {line.schema}, this code needs {SCHEMA_VERSION}"
-                )
-            total = line.entries
-        if isinstance(line, End):
-            if (line.lines, line.digest) != (lines, digest.hexdigest()):
-                raise InvalidPayload("the file was changed: its lines do not fit its digest")
-            progress(entries, total)
-            yield line
-            return
-        digest.update(text)
-        lines += 1
-        entries += isinstance(line, EntryLine)
-        yield line
-        if lines % LINES_BETWEEN_REPORTS == 0:
-            progress(entries, total)
-    raise InvalidPayload(f"the file is torn: it ends after {lines} lines")
-
-
-def _lines(db: apsw.Connection, total: int) -> Iterator[archive.Line]:
-    yield Header(archive.FORMAT, SCHEMA_VERSION, total)
+def _lines(db: apsw.Connection) -> Iterator[archive.Line]:
     texts = dict(db.execute(SQL["names"]))
     for r in db.execute("SELECT * FROM entry ORDER BY position"):
         entry = Entry(texts[r[1]], r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])
@@ -193,7 +147,7 @@ def _lines(db: apsw.Connection, total: int) -> Iterator[archive.Line]:
     for letter in letters_of(
         db.execute("SELECT * FROM letter ORDER BY subscription, shard, position")
     ):
-        yield _letter_line(letter)
+        yield archive.letter_line(letter)
     for name, stored in db.execute(SQL["facts"]):
         yield FactLine(name, archive.value(stored))
     for table in _tables(db):
@@ -219,21 +173,6 @@ def _tables(db: apsw.Connection) -> Iterator[PhysicalTable]:
         yield PhysicalTable(name, kinds, tuple(indexes))
 
 
-def _letter_line(letter: Letter) -> LetterLine:
-    return LetterLine(
-        letter.subscription,
-        letter.key,
-        str(letter.status),
-        letter.attempts,
-        letter.due,
-        letter.parked,
-        letter.code,
-        letter.error,
-        letter.traceback,
-        archive.entry_line(letter.entry),
-    )
-
-
 class _Writer:
     """Writes lines into an open transaction."""
 
@@ -245,9 +184,9 @@ class _Writer:
         self._own = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
         self._tables: set[str] = set()
 
-    def write(self, lines: Iterable[archive.Line]) -> End:
+    def write(self, found: Iterable[archive.Line]) -> End:
         """Write all lines; return the last."""
-        for line in lines:
+        for line in found:
             if isinstance(line, End):
                 self._flush()
                 self._db.execute(SQL["file_all"])
@@ -273,7 +212,7 @@ class _Writer:
             case OffsetLine(subscription, shard, position):
                 self._put("INSERT INTO offset VALUES (?, ?, ?)", (subscription, shard, position))
             case LetterLine():
-                self._put(SQL["put_letter"], letter_row(_letter_of(line)))
+                self._put(SQL["put_letter"], letter_row(archive.letter_of(line)))
             case FactLine(name, value):
                 self._put(SQL["put_registry"], (name, archive.stored(value)))
             case TableLine(table):
@@ -314,21 +253,6 @@ class _Writer:
         if self._rows:
             self._db.executemany(self._sql, self._rows)
             self._rows.clear()
-
-
-def _letter_of(line: LetterLine) -> Letter:
-    return Letter(
-        line.subscription,
-        line.key,
-        archive.entry_of(line.entry),
-        LetterStatus(line.status),
-        line.attempts,
-        line.due,
-        line.parked,
-        line.code,
-        line.error,
-        line.traceback,
-    )
 
 
 def _check_version(db: apsw.Connection, path: Path) -> None:

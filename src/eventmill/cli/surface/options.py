@@ -29,6 +29,13 @@ _data = click.option(
     envvar="EVENTMILL_DATA",
     help="Data directory.",
 )
+_store = click.option(
+    "--store",
+    default="",
+    envvar="EVENTMILL_STORE",
+    metavar="URL",
+    help="postgresql://…: keep everything in PostgreSQL instead of a SQLite file.",
+)
 _url = click.option(
     "--url",
     envvar="EVENTMILL_ADMIN_URL",
@@ -44,6 +51,11 @@ def output(function: F) -> F:
 def data(function: F) -> F:
     """Add `--data`."""
     return _data(function)
+
+
+def store(function: F) -> F:
+    """Add `--store`."""
+    return _store(function)
 
 
 def url(function: F) -> F:

@@ -20,7 +20,7 @@ CREATE TABLE writer (
     seen   timestamptz NOT NULL DEFAULT statement_timestamp()
 ) WITH (fillfactor = 20);
 
--- The journal. `entry_subject` is the second wall against a stale writer.
+-- The journal. Home shards are one partition, each topic's shards another: see partitions.py.
 CREATE TABLE entry (
     shard    integer NOT NULL,
     version  integer NOT NULL,
@@ -34,9 +34,7 @@ CREATE TABLE entry (
     metadata bytea,
     origin   text COLLATE "C",
     PRIMARY KEY (shard, position)
-);
-
-CREATE UNIQUE INDEX entry_subject ON entry (source, subject, sequence) WHERE sequence > 0;
+) PARTITION BY RANGE (shard);
 
 CREATE TABLE topic (
     name   text COLLATE "C" PRIMARY KEY,
