@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from eventmill import Service
@@ -11,6 +12,8 @@ from eventmill.adapters.memory.leases import Leases
 from eventmill.adapters.memory.store import Store
 from eventmill.adapters.memory.transport import Network, Transport
 from eventmill.model.handler import Handler
+from eventmill.ports.sender import Sender
+from eventmill.runtime.operations import Operations
 from eventmill.runtime.peers import Membership
 from eventmill.runtime.runtime import Runtime
 from eventmill.testing.clock import VirtualClock
@@ -23,12 +26,16 @@ ROUNDS = 40
 class Nodes:
     """Nodes that come and go. Parameter: `beside` are those of another service, on one network."""
 
-    def __init__(self, service: Service, *, beside: Nodes | None = None) -> None:
+    def __init__(
+        self, service: Service, sender: Sender | None = None, *, beside: Nodes | None = None
+    ) -> None:
         self.clock = beside.clock if beside else VirtualClock()
         self.store = Store(SHARDS)
         self.leases = Leases(self.store, self.clock)
         self.network = beside.network if beside else Network(self.clock)
         self.service = service
+        """What nodes are started with from now on."""
+        self.sender = sender
         self.running: dict[str, Runtime] = {}
 
     async def start(self, *names: str) -> None:
@@ -51,6 +58,7 @@ class Nodes:
                 lambda: 0.5,
                 guards=True,
                 membership=membership,
+                sender=self.sender,
             )
             await self.while_time_passes(runtime.start())
             self.running[name] = runtime
@@ -99,6 +107,18 @@ class Nodes:
         arguments = handler.arguments(args, {})
         return await self.while_time_passes(self.running[node].call(handler, id, arguments))
 
+    def operations(self, node: str) -> Operations:
+        """What an operator may do on a node."""
+        return Operations(self.running[node])
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
+        """Let time pass until something is so."""
+        for _ in range(round(seconds / 0.05)):
+            if condition():
+                return
+            await self._step(0.05)
+        raise AssertionError(f"it did not become so within {seconds:g} s")
+
     async def while_time_passes(self, work: Any) -> Any:
         """Do something that may wait for the clock."""
         task = asyncio.ensure_future(work)
@@ -109,11 +129,10 @@ class Nodes:
         task.cancel()
         raise AssertionError("it does not come to an end")
 
-    async def advance(self, seconds: float) -> None:
+    async def advance(self, seconds: float, step: float = 0.05) -> None:
         """Let time pass."""
-        steps = round(seconds / 0.05)
-        for _ in range(steps):
-            await self._step(0.05)
+        for _ in range(round(seconds / step)):
+            await self._step(step)
 
     async def _step(self, seconds: float) -> None:
         await self._turn()

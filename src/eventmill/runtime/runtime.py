@@ -6,9 +6,7 @@ test kit come in through the methods here; `start` and `stop` say in which order
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable
 from typing import Any, ParamSpec, TypeVar
 
 import structlog
@@ -18,12 +16,10 @@ from eventmill.engine.causation import caused_by
 from eventmill.engine.views.definition import compile_view
 from eventmill.errors import NotFound, Unavailable, UnknownHandler, Unreachable
 from eventmill.model import limits
-from eventmill.model.commit import Commit, Offset
-from eventmill.model.definition import ServiceDefinition, Start, StartAt
+from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
-from eventmill.model.placement import EVERY_SHARD
 from eventmill.model.topic import Topic
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import Sender
@@ -31,14 +27,16 @@ from eventmill.ports.store import Store
 from eventmill.runtime import courier
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.consumer import ConsumerReaction
+from eventmill.runtime.control import Control
+from eventmill.runtime.facts import Facts
 from eventmill.runtime.guards import Guards
 from eventmill.runtime.peers import Membership, Peers
 from eventmill.runtime.publisher import Publisher
 from eventmill.runtime.pushes import Pushes
-from eventmill.runtime.reaction import Reaction
 from eventmill.runtime.retention import Retention
+from eventmill.runtime.roster import Roster
 from eventmill.runtime.scheduler import Scheduler
-from eventmill.runtime.subscription import PAUSED, Subscription
+from eventmill.runtime.subscription import Subscription
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.tails import Tails
 from eventmill.runtime.turn import Entities
@@ -93,12 +91,19 @@ class Runtime:
         )
         self.publisher = Publisher(store, self.committer, clock)
         self.tails = Tails(store.journal)
-        self.subscriptions: dict[str, Subscription] = {}
+        self.facts = Facts(store, clock, shared=membership is not None)
+        self.roster = Roster(
+            store,
+            self.tails,
+            self.committer,
+            self.facts,
+            self.supervisor,
+            clock,
+            luck,
+            self.held,
+        )
+        self.subscriptions = self.roster.subscriptions
         self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
-        self._roster = asyncio.Lock()
-        """Held while subscriptions or shards come or go: each one follows each other."""
-        self._starts: dict[str, StartAt] = {}
-        """Where subscriptions begin in shards that nobody has read for them yet."""
         self.retention = Retention(service.topics, store, clock, self.held, self.subscriptions)
         self.committer.on_commit.append(self.tails.extend)
         self.committer.on_failure.append(lambda batch: self.tails.doubt())
@@ -106,18 +111,20 @@ class Runtime:
             {id: (view, compile_view(view)) for id, view in service.views.items()},
             Surroundings(
                 store,
-                self.committer,
+                self.tails,
                 clock,
                 self.supervisor,
-                self.subscribe,
-                self.unsubscribe,
+                self.facts,
+                self.roster,
+                self.in_use_elsewhere,
+                shared=membership is not None,
             ),
         )
         self.pushes = Pushes(self, sender, luck)
         self.peers = Peers(self, membership) if membership is not None else None
+        self.control = Control(self, self.peers)
         self.execute = self.entities.execute if self.peers is None else self.peers.execute
         """Runs a command or query of an entity, wherever it lives."""
-        self._luck = luck
         self.ready = False
 
     def __repr__(self) -> str:
@@ -145,14 +152,19 @@ class Runtime:
                 await self.take(home)
         else:
             await self.peers.start()
-        await self.subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
+        # Not sooner: others take a member's word for what it runs.
+        await self.facts.start()
+        await self.roster.start()
+        subscribe = self.roster.subscribe
+        await subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
         for consumer in self.service.consumers.values():
             reaction = ConsumerReaction(
                 consumer, self, self.store, self.clock, guarded=self.guarded
             )
-            await self.subscribe(consumer.subscription, reaction, consumer.start)
+            await subscribe(consumer.subscription, reaction, consumer.start)
         await self.views.start()
         await self.pushes.start()
+        self.supervisor.start("facts", self.facts.run())
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
         if self.retention.topics:
@@ -172,6 +184,7 @@ class Runtime:
             # Offsets that were not stored are only read again: their effects are in the commits.
             log.warning("offsets not stored", error=str(error))
         finally:
+            await self.facts.stop()
             self.committer.stop()
             await self.supervisor.join("committer")
             await self.pushes.stop()
@@ -180,11 +193,8 @@ class Runtime:
     async def take(self, home: int) -> None:
         """Begin the work of a home shard, which this node holds in the store from now on."""
         await self.tails.look()
-        async with self._roster:
-            for subscription in self.subscriptions.values():
-                await self._follow(subscription, [home])
-            self.entities.cells.leave(home)
-            self.held.add(home)
+        self.entities.cells.leave(home)
+        await self.roster.take(home)
         self.scheduler.wake()
 
     def withdraw(self, home: int) -> None:
@@ -195,103 +205,19 @@ class Runtime:
         """End the work of a home shard: what is under way is finished, then nothing is held."""
         self.withdraw(home)
         await self.committer.drained()  # no turn of the shard begins any more
-        async with self._roster:
-            for subscription in self.subscriptions.values():
-                shards = self.store.placement.read_by(home, subscription.reaction.sources)
-                await subscription.leave(shards)
+        await self.roster.leave(home)
         self.entities.cells.leave(home)
 
-    async def subscribe(
-        self, name: str, reaction: Reaction, start: StartAt = Start.BEGINNING
-    ) -> Subscription:
-        """Start a subscription where it left off, or at `start` where it is new."""
-        subscription = Subscription(
-            name,
-            reaction,
-            self.tails,
-            self.store,
-            self.committer,
-            self.clock,
-            self._luck,
-            paused=PAUSED + name in await self.store.registry(),
-        )
-        async with self._roster:
-            self._starts[name] = start
-            await self._follow(subscription, self.held)
-            self.subscriptions[name] = subscription
-        self.supervisor.start(f"subscription {name}", subscription.run())
-        self.supervisor.start(f"retries {name}", subscription.retries.run())
-        return subscription
-
-    async def _follow(self, subscription: Subscription, homes: Iterable[int]) -> None:
-        name, read_by = subscription.name, self.store.placement.read_by
-        shards = [s for home in homes for s in read_by(home, subscription.reaction.sources)]
-        stored = await self.store.offsets()
-        offsets = {shard: stored[name, shard] for shard in shards if (name, shard) in stored}
-        came = stored.get((name, EVERY_SHARD))
-        start = self._starts[name] if came is None else dict.fromkeys(shards, came)
-        new = {s: await self._begin(s, start) for s in shards if s not in offsets}
-        # Of an empty shard too: else its end at the next start would be where it begins. And where
-        # there are several, it is known from then on which of them are read.
-        is_whole = start is Start.LATEST or bool(self.store.placement.topics)
-        first = [Offset(name, shard, 0, at) for shard, at in new.items() if at or is_whole]
-        if first:
-
-            def fill(commit: Commit) -> None:
-                commit.offsets += first
-
-            # Stored at once: a restart before the first event must not skip what came between.
-            await self.committer.write(fill)
-        await subscription.follow({**offsets, **new}, await self.store.parking.heads(shards))
-
-    async def _begin(self, shard: int, start: StartAt) -> int:
-        match start:
-            case Start.BEGINNING:
-                return 0
-            case Start.LATEST:
-                return self.tails.end(shard)
-            case datetime():
-                time = round(start.timestamp() * 1e6)
-                return await self.store.journal.position_at(shard, time)
-            case _:
-                return start.get(shard, 0)
-
-    async def unsubscribe(self, name: str) -> None:
-        """End a subscription's loops; its offset stays."""
-        subscription = self.subscription(name)
-        await self.supervisor.stop(f"subscription {name}", f"retries {name}")
-        await subscription.flush()
-        await self.committer.drained()  # a retry may have been cut off from its commit
-        async with self._roster:
-            del self.subscriptions[name], self._starts[name]
+    async def in_use_elsewhere(self) -> set[str]:
+        """Subscriptions and versions of views that other nodes have."""
+        return await self.control.in_use_elsewhere()
 
     def subscription(self, name: str) -> Subscription:
         """Return a running subscription.
 
         Raises `NotFound`.
         """
-        found = self.subscriptions.get(name)
-        if found is None:
-            raise NotFound(
-                f"no subscription {name!r}; there is {', '.join(self.subscriptions) or 'none'}"
-            )
-        return found
-
-    async def pause(self, name: str) -> None:
-        """Pause a subscription; it stays paused across restarts."""
-        subscription = self.subscription(name)
-        await self.set_fact(PAUSED + name, b"1")
-        subscription.pause()
-
-    async def resume(self, name: str) -> None:
-        """Resume a paused subscription."""
-        subscription = self.subscription(name)
-        await self.set_fact(PAUSED + name, None)
-        subscription.resume()
-
-    async def set_fact(self, name: str, value: bytes | None) -> None:
-        """Store a durable fact of this node, or remove it."""
-        await self.committer.write(lambda commit: commit.registry.update({name: value}))
+        return self.roster.subscription(name)
 
     async def call(
         self,

@@ -233,6 +233,7 @@ class Host:
         runtime = self.runtime
         return (
             self.store.under_way > 0
+            or runtime.facts.working
             or not runtime.committer.idle
             or any(subscription.working for subscription in runtime.subscriptions.values())
         )
