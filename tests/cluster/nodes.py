@@ -4,6 +4,7 @@ broker if topics shall live there."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from eventmill import Service
@@ -13,6 +14,8 @@ from eventmill.adapters.memory.leases import Leases
 from eventmill.adapters.memory.store import Store
 from eventmill.adapters.memory.transport import Network, Transport
 from eventmill.model.handler import Handler
+from eventmill.ports.sender import Sender
+from eventmill.runtime.operations import Operations
 from eventmill.runtime.peers import Membership
 from eventmill.runtime.runtime import Runtime
 from eventmill.testing.clock import VirtualClock
@@ -27,7 +30,12 @@ class Nodes:
     """Nodes that come and go. Parameter: `beside` are those of another service, on one network."""
 
     def __init__(
-        self, service: Service, *, beside: Nodes | None = None, broker: bool = False
+        self,
+        service: Service,
+        sender: Sender | None = None,
+        *,
+        beside: Nodes | None = None,
+        broker: bool = False,
     ) -> None:
         self.clock = beside.clock if beside else VirtualClock()
         self.topics = Topics(self.clock) if broker else None
@@ -36,6 +44,8 @@ class Nodes:
         self.leases = Leases(self.store, self.clock)
         self.network = beside.network if beside else Network(self.clock)
         self.service = service
+        """What nodes are started with from now on."""
+        self.sender = sender
         self.running: dict[str, Runtime] = {}
 
     async def start(self, *names: str) -> None:
@@ -59,6 +69,7 @@ class Nodes:
                 lambda: 0.5,
                 guards=True,
                 membership=membership,
+                sender=self.sender,
                 broker=Broker(self.topics) if self.topics else None,
             )
             await self.while_time_passes(runtime.start())
@@ -108,6 +119,18 @@ class Nodes:
         arguments = handler.arguments(args, {})
         return await self.while_time_passes(self.running[node].call(handler, id, arguments))
 
+    def operations(self, node: str) -> Operations:
+        """What an operator may do on a node."""
+        return Operations(self.running[node])
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
+        """Let time pass until something is so."""
+        for _ in range(round(seconds / 0.05)):
+            if condition():
+                return
+            await self._step(0.05)
+        raise AssertionError(f"it did not become so within {seconds:g} s")
+
     async def while_time_passes(self, work: Any) -> Any:
         """Do something that may wait for the clock."""
         task = asyncio.ensure_future(work)
@@ -118,11 +141,10 @@ class Nodes:
         task.cancel()
         raise AssertionError("it does not come to an end")
 
-    async def advance(self, seconds: float) -> None:
+    async def advance(self, seconds: float, step: float = 0.05) -> None:
         """Let time pass."""
-        steps = round(seconds / 0.05)
-        for _ in range(steps):
-            await self._step(0.05)
+        for _ in range(round(seconds / step)):
+            await self._step(step)
 
     async def _step(self, seconds: float) -> None:
         await self._turn()

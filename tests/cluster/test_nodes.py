@@ -174,6 +174,19 @@ async def test_a_crashed_nodes_shards_are_taken_when_its_lease_has_ended(nodes: 
     await expect_totals(nodes, 3)
 
 
+@pytest.mark.parametrize("names", ["a", "ab", "abc"])
+async def test_killed_nodes_that_start_again_find_their_shards(nodes: Nodes, names: str) -> None:
+    await nodes.start(*names)
+    await add_everywhere(nodes, 1)
+    for name in names:
+        await nodes.crash(name)
+    await nodes.start(*names)
+    await nodes.advance(15)
+    assert shared_out(nodes)
+    await add_everywhere(nodes, 2)
+    await expect_totals(nodes, 3)
+
+
 def on_its_own(zombie: Runtime, lost: set[int]) -> Callable[[str], bool]:
     return lambda id: zombie.store.placement.entity(id) in lost
 

@@ -49,6 +49,10 @@ class Sum(EventSourcedEntity):
     def close(self) -> Effect[None]:
         return self.delete()
 
+    @query
+    def total_now(self) -> int:
+        return self.total
+
     @on(Added)
     def added(self, event: Added) -> None:
         self.total += event.n
@@ -176,7 +180,7 @@ async def refused(store: FaultyStore) -> None:
 
 def status(host: Host) -> dict[str, Any]:
     """How the view is doing."""
-    (view,) = host.operations.views()
+    (view,) = host.runtime.views.status()
     return view
 
 

@@ -31,7 +31,7 @@ from eventmill import (
     send,
 )
 from eventmill.adapters.sqlite.store import Store as SqliteStore
-from eventmill.errors import EventmillError, HandlerFailed, Unavailable
+from eventmill.errors import Conflict, EventmillError, HandlerFailed, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Commit, LetterStatus
 from eventmill.model.events import event_type_of
@@ -304,7 +304,7 @@ async def test_a_build_across_a_purge_leaves_no_row(
         await host.advance(2 * HOUR)
         build.resume()
         await host.advance(HOUR)
-        assert host.operations.views()[0]["live"]["version"] == number
+        assert (await host.operations.views())[0]["live"]["version"] == number
         assert [row.id for row in await host.query(Totals.all)] == ["b"]
 
 
@@ -408,16 +408,23 @@ async def test_an_end_of_a_pushed_subscription_that_failed_can_be_asked_for_agai
     store: FaultyStore,
 ) -> None:
     definition, _ = Service("s", components=[], topics=[pings]).define()
-    runtime = Runtime(definition, store, VirtualClock(), lambda: 0.5, sender=Nowhere())
+    clock = VirtualClock()
+    runtime = Runtime(definition, store, clock, lambda: 0.5, sender=Nowhere())
     await runtime.start()
     proposal = b'{"id":"one","sink":"https://example.com","protocol":"HTTP","source":"pings"}'
     await runtime.pushes.create(pushing_of(proposal))
-    store.fail(matching=lambda commit: bool(commit.forgotten))
+    store.fail(matching=lambda commit: bool(commit.registry))
     with pytest.raises(Unavailable):
         await runtime.pushes.delete("one")
     assert [one.id for one in runtime.pushes.list()] == ["one"]
     assert not runtime.pushes.is_paused("one")
+    store.fail(matching=lambda commit: bool(commit.forgotten))
     await runtime.pushes.delete("one")
     assert runtime.pushes.list() == []
-    assert await store.registry() == {}
+    with pytest.raises(Conflict, match="still being ended"):
+        await runtime.pushes.create(pushing_of(proposal))
+    async with asyncio.timeout(10):
+        while await store.registry():
+            await clock.advance(1)
+    await runtime.pushes.create(pushing_of(proposal))
     await runtime.stop()

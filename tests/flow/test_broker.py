@@ -158,7 +158,7 @@ async def test_messages_gone_before_they_were_read_are_counted(store: MemoryAndB
         await host.operations.resume("booking")
         await host.settle()
         assert await host.call(Account.content, "a") == 101
-        assert host.operations.consumer("booking").lost == 3
+        assert (await host.operations.consumer("booking")).lost == 3
 
 
 async def test_the_broker_may_be_away(store: MemoryAndBroker) -> None:
@@ -212,7 +212,7 @@ async def test_a_reset_reads_everything_again(store: MemoryAndBroker) -> None:
         await host.operations.reset("booking", "beginning")
         await host.settle()
         assert await host.call(Account.content, "a") == 6
-        assert host.operations.consumer("booking").lost == 0
+        assert (await host.operations.consumer("booking")).lost == 0
 
 
 async def test_topics_do_not_move_between_store_and_broker(store: MemoryAndBroker) -> None:

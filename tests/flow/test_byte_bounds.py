@@ -120,16 +120,16 @@ async def test_a_batch_of_a_subscription_is_bounded_in_bytes(
     service = Service("library", components=[read], topics=[texts])
     store = Store(tmp_path)
     async with inprocess.running(service, store) as runtime:
-        await runtime.pause("reader")
+        await runtime.roster.pause("reader")
         await runtime.publish(texts, tuple(Text(text="x" * 400) for _ in range(10)))
-        await runtime.resume("reader")  # reads the tail in memory
+        await runtime.roster.resume("reader")  # reads the tail in memory
         await inprocess.drained(runtime)
         assert sizes == [3, 3, 3, 1]
-        await runtime.pause("reader")
+        await runtime.roster.pause("reader")
         await runtime.publish(texts, tuple(Text(text="x" * 400) for _ in range(10)))
     sizes.clear()
     async with inprocess.running(service, store) as runtime:
-        await runtime.resume("reader")  # reads the store
+        await runtime.roster.resume("reader")  # reads the store
         await inprocess.drained(runtime)
         assert sizes == [3, 3, 3, 1]
 

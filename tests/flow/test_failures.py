@@ -13,7 +13,7 @@ import pytest
 from eventmill import Context, Effect, Event, Retry, Service, Topic, consumer, publish, send
 from eventmill.errors import Conflict, NotFound
 from eventmill.model.commit import LetterStatus
-from eventmill.runtime.operations import letter_id
+from eventmill.runtime.acts import letter_id
 from eventmill.runtime.publisher import Message
 from eventmill.testing import FaultyStore, Host
 from tests.flow.bank import Account, Booked, Deposited, Noted, ledger
@@ -399,12 +399,12 @@ async def test_pause_and_resume(store: FaultyStore, moody: Moody) -> None:
         await book(host, ("a", 1))
         await host.restart(crash=True)
         await probe.expect_none()
-        assert host.operations.consumer("booker").paused
-        assert host.operations.consumer("booker").lag == 1
+        assert (await host.operations.consumer("booker")).paused
+        assert (await host.operations.consumer("booker")).lag == 1
         await host.operations.resume("booker")
         assert pairs(await probe.expect_n(1, Done)) == [("a", 1)]
         await host.restart()
-        assert not host.operations.consumer("booker").paused
+        assert not (await host.operations.consumer("booker")).paused
 
 
 async def test_a_paused_subscription_does_not_retry(store: FaultyStore, moody: Moody) -> None:

@@ -25,8 +25,8 @@ from eventmill.adapters.memory.store import Store as MemoryStore
 from eventmill.errors import Conflict, InvalidPayload, NotFound
 from eventmill.model.commit import Letter, LetterStatus
 from eventmill.ports.store import Parking
+from eventmill.runtime.acts import letter_id
 from eventmill.runtime.inspection import Inspection
-from eventmill.runtime.operations import letter_id
 from eventmill.runtime.reaction import key_of
 from eventmill.testing import FaultyStore, Host
 from tests.flow.brokers import need_time_in_hand

@@ -48,7 +48,7 @@ async def test_a_store_in_use_is_refused_and_its_holder_goes_on(store: FaultySto
 async def test_a_start_that_fails_leaves_nothing_behind(store: FaultyStore) -> None:
     async with Host(service, store=store) as host:
         await host.call(Account.deposit, "a", 1)
-        await host.runtime.unsubscribe("late")
+        await host.runtime.roster.unsubscribe("late")
     async with Host(Service("bank", components=[Account], topics=[ledger]), store=store) as host:
         await host.call(Account.deposit, "a", 1)
     fresh = Service("bank", components=[Account, later], topics=[ledger])

@@ -88,10 +88,10 @@ async def test_a_rebuild_that_could_not_be_stored_can_be_asked_for_again(
         store.fail(matching=stores_fact)
         with pytest.raises(StoreUnavailable):
             await host.operations.rebuild("sums")
-        assert await host.operations.rebuild("sums") == 3
+        assert await host.operations.rebuild("sums") == 2
         await host.advance(timedelta(seconds=3))
         assert await host.query(Sums.all) == [Sums.Row(id="a", n=1)]
-        assert await tables(store) == [3]
+        assert await tables(store) == [2]
 
 
 async def test_a_paused_view_is_rebuilt_and_follows_again(store: FaultyStore) -> None:

@@ -43,7 +43,7 @@ async def filled(data: Path) -> None:
 
 async def live(node: Node) -> None:
     """Let the next version be built."""
-    await node.runtime.resume("sums@2")
+    await node.runtime.roster.resume("sums@2")
     async with asyncio.timeout(10):
         while node.runtime.views.status()[0]["state"] != "live":  # noqa: ASYNC110 - a state
             await asyncio.sleep(0)

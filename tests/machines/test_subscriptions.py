@@ -101,7 +101,7 @@ class SubscriptionMachine(HostMachine):
 
     @invariant()
     def it_is_paused_as_told(self) -> None:
-        assert self.host.operations.consumer("echo").paused == self.paused
+        assert self.host.runtime.subscription("echo").paused == self.paused
         assert self.host.runtime.supervisor.failures == {}
 
     def positions(self) -> list[int]:

@@ -241,7 +241,9 @@ async def test_spent_attempts_make_a_dead_letter_that_can_be_redriven(
     await api.order("bad", 2)
     await api.order("good", 1)
     operations = Operations(api.node.runtime)
-    await until(lambda: operations.consumer(f"push@{id}").dead == 1, "the dead letter")
+    await until(
+        lambda: api.node.runtime.subscription(f"push@{id}").blocked.dead == 1, "the dead letter"
+    )
     await receiver.until(lambda: len(receiver.taken) == 1)
     assert [r.event.id for r in receiver.requests].count("bad-1") == FAST["attempts"]
     dead, behind = await operations.letters(subscription=f"push@{id}")
@@ -261,7 +263,9 @@ async def test_what_the_sink_will_never_take_is_dead_at_once(
     id = await api.subscribe(receiver, source="orders")
     await api.order("o1")
     operations = Operations(api.node.runtime)
-    await until(lambda: operations.consumer(f"push@{id}").dead == 1, "the dead letter")
+    await until(
+        lambda: api.node.runtime.subscription(f"push@{id}").blocked.dead == 1, "the dead letter"
+    )
     (letter,) = await operations.letters(subscription=f"push@{id}")
     assert (letter.code, letter.attempts, len(receiver.requests)) == ("push.refused", 1, 1)
 

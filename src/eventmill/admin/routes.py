@@ -163,10 +163,10 @@ def _topics(looks: Inspection, acts: Operations) -> list[Route]:
 
 def _consumers(acts: Operations) -> list[Route]:
     async def consumers(request: Request) -> Any:
-        return acts.consumers()
+        return await acts.consumers()
 
     async def consumer(request: Request) -> Any:
-        return acts.consumer(request.path_params["name"])
+        return await acts.consumer(request.path_params["name"])
 
     async def pause(request: Request) -> Any:
         return await acts.pause(request.path_params["name"])
@@ -192,7 +192,7 @@ def _consumers(acts: Operations) -> list[Route]:
 
 def _views(acts: Operations) -> list[Route]:
     async def views(request: Request) -> Any:
-        return acts.views()
+        return await acts.views()
 
     async def query(request: Request) -> Any:
         view, name = request.path_params["view"], request.path_params["query"]

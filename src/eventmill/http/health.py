@@ -63,7 +63,8 @@ class Health:
     async def _probed(self) -> list[str]:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await self._runtime.set_fact(PROBE, str(self._runtime.clock.now()).encode())
+                fact = {PROBE: str(self._runtime.clock.now()).encode()}
+                await self._runtime.committer.write(lambda commit: commit.registry.update(fact))
         except EventmillError as error:
             return [f"the store cannot write: {error.message}"]
         except TimeoutError:

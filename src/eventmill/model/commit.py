@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from eventmill.errors import Conflict
 from eventmill.model import limits
 from eventmill.model.entry import Entry
 from eventmill.model.placement import Placement
@@ -143,7 +144,10 @@ class Commit(msgspec.Struct):
     forgotten: list[str] = []
     """Subscriptions that ended for good: their offsets and letters are removed."""
     registry: dict[str, bytes | None] = {}
-    """Durable facts of the node: subscriptions, pauses, view versions. None removes the name."""
+    """Durable facts: subscriptions, pauses, view versions. None removes the name."""
+    expected: dict[str, bytes | None] = {}
+    """What facts that this commit changes must be before, None for not there; otherwise it is refused:
+    two nodes may want to change one."""
     bytes: int = 0
     """Not written: the payload bytes of what can be large, counted by whoever adds it."""
 
@@ -164,6 +168,11 @@ class Commit(msgspec.Struct):
             or self.forgotten
             or self.registry
         )
+
+
+def changed_by_others(fact: str) -> Conflict:
+    """Return the refusal of a commit that expected something else of a fact."""
+    return Conflict(f"somebody else changed {fact!r} first; look again", code="conflict.fact")
 
 
 def homes_of(commit: Commit, placement: Placement) -> set[int]:

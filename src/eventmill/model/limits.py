@@ -311,6 +311,23 @@ memory, so what must never happen twice is kept apart by a high-water mark."""
 SUBJECT_TOKEN_CHARACTERS_MAX: Final = 512
 """A key in a NATS subject; longer ones end in a hash (a server's control line has 4,096 bytes)."""
 
+FACTS_SECONDS: Final = 3.0
+"""How often a node of several looks for facts that others have changed, beneath the wake-ups."""
+
+FACT_ATTEMPTS: Final = 10
+"""Tries of a change that another node was faster with; each means that one of them got on."""
+
+VIEW_UNUSED_SECONDS: Final = 60.0
+"""A version of a view is unused for so long before it goes, where there are several nodes: the only
+node of a newer definition may be starting again."""
+
+ACT_SECONDS: Final = 30.0
+"""Time another node may take for what an operator asked of its shards: a handler that runs is waited
+for."""
+
+STATUS_SECONDS: Final = 5.0
+"""Time another node has to say how it is: whoever waits for it is a person, or asks again."""
+
 PARCEL_REQUESTS_MAX: Final = 256
 """Forwarded requests of one message: half of what one dispatch batch is."""
 

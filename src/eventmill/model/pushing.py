@@ -82,12 +82,14 @@ class Pushing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     protocolsettings: ProtocolSettings = ProtocolSettings()
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     """A subscription as it is stored: what was asked for, and where it begins in each shard."""
 
     pushing: Pushing
     begins: dict[int, int] = {}
     """Position by shard; a shard that is not named is read from its beginning."""
+    ended: bool = False
+    """No node runs it any more; what is left of it goes when all of them know."""
 
 
 def read(body: bytes) -> Pushing:

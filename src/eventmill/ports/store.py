@@ -16,6 +16,8 @@ Invariants every adapter keeps (tested by `eventmill.testing.contract`):
   Messages and the outcomes of their topics need no epoch: any node may append them.
 - In a shared store an outcome whose key another node stored first refuses the commit with
   `Conflict`, unless that one had expired `limits.IDEMPOTENCY_SECONDS` before the new one expires.
+- A fact of `Commit.expected` that is not as expected refuses the whole commit with `Conflict`, code
+  `conflict.fact`, also if it is changed at the same moment.
 - An `Offset` whose `expected` is not the stored position refuses the whole commit with `Conflict`.
 - After `StoreUnavailable` or `StoreFull` nothing of the commit may be relied on; the caller reloads
   what it holds in memory. The adapter reopens by itself when the cause is gone.
@@ -220,7 +222,7 @@ class Store(Protocol):
         ...
 
     async def registry(self) -> dict[str, bytes]:
-        """Return all durable facts of the node by name."""
+        """Return all durable facts by name."""
         ...
 
     async def due_timers(self, until: int, shards: Collection[int], *, limit: int) -> list[Timer]:

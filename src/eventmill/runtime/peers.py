@@ -10,6 +10,7 @@ time, nothing else.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime
 
 log = structlog.get_logger()
+
+APPENDED: Final = b"appended"
+FACTS: Final = b"facts"
+"""Words on the channel of news; none says that shards have moved."""
 
 LOOK_SECONDS: Final = 0.1
 """How often a node looks for itself what others have appended."""
@@ -85,8 +90,11 @@ class Peers:
         )
         self._told = asyncio.Event()
         self._to_tell = asyncio.Event()
+        self._words: set[bytes] = set()
+        """What is to be told."""
         runtime.committer.on_commit.append(self._committed)
         runtime.committer.on_failure.append(self._failed)
+        runtime.facts.on_change.append(lambda: self._say(FACTS))
 
     def __repr__(self) -> str:
         return f"<Peers of {self.cluster!r}>"
@@ -103,13 +111,39 @@ class Peers:
         await self.services.start(self._runtime.store, self._runtime.committer)
         await self._transport.listen(self._news, self._hear)
         await self._transport.serve(self.cluster.address, self._reception.receive)
+        await self._transport.serve(_control(self.cluster.address), self._runtime.control.answer)
         await self.cluster.start()
         supervisor = self._runtime.supervisor
         supervisor.start("cluster", self.cluster.run())
         supervisor.start("moves", self.cluster.move())
         supervisor.start("news", self._look())
         supervisor.start("telling", self._tell())
-        self._to_tell.set()
+        self._say(APPENDED)
+
+    async def members(self) -> dict[str, str]:
+        """Addresses of the other nodes that are alive, by name."""
+        members = await self._leases.members()
+        return {m.node: m.address for m in members if m.node != self.cluster.node}
+
+    def owners(self, homes: Iterable[int]) -> dict[str, set[int]]:
+        """Home shards by the address of who held them at the last look; "" for this node."""
+        found: dict[str, set[int]] = {}
+        for home in homes:
+            address = self.cluster.addresses.get(home)
+            if home in self._runtime.held:
+                address = ""
+            elif address is None or address == self.cluster.address:
+                continue  # nobody has it now
+            found.setdefault(address, set()).add(home)
+        return found
+
+    async def moved(self, seconds: float) -> None:
+        """Return when shards were seen to move, or after so long."""
+        await self.cluster.moved(seconds)
+
+    async def ask(self, address: str, question: bytes, seconds: float) -> bytes:
+        """Ask the control of another node."""
+        return await self._transport.request(_control(address), question, seconds)
 
     async def _be_alone(self) -> None:
         """Wait for a node that ended without a word; refuse to start beside one that lives."""
@@ -141,7 +175,7 @@ class Peers:
     def _committed(self, commit: Commit) -> None:
         held, home = self._runtime.held, self._runtime.store.placement.home
         if any(home(entry.shard) not in held for entry in commit.entries):
-            self._to_tell.set()
+            self._say(APPENDED)
 
     def _failed(self, batch: Batch) -> None:
         self.cluster.look()  # perhaps because this node does not hold what it thought it did
@@ -150,13 +184,21 @@ class Peers:
         self._told.set()
         if not payload:
             self.cluster.look()
+        elif payload == FACTS:
+            self._runtime.facts.wake()
+
+    def _say(self, word: bytes) -> None:
+        self._words.add(word)
+        self._to_tell.set()
 
     async def _tell(self) -> None:
-        """Tell the others, once for all that was appended since the last word."""
+        """Tell the others, once for all that was appended or changed since the last word."""
         while True:
             await self._to_tell.wait()
             self._to_tell.clear()
-            await self._transport.broadcast(self._news, b"appended")
+            words, self._words = self._words, set()
+            for word in words:
+                await self._transport.broadcast(self._news, word)
 
     async def _look(self) -> None:
         while True:
@@ -166,3 +208,8 @@ class Peers:
                 await self._runtime.look()
             except (Unavailable, Conflict) as error:
                 log.warning("ends of shards not read", error=str(error))
+
+
+def _control(address: str) -> str:
+    """Where a node's control is reached."""
+    return f"{address}.control"

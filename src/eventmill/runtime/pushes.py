@@ -1,44 +1,54 @@
-"""The pushed subscriptions of a node: made, changed and ended at run time.
+"""The pushed subscriptions: made, changed and ended at run time, on all nodes.
 
 Place on the road: beside it. Each becomes a subscription of the runtime whose reaction is a
 `PushReaction` (`runtime.push`).
 
-Invariant: a subscription is a durable fact `subscription/<id>`, which says where it began.
+Invariants: a subscription is a durable fact `subscription/<id>`, which says where it began; every
+node runs what the facts say. One that has ended is a fact, too, until no node runs it any more:
+only then its offsets and letters go, and its id may be used again.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Final, Protocol
 
 import msgspec
+import structlog
 
 from eventmill.engine import cloudevent
 from eventmill.errors import (
     Conflict,
+    EventmillError,
     InvalidPayload,
     NotFound,
     Overloaded,
+    Unavailable,
 )
 from eventmill.model import limits
 from eventmill.model.commit import Commit
-from eventmill.model.definition import ServiceDefinition, Start, StartAt
+from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import DELETED, STATE
 from eventmill.model.pushing import Pushing, Standing, stored
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import Sender
 from eventmill.ports.store import Store
-from eventmill.runtime.committer import Committer
+from eventmill.runtime.facts import Changes, Facts
 from eventmill.runtime.marks import names_of
 from eventmill.runtime.push import PushReaction
-from eventmill.runtime.reaction import Reaction
-from eventmill.runtime.subscription import Subscription
+from eventmill.runtime.roster import Roster
+from eventmill.runtime.subscription import PAUSED
+from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.tails import Tails
+
+log = structlog.get_logger()
 
 FACT: Final = "subscription/"
 NAME: Final = "push@"
+
+FORGETTING: Final = "forgetting subscriptions"
+"""Name of the task that removes what is left of those that have ended."""
 
 
 class Host(Protocol):
@@ -47,36 +57,32 @@ class Host(Protocol):
     service: ServiceDefinition
     store: Store
     clock: Clock
-    committer: Committer
     tails: Tails
+    facts: Facts
+    roster: Roster
+    supervisor: Supervisor
 
-    async def subscribe(
-        self, name: str, reaction: Reaction, start: StartAt = Start.BEGINNING
-    ) -> Subscription: ...
-    async def unsubscribe(self, name: str) -> None: ...
-    def subscription(self, name: str) -> Subscription: ...
-    async def pause(self, name: str) -> None: ...
-    async def resume(self, name: str) -> None: ...
+    async def in_use_elsewhere(self) -> set[str]: ...
 
 
 class Pushes:
-    """All pushed subscriptions of a node."""
+    """All pushed subscriptions, as this node runs them."""
 
     def __init__(self, host: Host, sender: Sender | None, luck: Callable[[], float]) -> None:
         self._host = host
         self._sender = sender
         self._luck = luck
         self._all: dict[str, Standing] = {}
-        self._changing = asyncio.Lock()
+        """Those that run here."""
+        self._ended: set[str] = set()
+        """Ids of those that have ended, as long as something of them is left."""
 
     def __repr__(self) -> str:
         return f"<Pushes [{len(self._all)} subscriptions]>"
 
     async def start(self) -> None:
-        """Go on with what was subscribed before."""
-        for name, fact in (await self._host.store.registry()).items():
-            if name.startswith(FACT):
-                await self._follow(stored(fact))
+        """Run what is subscribed, now and from now on."""
+        await self._host.facts.follow(FACT, self._act)
 
     async def stop(self) -> None:
         """Give the sender's connections back."""
@@ -97,7 +103,7 @@ class Pushes:
     def is_paused(self, id: str) -> bool:
         """Whether a subscription waits for `resume`."""
         self.get(id)
-        return self._host.subscription(NAME + id).paused
+        return self._host.roster.subscription(NAME + id).paused
 
     async def create(self, pushing: Pushing) -> Pushing:
         """Subscribe; durable when it returns. An id is made up if none is proposed.
@@ -105,59 +111,41 @@ class Pushes:
         Raises `InvalidPayload`, `NotFound` for an unknown source, `Conflict` for an id that is
         taken, `Overloaded` when there are too many.
         """
-        async with self._changing:
-            if len(self._all) >= limits.SUBSCRIPTIONS_MAX:
-                raise Overloaded(f"{limits.SUBSCRIPTIONS_MAX} subscriptions at most; delete some")
-            if pushing.id in self._all:
-                raise Conflict(f"there is a subscription {pushing.id!r} already")
-            pushing = msgspec.structs.replace(pushing, id=pushing.id or self._new_id())
-            reaction = self._reaction(pushing)  # refuses what cannot be
-            begins = await self._start_of(pushing.config.start, reaction.sources)
-            standing = Standing(pushing, begins)
-            await self._store(standing)
-            await self._follow(standing)
-            return pushing
+        if len(self._all) >= limits.SUBSCRIPTIONS_MAX:
+            raise Overloaded(f"{limits.SUBSCRIPTIONS_MAX} subscriptions at most; delete some")
+        pushing = msgspec.structs.replace(pushing, id=pushing.id or self._new_id())
+        if pushing.id in self._ended:
+            raise Conflict(f"subscription {pushing.id!r} is still being ended; try again")
+        reaction = self._reaction(pushing)  # refuses what cannot be
+        begins = await self._start_of(pushing.config.start, reaction.sources)
+        await self._change(pushing.id, Standing(pushing, begins), None)
+        return pushing
 
     async def replace(self, id: str, pushing: Pushing) -> Pushing:
         """Change a subscription; it goes on where it is.
 
         Raises what `create` raises, and `InvalidPayload` for another id.
         """
-        async with self._changing:
-            standing = self._standing(id)
-            if pushing.id not in ("", id):
-                raise InvalidPayload("id: it cannot be changed")
-            pushing = msgspec.structs.replace(pushing, id=id)
-            reaction = self._reaction(pushing)
-            standing = Standing(pushing, standing.begins)
-            await self._store(standing)
-            self._host.subscription(NAME + id).reaction = reaction
-            self._all[id] = standing
-            return pushing
+        standing = self._standing(id)
+        if pushing.id not in ("", id):
+            raise InvalidPayload("id: it cannot be changed")
+        pushing = msgspec.structs.replace(pushing, id=id)
+        self._reaction(pushing)  # refuses what cannot be
+        await self._change(id, msgspec.structs.replace(standing, pushing=pushing), standing)
+        return pushing
 
     async def delete(self, id: str) -> Pushing:
         """End a subscription; its offset and letters go with it.
 
         Raises `NotFound`.
         """
-        async with self._changing:
-            standing = self._standing(id)
-            await self._host.resume(NAME + id)  # a later one of that id must not begin paused
-            await self._host.unsubscribe(NAME + id)
-
-            def fill(commit: Commit) -> None:
-                commit.registry[FACT + id] = None
-                commit.forgotten += names_of(NAME + id)
-
-            try:
-                await self._host.committer.write(fill)
-            except BaseException:
-                # It may stand in the store: then it goes on after the next start, so it goes on
-                # now, and can be deleted again.
-                await self._follow(standing)
-                raise
-            del self._all[id]
-            return standing.pushing
+        standing = self._standing(id)
+        await self._change(id, msgspec.structs.replace(standing, ended=True), standing)
+        try:
+            await self._forget()
+        except (Unavailable, Conflict) as error:  # `_forgetting` goes on with it
+            log.info("a subscription has ended, not everywhere yet", id=id, error=str(error))
+        return standing.pushing
 
     async def pause(self, id: str) -> Pushing:
         """Hold a subscription, also across restarts.
@@ -165,7 +153,7 @@ class Pushes:
         Raises `NotFound`.
         """
         pushing = self.get(id)
-        await self._host.pause(NAME + id)
+        await self._host.roster.pause(NAME + id)
         return pushing
 
     async def resume(self, id: str) -> Pushing:
@@ -174,14 +162,74 @@ class Pushes:
         Raises `NotFound`.
         """
         pushing = self.get(id)
-        await self._host.resume(NAME + id)
+        await self._host.roster.resume(NAME + id)
         return pushing
 
-    async def _follow(self, standing: Standing) -> None:
-        pushing = standing.pushing
-        reaction = self._reaction(pushing, known=False)
-        await self._host.subscribe(NAME + pushing.id, reaction, standing.begins)
-        self._all[pushing.id] = standing
+    async def _change(self, id: str, standing: Standing, before: Standing | None) -> None:
+        """Change the fact of a subscription, and do here what follows from it."""
+        name = FACT + id
+        expected = msgspec.json.encode(before) if before else None
+        commit = Commit(registry={name: msgspec.json.encode(standing)}, expected={name: expected})
+        try:
+            await self._host.facts.change(commit)
+        except Conflict as error:
+            what = "was changed by somebody else: look again" if before else "is there already"
+            raise Conflict(f"subscription {id!r} {what}") from error
+
+    async def _act(self, changes: Changes) -> None:
+        for name, fact in changes.items():
+            id = name.removeprefix(FACT)
+            standing = stored(fact) if fact is not None else None
+            if standing is None or standing.ended:
+                await self._end(id)
+            else:
+                await self._run(id, standing)
+            self._ended.discard(id)
+            if standing is not None and standing.ended:
+                self._ended.add(id)
+        if self._ended and FORGETTING not in self._host.supervisor.names():
+            self._host.supervisor.start(FORGETTING, self._forgetting())
+
+    async def _run(self, id: str, standing: Standing) -> None:
+        try:
+            reaction = self._reaction(standing.pushing, known=False)
+        except EventmillError as error:  # one of several nodes is set up in another way
+            log.error("a subscription cannot run here", id=id, error=error.message)
+            return
+        if id in self._all:
+            self._host.roster.subscription(NAME + id).reaction = reaction
+        else:
+            await self._host.roster.subscribe(NAME + id, reaction, standing.begins)
+        self._all[id] = standing
+
+    async def _end(self, id: str) -> None:
+        if id in self._all:
+            await self._host.roster.unsubscribe(NAME + id)
+            del self._all[id]
+
+    async def _forgetting(self) -> None:
+        """Remove what is left of subscriptions that have ended, as soon as no node runs them."""
+        while self._ended:
+            await self._host.clock.sleep(limits.FACTS_SECONDS)
+            try:
+                await self._forget()
+            except (Unavailable, Conflict) as error:
+                log.warning("ended subscriptions are still there", error=str(error))
+
+    async def _forget(self) -> None:
+        in_use = await self._host.in_use_elsewhere()
+        facts = self._host.facts
+        for id in [id for id in self._ended if NAME + id not in in_use]:
+            fact = facts.known.get(FACT + id)
+            if fact is None or not stored(fact).ended:
+                continue  # another node did it
+            await facts.change(
+                Commit(
+                    registry={FACT + id: None, PAUSED + NAME + id: None},
+                    expected={FACT + id: fact},
+                    forgotten=names_of(NAME + id),
+                )
+            )
 
     def _standing(self, id: str) -> Standing:
         found = self._all.get(id)
@@ -201,10 +249,6 @@ class Pushes:
         skipped = _skipped(self._host.service, sources, pushing.types)
         return PushReaction(pushing, sources, skipped, self._sender, self._host.clock)
 
-    async def _store(self, standing: Standing) -> None:
-        fact = {FACT + standing.pushing.id: msgspec.json.encode(standing)}
-        await self._host.committer.write(lambda commit: commit.registry.update(fact))
-
     def _new_id(self) -> str:
         while (id := f"s-{int(self._luck() * 2**52):013x}") in self._all:
             pass
@@ -217,6 +261,7 @@ class Pushes:
         shards = [s for home in range(placement.shards) for s in placement.read_by(home, sources)]
         if text == "beginning":
             return {}
+        await self._host.tails.look()  # other nodes append, too
         ends = await self._host.tails.find_ends(shards)
         if text == "latest":
             return ends

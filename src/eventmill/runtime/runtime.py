@@ -6,10 +6,8 @@ test kit come in through the methods here; `start` and `stop` say in which order
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 import structlog
@@ -19,12 +17,10 @@ from eventmill.engine.causation import caused_by
 from eventmill.engine.views.definition import compile_view
 from eventmill.errors import NotFound, Unavailable, UnknownHandler, Unreachable
 from eventmill.model import limits
-from eventmill.model.commit import Commit, Offset
-from eventmill.model.definition import ServiceDefinition, Start, StartAt
+from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
-from eventmill.model.placement import EVERY_SHARD
 from eventmill.model.topic import Topic
 from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
@@ -33,15 +29,17 @@ from eventmill.ports.store import Store
 from eventmill.runtime import courier, relay, streams
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.consumer import ConsumerReaction
+from eventmill.runtime.control import Control
+from eventmill.runtime.facts import Facts
 from eventmill.runtime.guards import Guards
 from eventmill.runtime.peers import Membership, Peers
 from eventmill.runtime.publisher import Publisher
 from eventmill.runtime.pushes import Pushes
-from eventmill.runtime.reaction import Reaction
 from eventmill.runtime.retention import Retention
+from eventmill.runtime.roster import Roster
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.streams import Streams
-from eventmill.runtime.subscription import PAUSED, Subscription
+from eventmill.runtime.subscription import Subscription
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.tails import Tails
 from eventmill.runtime.turn import Entities
@@ -99,12 +97,19 @@ class Runtime:
         )
         self.publisher = Publisher(store, self.committer, clock)
         self.tails = Tails(store.journal)
-        self.subscriptions: dict[str, Subscription] = {}
+        self.facts = Facts(store, clock, shared=membership is not None)
+        self.roster = Roster(
+            store,
+            self.tails,
+            self.committer,
+            self.facts,
+            self.supervisor,
+            clock,
+            luck,
+            self.held,
+        )
+        self.subscriptions = self.roster.subscriptions
         self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
-        self._roster = asyncio.Lock()
-        """Held while subscriptions or shards come or go: each one follows each other."""
-        self._starts: dict[str, StartAt] = {}
-        """Where subscriptions begin in shards that nobody has read for them yet."""
         by = relay.NAME if broker else ""
         self.retention = Retention(service.topics, store, clock, self.held, self.subscriptions, by)
         self.committer.on_commit.append(self.tails.extend)
@@ -113,20 +118,13 @@ class Runtime:
         """Its topics, if they live in a broker."""
         self.views = Views(
             {id: (view, compile_view(view)) for id, view in service.views.items()},
-            Surroundings(
-                store,
-                self.committer,
-                clock,
-                self.supervisor,
-                self.subscribe,
-                self.unsubscribe,
-            ),
+            self._surroundings(shared=membership is not None),
         )
         self.pushes = Pushes(self, sender, luck)
         self.peers = Peers(self, membership) if membership is not None else None
+        self.control = Control(self, self.peers)
         self.execute = self.entities.execute if self.peers is None else self.peers.execute
         """Runs a command or query of an entity, wherever it lives."""
-        self._luck = luck
         self.ready = False
 
     def __repr__(self) -> str:
@@ -158,16 +156,21 @@ class Runtime:
                 await self.take(home)
         else:
             await self.peers.start()
-        await self.subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
+        # Not sooner: others take a member's word for what it runs.
+        await self.facts.start()
+        await self.roster.start()
+        subscribe = self.roster.subscribe
+        await subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
         if self.streams is not None:
-            await self.subscribe(relay.NAME, self.streams.relay, tails=self.streams.outbox)
+            await subscribe(relay.NAME, self.streams.relay, tails=self.streams.outbox)
         for consumer in self.service.consumers.values():
             reaction = ConsumerReaction(
                 consumer, self, self.store, self.clock, guarded=self.guarded
             )
-            await self.subscribe(consumer.subscription, reaction, consumer.start)
+            await subscribe(consumer.subscription, reaction, consumer.start)
         await self.views.start()
         await self.pushes.start()
+        self.supervisor.start("facts", self.facts.run())
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
         if self.retention.topics:
@@ -187,6 +190,7 @@ class Runtime:
             # Offsets that were not stored are only read again: their effects are in the commits.
             log.warning("offsets not stored", error=str(error))
         finally:
+            await self.facts.stop()
             self.committer.stop()
             await self.supervisor.join("committer")
             await self.pushes.stop()
@@ -197,13 +201,10 @@ class Runtime:
     async def take(self, home: int) -> None:
         """Begin the work of a home shard, which this node holds in the store from now on."""
         await self.look()
-        async with self._roster:
-            if self.streams is not None:
-                await self.streams.follow(self._messages_of(home))
-            for subscription in self.subscriptions.values():
-                await self._follow(subscription, [home])
-            self.entities.cells.leave(home)
-            self.held.add(home)
+        self.entities.cells.leave(home)
+        if self.streams is not None:
+            await self.streams.follow(self._messages_of(home))
+        await self.roster.take(home)
         self.scheduler.wake()
 
     def withdraw(self, home: int) -> None:
@@ -214,12 +215,9 @@ class Runtime:
         """End the work of a home shard: what is under way is finished, then nothing is held."""
         self.withdraw(home)
         await self.committer.drained()  # no turn of the shard begins any more
-        async with self._roster:
-            for subscription in self.subscriptions.values():
-                shards = self.store.placement.read_by(home, subscription.reaction.sources)
-                await subscription.leave(shards)
-            if self.streams is not None:
-                self.streams.leave(self._messages_of(home))
+        await self.roster.leave(home)
+        if self.streams is not None:
+            self.streams.leave(self._messages_of(home))
         self.entities.cells.leave(home)
 
     async def look(self) -> None:
@@ -228,105 +226,31 @@ class Runtime:
         if self.streams is not None:
             await self.streams.outbox.look()
 
-    async def subscribe(
-        self,
-        name: str,
-        reaction: Reaction,
-        start: StartAt = Start.BEGINNING,
-        *,
-        tails: Tails | None = None,
-    ) -> Subscription:
-        """Start a subscription where it left off, or at `start` where it is new."""
-        subscription = Subscription(
-            name,
-            reaction,
-            tails or self.tails,
+    async def in_use_elsewhere(self) -> set[str]:
+        """Subscriptions and versions of views that other nodes have."""
+        return await self.control.in_use_elsewhere()
+
+    def _surroundings(self, *, shared: bool) -> Surroundings:
+        return Surroundings(
             self.store,
-            self.committer,
+            self.tails,
             self.clock,
-            self._luck,
-            paused=PAUSED + name in await self.store.registry(),
+            self.supervisor,
+            self.facts,
+            self.roster,
+            self.in_use_elsewhere,
+            shared=shared,
         )
-        async with self._roster:
-            self._starts[name] = start
-            await self._follow(subscription, self.held)
-            self.subscriptions[name] = subscription
-        self.supervisor.start(f"subscription {name}", subscription.run())
-        self.supervisor.start(f"retries {name}", subscription.retries.run())
-        return subscription
-
-    async def _follow(self, subscription: Subscription, homes: Iterable[int]) -> None:
-        name, read_by = subscription.name, self.store.placement.read_by
-        shards = [s for home in homes for s in read_by(home, subscription.reaction.sources)]
-        stored = await self.store.offsets()
-        offsets = {shard: stored[name, shard] for shard in shards if (name, shard) in stored}
-        came = stored.get((name, EVERY_SHARD))
-        start = self._starts[name] if came is None else dict.fromkeys(shards, came)
-        new = {s: await self._begin(s, start) for s in shards if s not in offsets}
-        # Of an empty shard too: else its end at the next start would be where it begins. And where
-        # there are several, it is known from then on which of them are read.
-        is_whole = start is Start.LATEST or bool(self.store.placement.topics)
-        first = [Offset(name, shard, 0, at) for shard, at in new.items() if at or is_whole]
-        if first:
-
-            def fill(commit: Commit) -> None:
-                commit.offsets += first
-
-            # Stored at once: a restart before the first event must not skip what came between.
-            await self.committer.write(fill)
-        heads = await self.store.parking.heads(shards)
-        await subscription.follow({**offsets, **new}, stored, heads)
-
-    async def _begin(self, shard: int, start: StartAt) -> int:
-        match start:
-            case Start.BEGINNING:
-                return 0
-            case Start.LATEST:
-                return await self.tails.find_end(shard)
-            case datetime():
-                return await self.tails.position_at(shard, round(start.timestamp() * 1e6))
-            case _:
-                return start.get(shard, 0)
 
     def _messages_of(self, home: int) -> list[int]:
         return self.store.placement.read_by(home, self.service.topics)
-
-    async def unsubscribe(self, name: str) -> None:
-        """End a subscription's loops; its offset stays."""
-        subscription = self.subscription(name)
-        await self.supervisor.stop(f"subscription {name}", f"retries {name}")
-        await subscription.flush()
-        await self.committer.drained()  # a retry may have been cut off from its commit
-        async with self._roster:
-            del self.subscriptions[name], self._starts[name]
 
     def subscription(self, name: str) -> Subscription:
         """Return a running subscription.
 
         Raises `NotFound`.
         """
-        found = self.subscriptions.get(name)
-        if found is None:
-            raise NotFound(
-                f"no subscription {name!r}; there is {', '.join(self.subscriptions) or 'none'}"
-            )
-        return found
-
-    async def pause(self, name: str) -> None:
-        """Pause a subscription; it stays paused across restarts."""
-        subscription = self.subscription(name)
-        await self.set_fact(PAUSED + name, b"1")
-        subscription.pause()
-
-    async def resume(self, name: str) -> None:
-        """Resume a paused subscription."""
-        subscription = self.subscription(name)
-        await self.set_fact(PAUSED + name, None)
-        subscription.resume()
-
-    async def set_fact(self, name: str, value: bytes | None) -> None:
-        """Store a durable fact of this node, or remove it."""
-        await self.committer.write(lambda commit: commit.registry.update({name: value}))
+        return self.roster.subscription(name)
 
     async def call(
         self,

@@ -55,8 +55,6 @@ class Subscription:
         committer: Committer,
         clock: Clock,
         luck: Callable[[], float],
-        *,
-        paused: bool = False,
     ) -> None:
         self.name = name
         self.reaction = reaction
@@ -83,8 +81,7 @@ class Subscription:
         """A reset was not committed, as far as it is known."""
         self.running = asyncio.Event()
         """Not set while it is paused."""
-        if not paused:
-            self.running.set()
+        self.running.set()
         self.busy = asyncio.Lock()
         """Held while a batch is handled."""
         self.letters = asyncio.Lock()
@@ -333,10 +330,12 @@ class Subscription:
 
         return move
 
-    async def reset(self, positions: Positions) -> None:
-        """Continue after these positions. Parked letters beyond them are dropped, because their
-        entries will be read again; those before them stay parked."""
+    async def reset(self, positions: Positions) -> Collection[int]:
+        """Continue after these positions, in the shards among them that are followed here; return
+        those. Parked letters beyond the positions are dropped, because their entries will be read
+        again; those before them stay parked."""
         async with self.letters, self.busy:
+            positions = {s: at for s, at in positions.items() if s in self.positions}
             again: list[LetterKey] = []
             kept: set[Queue] = set()
             after = (self.name, -1, 0)
@@ -345,9 +344,7 @@ class Subscription:
             ):
                 for letter in letters:
                     entry = letter.entry
-                    if entry.shard not in positions:
-                        continue
-                    if entry.position > positions[entry.shard]:
+                    if entry.position > positions.get(entry.shard, entry.position):
                         again.append(LetterKey(self.name, entry.shard, entry.position))
                     elif letter.status is not LetterStatus.REFUSED:
                         kept.add((entry.shard, letter.key))
@@ -368,6 +365,12 @@ class Subscription:
             self.reaction.taken(self.tails.ends(positions))
             self.blocked.keep(kept)
         self.tails.wake()
+        return positions.keys()
+
+    async def keep(self) -> None:
+        """Store the offsets now, also where nothing of interest was seen."""
+        async with self.busy:
+            await self._store_late(self.positions)
 
     async def flush(self) -> None:
         """Store the offsets; done at a graceful stop, when the loops have ended."""

@@ -99,6 +99,10 @@ class Tails:
         """Read a shard that is not in the store."""
         self._tails[shard] = source
 
+    def is_stored(self, shard: int) -> bool:
+        """Whether a shard is in the store."""
+        return shard in self._stored
+
     def end(self, shard: int) -> int:
         """Return the last committed position of a shard."""
         return self._tails[shard].position

@@ -1,32 +1,30 @@
-"""A view: its versions from the first to the next, how one takes over, what goes afterwards.
+"""A view on this node: which of its versions is filled and which answers; how one takes over.
 
 Place on the road: after dispatch. `view_opening` opens a version: tables and the subscription that
-fills them. A changed definition, or `rebuild`, starts a new version from the beginning of the
-journal; when it has caught up, one commit makes it the one that answers. `view_state` says what
-answers meanwhile.
+fills them, on each node for the shards that it holds. A changed definition, or `rebuild`, begins a
+version at the beginning of the journal; when it has caught up in every shard, whoever sees it first
+makes it ready, and every node changes over. `view_state` says what answers meanwhile, `view_sweeping`
+removes what no node uses any more.
 
-Invariants: rows of two definitions are never in one table; a query reads one version; what answers
-is a durable fact (`engine.views.versions`) before it is so in memory. Tables go only after the fact
-that no longer needs them is stored: what is unused is swept, again and again until it succeeds, and
-at start.
+Invariants: rows of two definitions are never in one table; a query reads one version; which versions
+there are is a durable fact (`engine.views.versions`) before it is so in memory, changed by
+compare-and-set only.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 import structlog
 
 from eventmill.engine.views.definition import CompiledView
-from eventmill.engine.views.versions import Versions
+from eventmill.engine.views.versions import Stage, Versions
 from eventmill.errors import Conflict, Unavailable
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ViewDefinition
-from eventmill.runtime.marks import names_of
-from eventmill.runtime.subscription import PAUSED
 from eventmill.runtime.view_opening import Opener, Surroundings
 from eventmill.runtime.view_state import (
     Building,
@@ -48,6 +46,9 @@ RETRY_SECONDS: Final = 1.0
 """How long a step that the store refused waits for its next try."""
 PROGRESS_SECONDS: Final = 0.05
 """How often a build looks whether it has caught up."""
+LOOKS: Final = 20
+"""A build has caught up when it has everything that there was so many looks ago, at most: under load
+there is always something to go."""
 
 
 class View:
@@ -58,55 +59,69 @@ class View:
         self.state: State = Starting()
         self.changes = 0
         """How often rows that are answered have changed."""
+        self.used: set[int] = set()
+        """Versions that this node fills, answers from, or would go back to."""
+        self.unused: set[int] = set()
+        """The other ones that it knows."""
         self._node = node
-        self._opener = Opener(definition, compiled, node, self._note)
-        self._versions = Versions()
-        self._lock = asyncio.Lock()
-        """Held while the stored fact changes: facts are stored in the order they came true."""
-        self._retired: set[int] = set()
-        """Unused versions whose subscription still runs."""
-        self._sweeps = 0
-        """Background sweeps begun; it makes their tasks' names unique."""
+        self.opener = Opener(definition, compiled, node, self._note)
+        self._running: dict[int, Running] = {}
         self._changed: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<View {self.compiled.id} [{type(self.state).__name__.lower()}]>"
 
-    async def start(self, fact: bytes | None) -> None:
-        """Take it up where it was; build it anew if its definition has changed."""
-        stored = msgspec.json.decode(fact, type=Versions) if fact else Versions()
-        self._versions = stored.taken_up(self.compiled)
-        if self._versions != stored:
-            await self._write(self._versions)
-        await self._take_up(is_new=self._versions.last > stored.last)
+    @property
+    def fact(self) -> bytes | None:
+        """Its versions, as this node knows them."""
+        return self._node.facts.known.get(FACT + self.compiled.id)
+
+    @property
+    def versions(self) -> Versions:
+        """The same, read."""
+        return msgspec.json.decode(self.fact, type=Versions) if self.fact else Versions()
+
+    async def act(self) -> None:
+        """Do here what the stored versions ask for; begin one if this definition has none."""
+        versions, compiled = self.versions, self.compiled
+        if versions.serving(compiled) is None and versions.building(compiled) is None:
+            await self._node.facts.put(self.changed(lambda versions: versions.begun(compiled)))
+        await self._take_up(self.versions)
         next = being_built(self.state)
-        # A view of an empty journal answers at once.
-        if next is not None and (next.lag or not await self._swapped(next)):
-            self._follow(next)
-        await self._clean_up()
+        if next is None or next.lag:
+            return
+        try:
+            # A view of an empty journal answers at once.
+            if await self._has_passed(next, await self._ends()):
+                await self._node.facts.put(self.changed(_ready(next)))
+                await self._take_up(self.versions)
+        except (Unavailable, Conflict) as error:  # `_build` goes on with it
+            log.warning("view not yet live", view=self.compiled.id, error=str(error))
+
+    def changed(self, change: Callable[[Versions], Versions]) -> Commit:
+        """Return the commit that changes its versions, unless somebody else does so before."""
+        name, fact = FACT + self.compiled.id, self.fact
+        versions = change(self.versions)
+        return Commit(registry={name: msgspec.json.encode(versions)}, expected={name: fact})
 
     async def rebuild(self) -> int:
         """Build a new version from the journal's beginning; the old one answers meanwhile.
 
         Returns the version's number. Raises `Conflict` while one is being built.
         """
-        async with self._lock:
-            if not isinstance(self.state, Live):
-                next = being_built(self.state)
-                where = f": version {next.number}, {next.progress}" if next else ""
-                raise Conflict(f"view {self.compiled.id!r} is being built already{where}")
-            # Known from here on, whatever becomes of it: its number is not used again.
-            self._versions = self._versions.begun(self.compiled)
-            try:
-                await self._write(self._versions)
-                next = await self._opener.run(self._versions.last, is_new=True)
-            except BaseException:
-                self._versions = self._versions.given_up()
-                self._sweep_later()
-                raise
-            self.state = Replacing(self.state.version, next)
-        self._follow(next)
-        return next.number
+        if not isinstance(self.state, Live):
+            next = being_built(self.state)
+            where = f": version {next.number}, {next.progress}" if next else ""
+            raise Conflict(f"view {self.compiled.id!r} is being built already{where}")
+        number = self.versions.last + 1
+        try:
+            await self._node.facts.change(self.changed(lambda v: v.begun(self.compiled)))
+        except Conflict as error:
+            raise Conflict(
+                f"versions of view {self.compiled.id!r} are changed by somebody else just now: "
+                "look at them and ask again"
+            ) from error
+        return number
 
     async def wait(self) -> None:
         """Return when rows that are answered have changed."""
@@ -114,63 +129,99 @@ class View:
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._changed)
 
-    async def _take_up(self, *, is_new: bool) -> None:
-        serving, building = self._versions.serving, self._versions.building
-        reason, frozen = "", None
-        if serving is not None and self._versions.is_outdated(self.compiled):
-            reason, frozen = await self._opener.stopped(serving, self._versions.known[serving])
-        elif serving is not None:
-            self.state = Live(await self._opener.run(serving, is_new=False))
-        if building is None:
-            return
-        next = await self._opener.run(building, is_new=is_new)
-        if isinstance(self.state, Live):
-            self.state = Replacing(self.state.version, next)
-        elif frozen is not None:
-            self.state = Frozen(frozen, next)
-        else:
-            self.state = Building(next, reason)
-        log.info("view is being built", view=self.compiled.id, version=building, reason=reason)
+    async def _take_up(self, versions: Versions) -> None:
+        """Fill and answer from what is this definition's; let go of the rest."""
+        serving, building = versions.serving(self.compiled), versions.building(self.compiled)
+        foreign = versions.foreign(self.compiled) if serving is None else None
+        self.used = {number for number in (serving, building, foreign) if number is not None}
+        self.unused = versions.known.keys() - self.used
+        version = await self._run(serving) if serving is not None else None
+        if version is not None and isinstance(self.state, Starting):
+            self.state = Live(version)
+        is_new = building not in self._running
+        next = await self._run(building) if building is not None else None
+        self._turn_to(await self._state(versions, version, next, foreign))
+        for number in self._running.keys() - self.used:
+            await self._node.roster.unsubscribe(self.opener.name(number))
+            del self._running[number]
+        if next is not None and is_new:
+            name = f"building {self.opener.name(next.number)}"
+            self._node.supervisor.start(name, self._build(next))
 
-    def _follow(self, next: Running) -> None:
-        name = f"building {self._opener.name(next.number)}"
-        self._node.supervisor.start(name, self._build(next))
+    async def _run(self, number: int) -> Running:
+        if number not in self._running:
+            self._running[number] = await self.opener.run(number)
+        return self._running[number]
+
+    async def _state(
+        self,
+        versions: Versions,
+        version: Running | None,
+        next: Running | None,
+        foreign: int | None,
+    ) -> State:
+        if version is not None:
+            return Replacing(version, next) if next is not None else Live(version)
+        assert next is not None
+        if foreign is None:
+            return Building(next)
+        frozen = answering(self.state)
+        if isinstance(frozen, Stopped) and frozen.number == foreign:
+            return Frozen(frozen, next)
+        reason, frozen = await self.opener.stopped(foreign, versions.known[foreign])
+        return Building(next, reason) if frozen is None else Frozen(frozen, next)
+
+    def _turn_to(self, state: State) -> None:
+        old, new = answering(self.state), answering(state)
+        next = being_built(state)
+        if next not in (None, being_built(self.state)):
+            reason = state.reason if isinstance(state, Building) else ""
+            log.info(
+                "view is being built", view=self.compiled.id, version=next.number, reason=reason
+            )
+        self.state = state
+        if new is not None and new is not old:
+            log.info("view answers", view=self.compiled.id, version=new.number)
+            self._note(new.number)
 
     async def _build(self, next: Running) -> None:
-        # Under load there is always something to go. It is enough that everything is in that was
-        # there at the last look, and that nobody who asked the old version goes back in time.
-        ends = next.subscription.ends
-        while not next.subscription.has_passed(ends) or self._is_behind(next):
-            ends = next.subscription.ends
+        """Make a version ready when it has caught up, unless another node is faster."""
+        looks, goal = 0, dict[int, int]()
+        while being_built(self.state) is next:
             await self._node.clock.sleep(PROGRESS_SECONDS)
-        while not await self._swapped(next):
-            await self._node.clock.sleep(RETRY_SECONDS)
+            try:
+                if looks % LOOKS == 0:
+                    goal = await self._ends()
+                looks += 1
+                if await self._has_passed(next, goal) and next.number in self.versions.known:
+                    await self._node.facts.change(self.changed(_ready(next)))
+            except (Unavailable, Conflict) as error:
+                log.warning("view not yet live", view=self.compiled.id, error=str(error))
+                await self._node.clock.sleep(RETRY_SECONDS)
 
-    def _is_behind(self, next: Running) -> bool:
-        match answering(self.state):
-            case Running(subscription=old):
-                return not next.subscription.has_passed(old.positions)
-            case Stopped(position=position):
-                return next.position < position
-            case None:
-                return False
+    async def _ends(self) -> dict[int, int]:
+        """Where all shards that it is made of end now, those of other nodes, too."""
+        placement, sources = self._node.store.placement, self.opener.sources
+        shards = [s for home in range(placement.shards) for s in placement.read_by(home, sources)]
+        return await self._node.tails.find_ends(shards)
 
-    async def _swapped(self, next: Running) -> bool:
-        try:
-            async with self._lock:
-                versions = self._versions.swapped()
-                # crash here, before or after the commit: the start finds one of the two states.
-                await self._write(versions)
-                old, self._versions, self.state = answering(self.state), versions, Live(next)
-                if isinstance(old, Running):
-                    self._retired.add(old.number)
-        except (Unavailable, Conflict) as error:
-            log.warning("view not yet live", view=self.compiled.id, error=str(error))
+    async def _has_passed(self, next: Running, goal: Mapping[int, int]) -> bool:
+        """Whether a version has come so far in every shard, by what is stored, and nobody who asked
+        the version before it goes back in time."""
+        await next.subscription.keep()  # other nodes decide by what is stored, too
+        old = answering(self.state)
+        if not next.subscription.has_passed(goal):
             return False
-        log.info("view is live", view=self.compiled.id, version=next.number)
-        self._note(next.number)
-        await self._clean_up()
-        return True
+        if isinstance(old, Running) and not next.subscription.has_passed(
+            old.subscription.positions
+        ):
+            return False
+        offsets = await self._node.store.offsets()
+        name = self.opener.name(next.number)
+        if isinstance(old, Stopped):
+            before = self.opener.name(old.number)
+            goal = {s: max(end, offsets.get((before, s), 0)) for s, end in goal.items()}
+        return all(offsets.get((name, shard), 0) >= end for shard, end in goal.items())
 
     def _note(self, number: int) -> None:
         """Rows of a version have changed: if it answers, wake whoever watches."""
@@ -182,49 +233,6 @@ class View:
             changed, self._changed = self._changed, None
             changed.set_result(None)
 
-    async def _clean_up(self) -> None:
-        """Sweep now; if the store refuses, go on in the background."""
-        if not await self._swept():
-            self._sweep_later()
 
-    def _sweep_later(self) -> None:
-        self._sweeps += 1
-        name = f"sweeping {self.compiled.id} {self._sweeps}"
-        self._node.supervisor.start(name, self._sweep())
-
-    async def _sweep(self) -> None:
-        while True:
-            await self._node.clock.sleep(RETRY_SECONDS)
-            if await self._swept():
-                return
-
-    async def _swept(self) -> bool:
-        try:
-            async with self._lock:
-                if unused := self._versions.unused():
-                    await self._drop(unused)
-        except (Unavailable, Conflict) as error:
-            log.warning("old view tables not yet gone", view=self.compiled.id, error=str(error))
-            return False
-        return True
-
-    async def _drop(self, numbers: list[int]) -> None:
-        """Remove versions for good; each step can be repeated."""
-        for number in sorted(self._retired.intersection(numbers)):
-            await self._node.unsubscribe(self._opener.name(number))
-            self._retired.discard(number)
-        known, id = self._versions.known, self.compiled.id
-        await self._node.store.views.drop([name for n in numbers for name in known[n].names(id, n)])
-        versions = self._versions.without(numbers)
-        await self._write(versions, forgotten=[self._opener.name(number) for number in numbers])
-        self._versions = versions
-
-    async def _write(self, versions: Versions, forgotten: Iterable[str] = ()) -> None:
-        value = msgspec.json.encode(versions)
-
-        def fill(commit: Commit) -> None:
-            commit.registry[FACT + self.compiled.id] = value
-            commit.forgotten += [each for name in forgotten for each in names_of(name)]
-            commit.registry.update({PAUSED + name: None for name in forgotten})
-
-        await self._node.committer.write(fill)
+def _ready(next: Running) -> Callable[[Versions], Versions]:
+    return lambda versions: versions.staged([next.number], Stage.READY)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from eventmill.engine.views.compiled import PlacedQuery
 from eventmill.engine.views.definition import CompiledView
@@ -21,18 +20,12 @@ from eventmill.model import limits
 from eventmill.model.definition import ViewDefinition
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
-from eventmill.runtime.committer import Committer
+from eventmill.runtime.facts import Facts
 from eventmill.runtime.projector import Projector, TableRows
-from eventmill.runtime.reaction import Reaction
-from eventmill.runtime.subscription import Subscription
+from eventmill.runtime.roster import Roster
 from eventmill.runtime.supervisor import Supervisor
+from eventmill.runtime.tails import Tails
 from eventmill.runtime.view_state import Running, Stopped
-
-
-class Subscribe(Protocol):
-    """Starts a subscription: `Runtime.subscribe`."""
-
-    def __call__(self, name: str, reaction: Reaction) -> Awaitable[Subscription]: ...
 
 
 @dataclass(frozen=True)
@@ -40,11 +33,15 @@ class Surroundings:
     """What views need of their node."""
 
     store: Store
-    committer: Committer
+    tails: Tails
     clock: Clock
     supervisor: Supervisor
-    subscribe: Subscribe
-    unsubscribe: Callable[[str], Awaitable[None]]
+    facts: Facts
+    roster: Roster
+    in_use_elsewhere: Callable[[], Awaitable[set[str]]]
+    """Asks the other nodes which subscriptions and versions of views they have."""
+    shared: bool
+    """Whether there may be other nodes."""
 
 
 class Opener:
@@ -64,29 +61,28 @@ class Opener:
         self._compiled = compiled
         self._node = node
         self._changed = changed
+        self.sources = frozenset(handler.source.id for handler in definition.handlers)
 
     def name(self, number: int) -> str:
         """Return the name of a version's subscription."""
         return f"{self._compiled.id}@{number}"
 
-    async def run(self, number: int, *, is_new: bool) -> Running:
+    async def run(self, number: int) -> Running:
         """Open a version of this definition; it is filled from now on.
-
-        Parameters: `is_new` says that it has no rows yet.
 
         Raises `ConfigurationError` if the store refuses a query.
         """
+        await self._node.store.views.prepare(tables_on(self._compiled, number))
         queries = await self._placed(number)
         names, store = names_on(self._compiled, number), self._node.store.views
-        is_alone = self._node.store.placement.shards == 1  # else other nodes write rows, too
+        # Rows come with offsets. In several shards other nodes write rows, too.
+        is_new = self._node.store.placement.shards == 1 and not await self._position(number)
         tables = {
-            name: TableRows(
-                table, names[name], store, self._compiled.id, is_new=is_new and is_alone
-            )
+            name: TableRows(table, names[name], store, self._compiled.id, is_new=is_new)
             for name, table in self._compiled.tables.items()
         }
         projector = Projector(self._definition, tables, lambda: self._changed(number))
-        subscription = await self._node.subscribe(self.name(number), projector)
+        subscription = await self._node.roster.subscribe(self.name(number), projector)
         return Running(number, queries, subscription)
 
     async def stopped(self, number: int, version: Version) -> tuple[str, Stopped | None]:
@@ -95,15 +91,18 @@ class Opener:
         if reason is not None:
             return f"version {number} does not answer meanwhile: {reason}", None
         try:
+            if not self._node.shared:  # else its indexes are for the queries of other nodes
+                await self._node.store.views.prepare(tables_on(self._compiled, number))
             queries = await self._placed(number)
         except ConfigurationError as error:
             return f"version {number} does not answer meanwhile: {error.message}", None
+        return "", Stopped(number, queries, await self._position(number))
+
+    async def _position(self, number: int) -> int:
         offsets = await self._node.store.offsets()
-        found = [at for (owner, _), at in offsets.items() if owner == self.name(number)]
-        return "", Stopped(number, queries, sum(found))
+        return sum(at for (owner, _), at in offsets.items() if owner == self.name(number))
 
     async def _placed(self, number: int) -> dict[str, PlacedQuery]:
-        await self._node.store.views.prepare(tables_on(self._compiled, number))
         names = names_on(self._compiled, number)
         queries = {
             name: query.on(names, self._node.store.views.dialect)

@@ -17,6 +17,7 @@ from eventmill.engine.views.definition import CompiledView
 from eventmill.errors import NotFound, Overloaded, RequestError, Unavailable, UnknownHandler
 from eventmill.model import limits
 from eventmill.model.definition import ViewDefinition
+from eventmill.runtime.facts import Changes
 from eventmill.runtime.view import FACT, View
 from eventmill.runtime.view_opening import Surroundings
 from eventmill.runtime.view_state import (
@@ -30,6 +31,7 @@ from eventmill.runtime.view_state import (
     answering,
     described,
 )
+from eventmill.runtime.view_sweeping import Sweeper
 
 T = TypeVar("T")
 
@@ -52,14 +54,29 @@ class Views:
         self, views: dict[str, tuple[ViewDefinition, CompiledView]], node: Surroundings
     ) -> None:
         self._views = {id: View(*view, node) for id, view in views.items()}
+        self._sweepers = {id: Sweeper(view, node) for id, view in self._views.items()}
+        self._facts = node.facts
+        self._supervisor = node.supervisor
         self._store = node.store
         self._clock = node.clock
 
     async def start(self) -> None:
         """Take up every view where it was; build those anew whose definition has changed."""
-        registry = await self._store.registry()
+        await self._facts.follow(FACT, self._act)
+        for id, sweeper in self._sweepers.items():
+            await sweeper.swept()
+            self._supervisor.start(f"sweeping {id}", sweeper.run())
+
+    async def _act(self, changes: Changes) -> None:
         for id, view in self._views.items():
-            await view.start(registry.get(FACT + id))
+            if FACT + id in changes or isinstance(view.state, Starting):
+                await view.act()
+                self._sweepers[id].want()
+
+    def in_use(self) -> set[str]:
+        """Names of the versions that this node has, whether it fills them or not."""
+        views = self._views.values()
+        return {view.opener.name(number) for view in views for number in view.used}
 
     async def rebuild(self, id: str) -> int:
         """Build a new version from the journal's beginning; the old one answers meanwhile.

@@ -243,6 +243,7 @@ class Host:
         runtime = self.runtime
         return (
             self.store.under_way > 0
+            or runtime.facts.working
             or not runtime.committer.idle
             or any(subscription.working for subscription in runtime.subscriptions.values())
             or (runtime.streams is not None and runtime.streams.working)

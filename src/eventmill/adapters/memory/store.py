@@ -16,7 +16,7 @@ from eventmill.adapters.memory.parking import Parking
 from eventmill.adapters.memory.views import ViewTables
 from eventmill.errors import ConfigurationError, Conflict, NotOwner
 from eventmill.model import limits
-from eventmill.model.commit import Commit, Letter, Timer, homes_of
+from eventmill.model.commit import Commit, Letter, Timer, changed_by_others, homes_of
 from eventmill.model.placement import Placement
 
 
@@ -81,6 +81,7 @@ class Store:
         self._check_sequences(commit)
         self._check_outcomes(commit)
         self._check_fired(commit)
+        self._check_facts(commit)
         self.views.write(commit.rows)
         # From here on nothing can fail.
         self._move_offsets(commit)
@@ -151,6 +152,11 @@ class Store:
             is_there = timer is not None and timer.due == due
             if not is_there and name not in commit.timers:
                 raise Conflict(f"timer {name!r} was replaced or cancelled since it was due")
+
+    def _check_facts(self, commit: Commit) -> None:
+        for name, expected in commit.expected.items():
+            if self._registry.get(name) != expected:
+                raise changed_by_others(name)
 
     def _check_offsets(self, commit: Commit) -> None:
         at = dict(self._offsets)

@@ -89,7 +89,7 @@ def plan_of(commit: Commit, homes: Iterable[int], held: Mapping[int, int]) -> Pl
         _snapshots(plan, list({(s.source, s.subject): s for s in commit.snapshots}.values()))
     _timers(plan, commit)
     _letters(plan, commit)
-    _facts(plan, commit.registry)
+    _facts(plan, commit.registry, commit.expected)
     if commit.purged:
         plan.before += ["purge_entries", "purge_snapshots"]
         plan.values["purged_sources"] = [source for source, _ in commit.purged]
@@ -251,10 +251,32 @@ def _key(letter: Letter) -> tuple[str, int, int]:
     return (letter.subscription, letter.entry.shard, letter.entry.position)
 
 
-def _facts(plan: Plan, registry: dict[str, bytes | None]) -> None:
-    put = [(stored(name), value) for name, value in registry.items() if value is not None]
-    removed = [(stored(name),) for name, value in registry.items() if value is None]
+def _facts(
+    plan: Plan, registry: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]
+) -> None:
+    free = {stored(name): value for name, value in registry.items() if name not in expected}
+    put = [(name, value) for name, value in free.items() if value is not None]
+    removed = [(name,) for name, value in free.items() if value is None]
     if put:
         plan.add("facts", put)
     if removed:
         plan.add("forgotten_facts", removed)
+    if expected:
+        _swap_facts(plan, registry, expected)
+
+
+def _swap_facts(
+    plan: Plan, registry: Mapping[str, bytes | None], expected: Mapping[str, bytes | None]
+) -> None:
+    """Compare and set: each statement changes only what is as expected, also if it had to wait for
+    another node's commit; all of them must have changed something."""
+    swaps = [(stored(name), old, registry[name]) for name, old in expected.items()]
+    parts: dict[str, list[tuple[Any, ...]]] = {
+        "made_facts": [(name, new) for name, old, new in swaps if old is None],
+        "swapped_facts": [swap for swap in swaps if None not in swap],
+        "ended_facts": [(name, old) for name, old, new in swaps if old is not None and new is None],
+    }
+    for part, rows in parts.items():
+        if rows:
+            plan.add(part, rows)
+            plan.demand(len(rows), part)

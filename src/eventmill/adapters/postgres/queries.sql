@@ -119,6 +119,25 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value
 -- name: forgotten_facts
 DELETE FROM registry WHERE name = ANY (:forgotten_names::text[])
 
+-- name: made_facts
+INSERT INTO registry (name, value)
+SELECT * FROM unnest(:made_facts_names::text[], :made_facts_news::bytea[])
+ON CONFLICT (name) DO NOTHING RETURNING 1
+
+-- name: swapped_facts
+UPDATE registry SET value = new
+FROM unnest(:swapped_facts_names::text[], :swapped_facts_olds::bytea[],
+            :swapped_facts_news::bytea[]) AS f (name, old, new)
+WHERE registry.name = f.name AND registry.value = old RETURNING 1
+
+-- name: ended_facts
+DELETE FROM registry USING unnest(:ended_facts_names::text[], :ended_facts_olds::bytea[])
+    AS f (name, old)
+WHERE registry.name = f.name AND registry.value = old RETURNING 1
+
+-- name: fact_values
+SELECT name, value FROM registry WHERE name = ANY (:names::text[])
+
 -- name: purge_entries
 DELETE FROM entry_home AS entry USING unnest(:purged_sources::text[], :purged_subjects::text[])
     AS p (source, subject)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ from eventmill.adapters.postgres.partitions import make_home, make_topics
 from eventmill.adapters.postgres.plan import Plan, moved_by_others, plan_of, stamp
 from eventmill.adapters.postgres.reader import Reader
 from eventmill.adapters.postgres.role import reader_role
-from eventmill.adapters.postgres.text import loaded, stored
+from eventmill.adapters.postgres.text import all_stored, loaded, stored
 from eventmill.adapters.postgres.views import ViewTables
 from eventmill.adapters.postgres.writer import Refused, Writer, fetch
 from eventmill.errors import (
@@ -35,7 +35,7 @@ from eventmill.errors import (
     StoreUnavailable,
 )
 from eventmill.model import limits
-from eventmill.model.commit import Commit, Timer, homes_of
+from eventmill.model.commit import Commit, Timer, changed_by_others, homes_of
 from eventmill.model.entry import Entry
 from eventmill.model.placement import Placement
 
@@ -127,7 +127,7 @@ class Store:
             try:
                 ends = await self._writer.run(plan)
             except Refused as error:
-                raise await self._reason(plan) from error
+                raise await self._reason(plan, commit.expected) from error
         stamp(commit.entries, plan, ends)
 
     async def offsets(self) -> dict[tuple[str, int], int]:
@@ -210,7 +210,7 @@ class Store:
             for statement in statements:
                 await connection.execute(statement)
 
-    async def _reason(self, plan: Plan) -> EventmillError:
+    async def _reason(self, plan: Plan, expected: Mapping[str, bytes | None]) -> EventmillError:
         """Find out which condition of a plan did not hold."""
         async with self._writing() as connection:
             found = dict(await _rows(connection, "epochs", shards=list(plan.epochs)))
@@ -227,6 +227,11 @@ class Store:
                 at = positions.get((offset.subscription, offset.shard), 0)
                 if at != offset.expected:
                     return moved_by_others(offset, at)
+            rows = await fetch(connection, "fact_values", names=all_stored(list(expected)))
+            facts = {loaded(name): value for name, value in rows}
+            for name, value in expected.items():
+                if facts.get(name) != value:
+                    return changed_by_others(name)
             if not await self._writer.is_known(connection):
                 self._writer.drop()
                 return StoreUnavailable("this node's writer was removed from the store; try again")

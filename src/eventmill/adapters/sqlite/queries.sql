@@ -168,6 +168,9 @@ INSERT INTO registry VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excl
 -- name: delete_registry
 DELETE FROM registry WHERE name = ?
 
+-- name: fact
+SELECT value FROM registry WHERE name = ?
+
 -- name: registry
 SELECT name, value FROM registry
 

@@ -39,7 +39,7 @@ from eventmill.adapters.sqlite.unfiled import ALL, FILED, ROUND_ENTRIES, Change,
 from eventmill.adapters.sqlite.views import ViewTables, write_rows
 from eventmill.errors import ConfigurationError, Conflict, EventmillError
 from eventmill.model import limits
-from eventmill.model.commit import Commit, Offset, Timer
+from eventmill.model.commit import Commit, Offset, Timer, changed_by_others
 from eventmill.model.entry import Entry
 from eventmill.model.placement import Placement
 
@@ -283,11 +283,8 @@ class Store:
         for name in commit.forgotten:
             db.execute(SQL["forget_offsets"], (name,))
             db.execute(SQL["forget_letters"], (name,))
-        for name, value in commit.registry.items():
-            if value is None:
-                db.execute(SQL["delete_registry"], (name,))
-            else:
-                db.execute(SQL["put_registry"], (name, value))
+        if commit.registry:
+            _put_facts(db, commit)
 
     def _entry_rows(
         self, db: apsw.Connection, entries: list[Entry], change: Change
@@ -380,6 +377,17 @@ def _move(db: apsw.Connection, offset: Offset) -> None:
             code="conflict.offset",
         )
     db.execute(SQL["move_offset"], msgspec.structs.asdict(offset))
+
+
+def _put_facts(db: apsw.Connection, commit: Commit) -> None:
+    for name, expected in commit.expected.items():
+        if next(db.execute(SQL["fact"], (name,)), (None,))[0] != expected:
+            raise changed_by_others(name)
+    for name, value in commit.registry.items():
+        if value is None:
+            db.execute(SQL["delete_registry"], (name,))
+        else:
+            db.execute(SQL["put_registry"], (name, value))
 
 
 def _roll_back(db: apsw.Connection) -> None:

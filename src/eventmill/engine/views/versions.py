@@ -1,17 +1,19 @@
-"""Versions: which versions a view has, which one answers, which one is being built. Pure.
+"""Versions: which versions a view has, and what a node does with each. Pure.
 
-`Versions` is the durable fact `view/<id>` of a node's registry. Every change makes a new value, which
-comes true when it is stored. A version's number is never used again.
+`Versions` is the durable fact `view/<id>`. Every change makes a new value, which comes true when it
+is stored, by compare-and-set: all nodes read the same. A version's number is never used again.
 
-A version was filled by one definition, known by its fingerprint. When the definition changes, the
-version that answers stays where it is: as long as the next one is being built, it answers the new
-definition's queries if its columns are theirs (`misfit`), and if the definition is changed back it
-goes on.
+A version was filled by one definition, known by its fingerprint, and a node goes by the versions of
+its own: the newest that is ready answers, one that is newer still is being built. So nodes of an
+older and of a newer definition stand beside each other and want nothing of each other's. As long as
+none of its own is ready, the newest ready version of another definition answers if its columns are
+those of the queries (`misfit`), and if a definition is changed back its version goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from enum import StrEnum
 
 import msgspec
 
@@ -20,12 +22,24 @@ from eventmill.engine.views.placement import names_of
 from eventmill.engine.views.shapes import shape_of
 
 
+class Stage(StrEnum):
+    """Where a version is in its life."""
+
+    BUILDING = "building"
+    """It is filled from the beginning of the journal and has not caught up yet."""
+    READY = "ready"
+    """It has caught up in every shard."""
+    LEAVING = "leaving"
+    """No node may take it up; its tables go when none has it any more."""
+
+
 class Version(msgspec.Struct, frozen=True):
     """One version's tables and what they were filled by."""
 
     fingerprint: str
     tables: dict[str, dict[str, str]]
     """Logical table → column → shape of its values."""
+    stage: Stage = Stage.BUILDING
 
     def names(self, view: str, number: int) -> list[str]:
         """Return its physical tables."""
@@ -36,49 +50,48 @@ class Versions(msgspec.Struct, frozen=True):
     """What is durable about a view besides its rows."""
 
     last: int = 0
-    serving: int | None = None
-    building: int | None = None
     known: dict[int, Version] = {}
     """Every version that may have tables, by number."""
-
-    def taken_up(self, view: CompiledView) -> Versions:
-        """Return them as a node with this definition goes on from them."""
-        if self._is_of(self.building, view):
-            return self
-        rest = self.given_up()
-        return rest if self._is_of(self.serving, view) else rest.begun(view)
 
     def begun(self, view: CompiledView) -> Versions:
         """Return them with a new version that is being built."""
         number = self.last + 1
-        known = self.known | {number: _version_of(view)}
-        return Versions(number, self.serving, number, known)
+        return Versions(number, self.known | {number: _version_of(view)})
 
-    def given_up(self) -> Versions:
-        """Return them without a version that is being built."""
-        return msgspec.structs.replace(self, building=None)
-
-    def swapped(self) -> Versions:
-        """Return them with the version that was being built as the one that answers."""
-        return msgspec.structs.replace(self, serving=self.building, building=None)
-
-    def unused(self) -> list[int]:
-        """Versions whose tables may go."""
-        return [number for number in self.known if number not in (self.serving, self.building)]
+    def staged(self, numbers: Collection[int], stage: Stage) -> Versions:
+        """Return them with some versions at another stage."""
+        known = {
+            number: msgspec.structs.replace(version, stage=stage) if number in numbers else version
+            for number, version in self.known.items()
+        }
+        return Versions(self.last, known)
 
     def without(self, numbers: Iterable[int]) -> Versions:
         """Return them without versions whose tables are gone."""
         gone = set(numbers)
-        known = {number: version for number, version in self.known.items() if number not in gone}
-        return msgspec.structs.replace(self, known=known)
+        return Versions(self.last, {n: v for n, v in self.known.items() if n not in gone})
 
-    def is_outdated(self, view: CompiledView) -> bool:
-        """Whether the version that answers was filled by another definition."""
-        return self.serving is not None and not self._is_of(self.serving, view)
+    def serving(self, view: CompiledView) -> int | None:
+        """Return the version of this definition that answers."""
+        return max((n for n in self._of(view) if self.known[n].stage is Stage.READY), default=None)
 
-    def _is_of(self, number: int | None, view: CompiledView) -> bool:
-        version = self.known.get(number) if number is not None else None
-        return version is not None and version.fingerprint == view.fingerprint
+    def building(self, view: CompiledView) -> int | None:
+        """Return the version of this definition that is being built and will answer next."""
+        newest = max(self._of(view), default=None)
+        return newest if newest != self.serving(view) else None
+
+    def foreign(self, view: CompiledView) -> int | None:
+        """Return the newest ready version of another definition."""
+        mine = self._of(view)
+        ready = (n for n, v in self.known.items() if v.stage is Stage.READY and n not in mine)
+        return max(ready, default=None)
+
+    def _of(self, view: CompiledView) -> list[int]:
+        return [
+            number
+            for number, version in self.known.items()
+            if version.fingerprint == view.fingerprint and version.stage is not Stage.LEAVING
+        ]
 
 
 def misfit(version: Version, view: CompiledView) -> str | None:

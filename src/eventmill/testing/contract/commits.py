@@ -131,6 +131,27 @@ class CommitContract(Harness):
         await put(store, registry={"a": b"2", "b": None, "unknown": None})
         assert await store.registry() == {"a": b"2", "c": b""}
 
+    async def test_facts_change_only_from_what_was_expected(self, store: Store) -> None:
+        await put(store, registry={"a": b"1", "b": b"\x00", "c": b"3"})
+        expected: dict[str, bytes | None] = {"a": b"1", "b": b"\x00", "new": None}
+        await put(store, registry={"a": b"2", "b": None, "new": b"", "c": b"4"}, expected=expected)
+        facts = {"a": b"2", "new": b"", "c": b"4"}
+        assert await store.registry() == facts
+        for name, old, new in [
+            ("a", b"1", b"3"),
+            ("a", None, b"3"),
+            ("a", b"1", None),
+            ("b", b"1", b"2"),
+            ("b", b"1", None),
+        ]:
+            with pytest.raises(Conflict) as refused:
+                await put(store, message(), registry={name: new, "c": b"5"}, expected={name: old})
+            assert refused.value.code == "conflict.fact"
+        assert await store.registry() == facts
+        assert await store.journal.end(SHARD) == 0
+        await put(store, message(), registry={"a": None}, expected={"a": b"2"})
+        assert await store.registry() == {"new": b"", "c": b"4"}
+
     async def test_an_empty_commit_is_fine(self, store: Store) -> None:
         await store.commit(Commit())
         assert await store.journal.end(SHARD) == 0

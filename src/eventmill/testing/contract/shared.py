@@ -204,6 +204,22 @@ class SharedContract:
         assert await other.registry() == {"fact": b"1"}
         assert await other.offsets() == {("v", 3): 1}
 
+    @pytest.mark.parametrize("old", [None, b"0"])
+    async def test_a_fact_that_two_nodes_change_at_once_is_changed_by_one(
+        self, store: Store, other: Store, old: bytes | None
+    ) -> None:
+        for number in range(20):
+            name = f"fact{number}"
+            await put(store, registry={name: old})
+            answers = await asyncio.gather(
+                put(store, registry={name: b"1"}, expected={name: old}),
+                put(other, registry={name: b"2"}, expected={name: old}),
+                return_exceptions=True,
+            )
+            assert sorted(isinstance(answer, Conflict) for answer in answers) == [False, True]
+            won = b"2" if answers[0] else b"1"
+            assert (await store.registry())[name] == won
+
     async def test_nodes_that_start_at_once_prepare_the_same_tables(
         self, store: Store, other: Store
     ) -> None:
