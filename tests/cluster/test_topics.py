@@ -1,9 +1,11 @@
+# mypy: disable-error-code="empty-body"
 """Topics of several nodes in a broker: published here, consumed there, in order and once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
@@ -11,8 +13,10 @@ from eventmill import (
     Effect,
     Event,
     EventSourcedEntity,
+    Record,
     Service,
     Topic,
+    View,
     command,
     component,
     consumer,
@@ -21,7 +25,8 @@ from eventmill import (
     send,
 )
 from eventmill.model import limits
-from eventmill.model.commit import Commit
+from eventmill.model.commit import Commit, Offset
+from eventmill.model.placement import EVERY_SHARD
 from eventmill.runtime import relay
 from eventmill.runtime.inspection import Inspection
 from tests.cluster.nodes import Nodes
@@ -39,6 +44,7 @@ class Heard(Event):
 
 
 said = Topic("said", Said, key="key")
+whispered = Topic("whispered", Said, key="key", retention=timedelta(seconds=20))
 
 
 @component("ear")
@@ -63,7 +69,21 @@ def listen(event: Said) -> Effect[None]:
     return send(Ear.hear, event.key, event.number)
 
 
-service = Service("talk", components=[Ear, listen], topics=[said])
+@component("whispers")
+class Whispers(View):
+    class Row(Record):
+        id: str
+        number: int
+
+    @on(whispered)
+    def heard(self, event: Said, row: Row | None) -> Row:
+        return Whispers.Row(id=event.key, number=event.number)
+
+    @query("SELECT * FROM whispers ORDER BY id")
+    def all(self) -> list[Row]: ...
+
+
+service = Service("talk", components=[Ear, listen, Whispers], topics=[said, whispered])
 
 
 @pytest.fixture
@@ -73,10 +93,10 @@ async def nodes() -> AsyncIterator[Nodes]:
     await nodes.close()
 
 
-async def say(nodes: Nodes, node: str, number: int) -> None:
+async def say(nodes: Nodes, node: str, number: int, topic: Topic[Said] = said) -> None:
     """Publish one event under every key."""
     events = tuple(Said(key, number) for key in KEYS)
-    await nodes.while_time_passes(nodes.running[node].publish(said, events))
+    await nodes.while_time_passes(nodes.running[node].publish(topic, events))
 
 
 async def expect(nodes: Nodes, numbers: list[int]) -> None:
@@ -164,3 +184,67 @@ async def test_one_node_takes_what_plain_clients_send(nodes: Nodes) -> None:
             body = b'{"key":"%s","number":%d}' % (key.encode(), number)
             nodes.topics.publish("said", headers.encode(), body)
     await expect(nodes, [0, 1, 2])
+
+
+def versions(nodes: Nodes) -> list[int | None]:
+    """The version of the view that answers, on each node."""
+    statuses = [runtime.views.status()[0] for runtime in nodes.running.values()]
+    return [status["live"]["version"] if status["live"] else None for status in statuses]
+
+
+async def rows(nodes: Nodes, node: str) -> dict[str, int]:
+    """What the view answers on a node."""
+    query = Whispers.all
+    found = await nodes.running[node].query(query, query.arguments((), {}))
+    return {row.id: row.number for row in found}
+
+
+async def test_a_view_of_a_topic_is_rebuilt_although_messages_are_gone(nodes: Nodes) -> None:
+    """Each shard is seen to have been read, although some have nothing left to read."""
+    await nodes.start("a", "b")
+    await say(nodes, "a", 1, whispered)
+    await nodes.advance(1)
+    assert await rows(nodes, "b") == dict.fromkeys(KEYS, 1)
+    await nodes.advance(25)
+    last = (Said(KEYS[0], 2),)
+    await nodes.while_time_passes(nodes.running["b"].publish(whispered, last))
+    await nodes.advance(1)
+    await nodes.while_time_passes(nodes.operations("a").rebuild("whispers"))
+    await nodes.until(lambda: versions(nodes) == [2, 2], 10)
+    for node in "ab":
+        assert (await rows(nodes, node))[KEYS[0]] == 2
+
+
+async def test_where_a_moved_subscription_was_says_nothing_about_the_broker(nodes: Nodes) -> None:
+    """Positions of the store that it came from are other numbers."""
+    came = Commit(offsets=[Offset("listener", EVERY_SHARD, 0, 1_000)])
+    nodes.store.hold(nodes.store.placement.home(EVERY_SHARD), 0)
+    await nodes.store.commit(came)
+    await nodes.start("a")
+    await say(nodes, "a", 0)
+    await expect(nodes, [0])
+
+
+async def test_all_that_is_known_of_topics_is_told_by_any_node(nodes: Nodes) -> None:
+    """How far subscriptions are, with the relay's, of all shards."""
+    await nodes.start("a", "b")
+    await say(nodes, "a", 0)
+    await nodes.advance(5)
+    for node in "ab":
+        found = await nodes.while_time_passes(nodes.operations(node).consumers())
+        lags = {status.name: status.lag for status in found}
+        assert {relay.NAME, "listener"} <= lags.keys()
+        assert set(lags.values()) == {0}
+        (relayed,) = [status for status in found if status.name == relay.NAME]
+        assert relayed.position == len(KEYS)
+
+
+async def test_a_reset_on_one_node_reads_again_on_all(nodes: Nodes) -> None:
+    await nodes.start("a", "b")
+    await say(nodes, "a", 0)
+    await nodes.advance(5)
+    await nodes.while_time_passes(nodes.operations("b").reset("listener", "beginning"))
+    await expect(nodes, [0, 0])
+    await nodes.while_time_passes(nodes.operations("a").reset("listener", "latest"))
+    await say(nodes, "a", 1)
+    await expect(nodes, [0, 0, 1])

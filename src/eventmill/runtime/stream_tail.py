@@ -9,7 +9,7 @@ back.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from eventmill.model import limits
 from eventmill.model.entry import Entry
@@ -21,13 +21,19 @@ from eventmill.runtime.tails import within
 class StreamTail:
     """End of one message shard in the broker; as `tails.Tail`, but positions have gaps.
 
-    Parameter: `share` of what all tails together may keep in memory.
+    Parameters: `look` is called when there is more than is known here; `share` of what all tails
+    together may keep in memory.
     """
 
-    def __init__(self, broker: Broker, shard: int, *, share: float) -> None:
+    def __init__(
+        self, broker: Broker, shard: int, look: Callable[[int], None], *, share: float
+    ) -> None:
         self._broker = broker
         self.shard = shard
+        self._look = look
         self.position = 0
+        self.seen = 0
+        """The furthest end that somebody asked for: what is up to there is read, or is gone."""
         self.expected = 0
         """Of what this node stored itself, the last position."""
         self._entries: list[Entry] = []
@@ -48,23 +54,23 @@ class StreamTail:
 
         Raises `BrokerUnavailable`.
         """
-        end = await self.find_end()
+        end = await self._broker.end(self.shard)
         self.is_begun = True
         if end > self.position:
             self._entries, self._positions, self._bytes = [], [], 0
             self.position = self._floor = end
 
-    def take(self, entries: Sequence[Entry]) -> None:
-        """Take what follows."""
-        new = [entry for entry in entries if entry.position > self.position]
-        if not new:
-            return
+    def take(self, scan: Scan) -> bool:
+        """Take what follows, or that nothing does; return whether the end has moved."""
+        before = self.position
+        self.position = max(before, scan.position)
+        new = [entry for entry in scan.entries if entry.position > before]
         self._entries += new
         self._positions += [entry.position for entry in new]
-        self.position = new[-1].position
         self._bytes += sum(len(entry.payload) for entry in new)
         if len(self._entries) > 2 * self._entries_max or self._bytes > 2 * self._bytes_max:
             self._trim(len(self._entries) // 2)
+        return self.position > before
 
     async def read(self, after: int, *, limit: int, sources: frozenset[str]) -> Scan:
         if after < self._floor:
@@ -72,7 +78,9 @@ class StreamTail:
             return within(scan, limits.SCAN_BYTES_MAX)
         first = bisect_right(self._positions, after)
         found = self._entries[first : first + limit]
-        return within(Scan(found, found[-1].position if found else after), limits.SCAN_BYTES_MAX)
+        is_all = first + len(found) == len(self._entries)
+        end = max(after, self.position) if is_all else found[-1].position
+        return within(Scan(found, end), limits.SCAN_BYTES_MAX)
 
     async def between(self, low: int, high: int, sources: frozenset[str]) -> Scan:
         scan = await self._broker.read(self.shard, low, limit=limits.SCAN_ROWS, until=high)
@@ -81,7 +89,11 @@ class StreamTail:
         return Scan(found, high if is_all else found[-1].position)
 
     async def find_end(self) -> int:
-        return await self._broker.end(self.shard)
+        end = await self._broker.end(self.shard)
+        if end > max(self.position, self.seen):
+            self.seen = end
+            self._look(self.shard)
+        return end
 
     async def position_at(self, time: int) -> int:
         return await self._broker.position_at(self.shard, time)

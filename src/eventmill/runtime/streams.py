@@ -140,7 +140,9 @@ class Streams:
             log.warning("stream differs from the settings", difference=difference)
         shards = [shard for id in layouts for shard in placement.of_topic(id)]
         for shard in shards:
-            self._streams[shard] = StreamTail(self._broker, shard, share=1 / len(shards))
+            self._streams[shard] = StreamTail(
+                self._broker, shard, self._read_soon, share=1 / len(shards)
+            )
             self._tails.add(shard, self._streams[shard])
 
     async def close(self) -> None:
@@ -224,10 +226,11 @@ class Streams:
         if not stream.is_begun:
             await stream.begin()
         while self._followers[shard]:
-            scan = await self._broker.read(shard, stream.position, limit=limits.DISPATCH_BATCH)
-            if not scan.entries:
+            scan = await self._broker.read(
+                shard, stream.position, limit=limits.DISPATCH_BATCH, until=stream.seen
+            )
+            if not stream.take(scan) and not scan.entries:
                 return
-            stream.take(scan.entries)
             self._tails.wake()
             await asyncio.sleep(0)  # a long way to the end must not hold up the node's work
 

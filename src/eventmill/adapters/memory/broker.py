@@ -128,7 +128,8 @@ class Broker:
     async def end(self, shard: int) -> int:
         self._check()
         stream, _ = self._stream(shard)
-        return max((p for p, at in stream.stored.items() if at[0] == shard), default=0)
+        mine = [entry.position for entry in stream.entries if entry.shard == shard]
+        return mine[-1] if mine else stream.first - 1
 
     async def position_at(self, shard: int, time: int) -> int:
         self._check()
@@ -211,3 +212,10 @@ class _Stream:
         self.stored: dict[int, tuple[int, int]] = {}
         """Shard and time by position, also of what was removed."""
         self.ids: dict[str, tuple[int, int]] = {}
+
+    @property
+    def first(self) -> int:
+        """The first position that is there, or would be the next."""
+        there = [entry.position for entry in self.entries[:1]]
+        there += [arrived.position for arrived in self.outside[:1]]
+        return min(there, default=self.last + 1)
