@@ -205,7 +205,7 @@ class Alone(PostgresStore):
 
 
 def shared(dsn: str) -> FaultyStore:
-    return FaultyStore(Alone(dsn), latency=0.1)
+    return FaultyStore(Alone(dsn))
 
 
 async def content(host: Host, times: list[int]) -> dict[str, Any]:
@@ -296,11 +296,11 @@ async def test_everything_goes_on_in_postgresql_and_back(tmp_path: Path, dsn: st
     world, clock = World(), VirtualClock()
     async with running(world.former, SqliteStore(tmp_path / "first"), clock) as host:
         await busy(host, 1_000)
-        await host.runtime.pause("gone")
+        await host.runtime.roster.pause("gone")
     times = [clock.now()]
     async with running(world.service, SqliteStore(tmp_path / "first"), clock) as host:
         await host.advance(timedelta(minutes=5))
-        await host.runtime.pause("later")
+        await host.runtime.roster.pause("later")
         world.poison |= {2_010, 2_021}
         BROKEN.update({2_030})
         REFUSED.add(2_000)
@@ -351,8 +351,8 @@ async def test_everything_goes_on_in_postgresql_and_back(tmp_path: Path, dsn: st
         BROKEN.clear()
         assert await host.operations.redrive("$courier") == 1
         assert await host.operations.redrive("$courier", refused=True) == 1
-        await host.runtime.resume("later")
-        await host.runtime.resume("gone")
+        await host.runtime.roster.resume("later")
+        await host.runtime.roster.resume("gone")
         await host.settle()
         assert not await host.letters()
         everything = world.seen["reader"]
