@@ -13,9 +13,10 @@ from eventmill.adapters.postgres import archive, restoring
 from eventmill.adapters.postgres.leases import Leases
 from eventmill.adapters.postgres.store import Store
 from eventmill.errors import ConfigurationError, InvalidPayload
-from eventmill.model.commit import Offset, Rows
+from eventmill.model.commit import LetterKey, Offset, Rows
+from eventmill.model.placement import EVERY_SHARD
 from eventmill.model.table import Affinity, PhysicalTable
-from eventmill.testing.contract.harness import entry, message, open_alone, put
+from eventmill.testing.contract.harness import entry, letter, message, open_alone, put
 from eventmill.testing.postgres import Server
 
 LONG = "v_" + "ü" * 60
@@ -139,4 +140,46 @@ async def test_readers_that_are_ahead_of_each_other_have_to_catch_up(postgres: S
         await exported(store.dsn)
     await put(store, offsets=[Offset("a", 1, 0, ends[1])])
     assert b'"subscription":"b"' in await exported(store.dsn)
+    await store.close()
+
+
+async def test_where_topics_live_in_a_broker_marks_tell_what_was_read(
+    postgres: Server, empty: str
+) -> None:
+    store = await filled(await postgres.fresh(4))
+    shards = [store.placement.message("orders", key) for key in "ab"]
+    marks = [Offset("late~outbox", shards[0], 0, 1)]
+    await put(
+        store,
+        offsets=[Offset(name, s, 0, 900) for name in ("late", "$relay") for s in shards] + marks,
+        registry={"topics": b"broker"},
+    )
+    await store.close()
+    text = await exported(store.dsn)
+    offsets = [line for line in text.splitlines() if b'"kind":"offset"' in line]
+    (late,) = offsets
+    assert b'"subscription":"late"' in late
+    await imported(empty, text)
+
+    moved = Store(empty)
+    await open_alone(moved)
+    await moved.place(["orders"])
+    assert "topics" not in await moved.registry()
+    position = (await moved.offsets())["late", EVERY_SHARD]
+    unread = {}
+    for key in "ab":
+        shard = moved.placement.message("orders", key)
+        unread[key] = (await moved.journal.read(shard, position, limit=9)).entries
+    assert (unread["a"], [e.subject for e in unread["b"]]) == ([], ["b"])
+    await moved.close()
+
+
+async def test_letters_of_messages_in_a_broker_are_not_left_behind(postgres: Server) -> None:
+    store = await filled(await postgres.fresh(4))
+    shard = store.placement.message("orders", "a")
+    await put(store, letters=[letter(900, shard=shard)], registry={"topics": b"broker"})
+    with pytest.raises(ConfigurationError, match="1 letters"):
+        await exported(store.dsn)
+    await put(store, settled=[LetterKey("billing", shard, 900)])
+    assert await exported(store.dsn)
     await store.close()

@@ -18,7 +18,7 @@ from eventmill.adapters.postgres.connection import SCHEMA, Connection, connect_p
 from eventmill.adapters.postgres.journal import entries_of
 from eventmill.adapters.postgres.migration import migrate
 from eventmill.adapters.postgres.parking import letter_of
-from eventmill.adapters.postgres.rounds import Rounds, read_by, rounds
+from eventmill.adapters.postgres.rounds import Rounds, in_outbox, read_by, rounds
 from eventmill.adapters.postgres.text import loaded
 from eventmill.adapters.postgres.writer import fetch
 from eventmill.errors import ConfigurationError
@@ -36,6 +36,7 @@ from eventmill.model.archive import (
 from eventmill.model.entry import Entry, moved
 from eventmill.model.placement import Placement
 from eventmill.model.table import PhysicalTable
+from eventmill.runtime.streams import FACT
 
 HEAD = "$head"
 """Fact: positions begin behind this one, in every shard."""
@@ -96,10 +97,23 @@ class _Export:
         return writer.end()
 
     async def _offsets(self, ends: dict[int, int]) -> Rounds:
-        shards = int((await fetch(self._connection, "shards"))[0][0])
+        placement = Placement(int((await fetch(self._connection, "shards"))[0][0]))
         rows = await fetch(self._connection, "offsets")
         offsets = {(name, shard): position for name, shard, position in rows}
-        return rounds(ends, read_by(offsets, ends, Placement(shards)))
+        if FACT in dict(await fetch(self._connection, "registry")):
+            await self._need_no_letters(placement)
+            offsets = in_outbox(offsets, placement)
+        return rounds(ends, read_by(offsets, ends, placement))
+
+    async def _need_no_letters(self, placement: Placement) -> None:
+        letters = await self._connection.fetchval(
+            "SELECT count(*) FROM letter WHERE shard >= $1", placement.shards
+        )
+        if letters:
+            raise ConfigurationError(
+                f"{letters} letters are of topics in the broker, which stay there: redrive or "
+                "discard them first"
+            )
 
     async def _number(self, found: Rounds, ends: dict[int, int]) -> None:
         before = dict.fromkeys(ends, 0)
@@ -170,6 +184,8 @@ class _Export:
         head = max(*ends.values(), self._last[-1])
         yield FactLine(HEAD, archive.value(str(head).encode()))
         for name, value in sorted(await fetch(self._connection, "registry")):
+            if name == FACT:
+                continue  # wherever it goes, topics are in the store, with what was not relayed
             yield FactLine(loaded(name), archive.value(value))
 
     async def _tables(self) -> AsyncIterator[archive.Line]:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from eventmill.errors import ConfigurationError
 from eventmill.model.placement import EVERY_SHARD, Placement
+from eventmill.runtime import relay
+from eventmill.runtime.marks import SUFFIX
 
 Ends = Mapping[int, int]
 """Position by shard."""
@@ -79,4 +81,22 @@ def read_by(
             for shard in ends
             if not groups or shard // placement.shards in groups
         }
+    return found
+
+
+def in_outbox(
+    offsets: Mapping[tuple[str, int], int], placement: Placement
+) -> dict[tuple[str, int], int]:
+    """Return the offsets of a store whose topics live in a broker as if they lived in the store.
+
+    An offset in a message shard is the broker's number; its mark tells which of the messages that
+    are still in the outbox have been read. Whoever reads the outbox itself is not needed there.
+    """
+    found = {}
+    for (name, shard), position in offsets.items():
+        reader = name.removesuffix(SUFFIX)
+        if shard >= placement.shards:
+            position = offsets.get((reader + SUFFIX, shard), 0)
+        if reader != relay.NAME:
+            found[reader, shard] = position
     return found
