@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bench.figures import Row
 from bench.rows import (
+    forwarding,
     growth,
     http_command,
     in_process,
     one_in_flight,
     pipeline,
     postgres_append,
+    postgres_command,
     rebuild,
 )
 
@@ -21,4 +23,6 @@ ROWS: tuple[Row, ...] = (
     rebuild.ROW,
     growth.ROW,
     postgres_append.ROW,
+    postgres_command.ROW,
+    forwarding.ROW,
 )
