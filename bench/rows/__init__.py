@@ -8,6 +8,7 @@ from bench.rows import (
     growth,
     http_command,
     in_process,
+    jetstream,
     one_in_flight,
     pipeline,
     postgres_append,
@@ -25,4 +26,5 @@ ROWS: tuple[Row, ...] = (
     postgres_append.ROW,
     postgres_command.ROW,
     forwarding.ROW,
+    jetstream.ROW,
 )
