@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SYSTEM = "FastStream"
-REQUIREMENTS = ("faststream[nats]==0.7.2", "uvloop==0.23.0")
+REQUIREMENTS = ("faststream[nats]==0.7.8", "uvloop==0.23.0")
 PROGRAM = "bench/peers/programs/faststream_handler.py"
 EVENTS = 20_000
 PUBLISHERS = 256
