@@ -127,6 +127,16 @@ def note(system: str, name: str, at_most: float, text: str) -> Target:
     )
 
 
+def noted(system: str, name: str, at_least: float, text: str) -> Target:
+    """The same, where more is better."""
+    return Target(
+        text=text,
+        systems=(system,),
+        value=lambda f: float(f[system].median.notes[name]),
+        bound=at_least,
+    )
+
+
 def lag_p99(system: str, below_ms: float) -> Target:
     """The 99th percentile of the latency, in milliseconds."""
 

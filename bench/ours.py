@@ -53,12 +53,12 @@ def over_http(
 
 
 @contextlib.contextmanager
-def served(folder: Path, service: str) -> Iterator[tuple[str, int]]:
-    """Run a node over `folder` and yield its URL and process id."""
+def served(folder: Path, service: str, *options: str) -> Iterator[tuple[str, int]]:
+    """Run a node over `folder` and yield its URL and process id; `options` are those of `run`."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [EVENTMILL, "run", f"bench.services:{service}"]
-    command += ["--data", str(folder / "data"), "--port", str(port)]
+    command += ["--data", str(folder / "data"), "--port", str(port), *options]
     with running(command, answers(f"{url}/health/ready"), log=folder / "node.log") as pid:
         yield url, pid
 
@@ -97,10 +97,13 @@ def calls_for(folder: str, seconds: float, cart_count: int) -> Sample:
 
 @contextlib.asynccontextmanager
 async def runtime(
-    folder: Path, service: Service = services.carts, cache_entities: int = CACHE_ENTITIES
+    folder: Path,
+    service: Service = services.carts,
+    cache_entities: int = CACHE_ENTITIES,
+    config: NodeConfig | None = None,
 ) -> AsyncIterator[Runtime]:
     """Run a node's runtime in this process, wired as the node wires it, without its servers."""
-    config = NodeConfig(data=folder / "data", cache_entities=cache_entities)
+    config = config or NodeConfig(data=folder / "data", cache_entities=cache_entities)
     found = Node(service, config).runtime
     await found.start()
     collector.calm()

@@ -94,6 +94,24 @@ def resident_mb(pid: int) -> float:
     return round(int(line.split()[1]) / 1024, 1)
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process and its children, living or ended, have used."""
+    children: dict[int, list[int]] = {}
+    used: dict[int, float] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdecimal():
+            continue
+        with contextlib.suppress(OSError), open(f"/proc/{entry}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(entry))
+            ticks = sum(map(int, fields[11:15]))  # its own, and of children that it waited for
+            used[int(entry)] = ticks / os.sysconf("SC_CLK_TCK")
+    family = [pid]
+    for member in family:
+        family += children.get(member, [])
+    return sum(used.get(member, 0.0) for member in family)
+
+
 def isolated(function: str, **arguments: Any) -> Sample:
     """Call `module:function` in a fresh process of the project's interpreter.
 

@@ -23,7 +23,18 @@ from eventmill import (
 from examples.shopping_cart.shop import Cart, CheckedOut, ItemAdded
 from examples.shopping_cart.shop import service as shop
 
-__all__ = ["CartCounts", "ItemRequested", "carts", "pipeline", "requests", "shop", "views"]
+__all__ = [
+    "CartCounts",
+    "ItemRequested",
+    "Requested",
+    "carts",
+    "counted",
+    "pipeline",
+    "requests",
+    "shop",
+    "stream",
+    "views",
+]
 
 
 class ItemRequested(Event):
@@ -82,6 +93,47 @@ class CartCounts(View):
     def total(self) -> list[Total]: ...
 
 
+class Counted:
+    """What the handler without state has seen."""
+
+    events = 0
+
+
+counted = Counted()
+
+
+@consumer("request-counter", source=requests)
+async def count(event: ItemRequested, ctx: Context) -> None:
+    """Count, and keep nothing."""
+    counted.events += 1
+
+
+class RequestedTotal(Record):
+    """All rows in one."""
+
+    items: int
+
+
+@component("requested")
+class Requested(View):
+    """What was requested, by cart."""
+
+    class Row(Record):
+        """A cart."""
+
+        cart_id: str
+        items: int = 0
+
+    @on(requests)
+    def changed(self, event: ItemRequested, row: Row | None, ctx: Context) -> Row:
+        """Count the items."""
+        return self.Row(cart_id=ctx.subject, items=(row.items if row else 0) + event.quantity)
+
+    @query("SELECT coalesce(sum(items), 0) AS items FROM requested")
+    def total(self) -> list[RequestedTotal]: ...
+
+
 carts = Service("carts", components=[Cart])
 views = Service("views", components=[Cart, CartCounts])
 pipeline = Service("pipeline", components=[Cart, CartCounts, forward], topics=[requests])
+stream = Service("stream", components=[Requested, count], topics=[requests])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from bench.figures import Row
 from bench.rows import (
+    forwarding,
     growth,
     http_command,
     in_process,
+    jetstream,
     one_in_flight,
     pipeline,
     postgres_append,
+    postgres_command,
     rebuild,
 )
 
@@ -21,4 +24,7 @@ ROWS: tuple[Row, ...] = (
     rebuild.ROW,
     growth.ROW,
     postgres_append.ROW,
+    postgres_command.ROW,
+    forwarding.ROW,
+    jetstream.ROW,
 )

@@ -40,6 +40,14 @@ class Batch:
         """Entities whose memory is ahead of the store until this batch is committed."""
         self.done = False
 
+    def let_go(self) -> None:
+        """It is over. Entities go on pointing here: what hangs on it must not live as long as they do,
+        nor they as long as the collector leaves them, because it points to them."""
+        self.commit, self.replies, self.holders = _NOTHING, [], []
+
+
+_NOTHING = Commit()
+
 
 class Committer:
     """Owns the store's commits."""
@@ -170,6 +178,7 @@ class Committer:
                     future.set_result(reply)
         for notify in self.on_commit:
             notify(batch.commit)
+        batch.let_go()
 
     def _fail(self, batch: Batch, error: Exception) -> None:
         log.error("commit failed", error=str(error), waiting=len(batch.replies))
@@ -188,6 +197,7 @@ class Committer:
             for future, _ in batch.replies:
                 if not future.done():
                     future.set_exception(_answer_to(error))
+            batch.let_go()
 
 
 def _answer_to(error: Exception) -> Unavailable:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import apsw
+import pytest
 
 from eventmill.adapters.sqlite.store import Store
+from eventmill.errors import Conflict
 from eventmill.model.commit import Commit
 from eventmill.model.entry import Entry
 
@@ -58,3 +61,34 @@ def filed(directory: Path) -> int:
     (count,) = next(db.execute("SELECT count(*) FROM history"))
     db.close()
     return int(count)
+
+
+async def test_one_hot_entity_is_filed_in_portions_too(tmp_path: Path) -> None:
+    store = Store(tmp_path, round_entries=ROUND)
+    await store.open()
+    counts = [0]
+    for sequence in range(1, 201):
+        await store.commit(Commit(entries=[entry("hot", sequence)]))
+        counts.append(filed(tmp_path))
+        found = await store.journal.history("cart", "hot", limit=1_000)
+        assert [e.sequence for e in found] == [*range(1, sequence + 1)]
+    assert max(after - before for before, after in pairwise(counts)) == 2
+    assert counts[-1] >= 200 - 2 * ROUND
+    await store.close()
+
+
+async def test_a_purged_entity_begins_anew_in_the_same_commit(tmp_path: Path) -> None:
+    store = Store(tmp_path, round_entries=3)
+    await store.open()
+    for sequence in range(1, 10):
+        await store.commit(Commit(entries=[entry("c", sequence)]))
+    assert 0 < filed(tmp_path) < 9
+    await store.commit(Commit(purged=[("cart", "c")], entries=[entry("c", 1)]))
+    with pytest.raises(Conflict):
+        await store.commit(Commit(entries=[entry("c", 1)]))
+    for _ in range(2):
+        found = await store.journal.history("cart", "c", limit=9)
+        assert [e.sequence for e in found] == [1]
+        await store.close()
+        await store.open()
+    await store.close()

@@ -35,7 +35,7 @@ from eventmill.adapters.sqlite.lock import take
 from eventmill.adapters.sqlite.names import Names
 from eventmill.adapters.sqlite.parking import Parking, letter_row
 from eventmill.adapters.sqlite.statements import SCHEMA, SQL
-from eventmill.adapters.sqlite.unfiled import ALL, FILED, ROUND_ENTRIES, Change, Unfiled
+from eventmill.adapters.sqlite.unfiled import FILED, ROUND_ENTRIES, Change, Unfiled
 from eventmill.adapters.sqlite.views import ViewTables, write_rows
 from eventmill.errors import ConfigurationError, Conflict, EventmillError
 from eventmill.model import limits
@@ -238,7 +238,7 @@ class Store:
         for offset in commit.offsets:
             _move(db, offset)
         for key in commit.purged:
-            self.unfiled.remove(db, change, key, ALL)
+            self.unfiled.purge(db, change, key)
             db.execute(SQL["purge_snapshot"], (self.names.number(db, key[0]), key[1]))
         if commit.entries:
             db.executemany(SQL["insert_entry"], self._entry_rows(db, commit.entries, change))

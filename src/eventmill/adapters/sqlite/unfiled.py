@@ -7,14 +7,13 @@ every commit, so that a page takes many entries at once and no commit waits for 
 (docs/adr/0017; the idea is that of log-structured merge trees).
 
 Invariants: whoever reads an entity's entries takes the filed ones, then those here; an entity's
-entries are filed all at once, so those here come after those that are filed; up to the position kept
+entries are filed from the oldest on, so those here come after those that are filed; up to the position kept
 under `FILED` all entries are filed; what is here changes only when a transaction is known to be
 durable; where that is in doubt, the file is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import apsw
@@ -45,15 +44,19 @@ Row = tuple[int, str, int, int]
 
 
 class Change:
-    """What one transaction adds to, removes from and files of the entries in memory."""
+    """What one transaction does to the entries in memory, in this order."""
 
-    __slots__ = ("added", "filed", "removed")
+    __slots__ = ("added", "compacted", "filed", "finished", "purged")
 
     def __init__(self) -> None:
+        self.purged: set[Key] = set()
         self.added: dict[Key, list[Entry]] = {}
-        self.removed: dict[Key, int] = {}
+        self.compacted: dict[Key, int] = {}
         """Below which sequence."""
-        self.filed: list[Key] = []
+        self.filed: dict[Key, int] = {}
+        """How many of each entity, from the oldest on: none of those added."""
+        self.finished = 0
+        """Entities that the round is done with."""
 
 
 class Unfiled:
@@ -88,7 +91,7 @@ class Unfiled:
             last = next(reversed(change.added.values()))[-1]
             if next(db.execute(SQL["is_stored"], (last.position,)), None):
                 self.keep(change)
-        elif change is not None and (change.removed or change.filed):
+        elif change is not None and (change.purged or change.compacted or change.filed):
             self._read_all(db)
         self._is_known, self._doubtful = True, None
 
@@ -130,25 +133,23 @@ class Unfiled:
             raise _stale(key, entry.sequence)
         mine.append(entry)
 
-    def remove(self, db: apsw.Connection, change: Change, key: Key, below: int) -> None:
-        """Delete an entity's entries below a sequence, filed or not."""
-        here = [*self._entries.get(key, []), *change.added.get(key, [])]
-        db.executemany(SQL["delete_entry"], [(e.position,) for e in here if e.sequence < below])
-        bindings = (self._names.number(db, key[0]), key[1], below)
-        db.execute(SQL["delete_filed_entries"], bindings)
-        db.execute(SQL["unfile"], bindings)
-        change.removed[key] = below
+    def purge(self, db: apsw.Connection, change: Change, key: Key) -> None:
+        """Delete all of an entity's entries, before any are added."""
+        self._delete(db, key, self._entries.get(key, []), ALL)
+        change.purged.add(key)
 
     def compact(self, db: apsw.Connection, change: Change, key: Key, below: int) -> None:
         """Delete an entity's entries below its newest one.
 
         Raises `Conflict` if there is one beyond it.
         """
-        mine = change.added.get(key)
+        mine = change.added.get(key, [])
         last = mine[-1].sequence if mine else self._last(db, change, key)
         if last > below:
             raise _stale(key, below)
-        self.remove(db, change, key, below)
+        here = [*self._remaining(change, key), *mine]
+        self._delete(db, key, [entry for entry in here if entry.sequence < below], below)
+        change.compacted[key] = below
 
     def file_some(self, db: apsw.Connection, change: Change, count: int, end: int) -> None:
         """File a portion for `count` entries added, if it is time; `end` is the last position that
@@ -160,39 +161,52 @@ class Unfiled:
                 return
             self._round, self._round_end = sorted(self._entries, reverse=True), end
         rows: list[Row] = []
+        room = FILED_PER_ADDED * count
         for key in reversed(self._round):
-            change.filed.append(key)
-            rows += self._rows(key, change.removed.get(key, 0))
-            if len(rows) >= FILED_PER_ADDED * count:
+            entries = self._remaining(change, key)
+            some = entries[: room - len(rows)]
+            number = self._names.numbers[key[0]]
+            rows += [(number, key[1], entry.sequence, entry.position) for entry in some]
+            change.filed[key] = len(some)
+            if len(some) < len(entries):
+                break
+            change.finished += 1
+            if len(rows) == room:
                 break
         db.executemany(SQL["file"], rows)
-        if len(change.filed) == len(self._round):
+        if change.finished == len(self._round):
             db.execute(SQL["put_registry"], (FILED, str(self._round_end).encode()))
 
     def keep(self, change: Change) -> None:
         """The transaction is durable."""
-        for key, below in change.removed.items():
-            self._drop(key, below)
-        for key in change.filed:
-            self._drop(key, ALL)
-        if change.filed:
-            del self._round[-len(change.filed) :]
+        for key in change.purged:
+            self._drop(key, len(self._entries.get(key, [])))
+        for key, below in change.compacted.items():
+            self._drop(key, sum(e.sequence < below for e in self._entries.get(key, [])))
+        for key, count in change.filed.items():
+            self._drop(key, count)
+        if change.finished:
+            del self._round[-change.finished :]
         for key, entries in change.added.items():
-            below = change.removed.get(key, 0)
-            for entry in entries:
-                if entry.sequence >= below:
-                    self._keep(entry)
+            if below := change.compacted.get(key, 0):
+                entries = [entry for entry in entries if entry.sequence >= below]
+            self._entries.setdefault(key, []).extend(entries)
+            self._count += len(entries)
+            self._bytes += _bytes_of(entries)
 
     def _read_all(self, db: apsw.Connection) -> None:
         self._entries, self._round, self._count, self._bytes = {}, [], 0, 0
         texts = self._names.texts
+        change = Change()
         for r in db.execute(SQL["unfiled"]):
-            self._keep(
-                Entry(texts[r[1]], r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])
+            source = texts[r[1]]
+            change.added.setdefault((source, r[2]), []).append(
+                Entry(source, r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])
             )
+        self.keep(change)
 
     def _last(self, db: apsw.Connection, change: Change, key: Key) -> int:
-        if change.removed.get(key) == ALL:
+        if key in change.purged:
             return 0
         here = self._entries.get(key)
         if here:
@@ -201,24 +215,32 @@ class Unfiled:
         (found,) = next(db.execute(SQL["last_filed"], (number, key[1])), (0,))
         return int(found)
 
-    def _rows(self, key: Key, below: int) -> Iterator[Row]:
-        number = self._names.numbers[key[0]]
-        for entry in self._entries.get(key, ()):
-            if entry.sequence >= below:
-                yield number, key[1], entry.sequence, entry.position
+    def _remaining(self, change: Change, key: Key) -> list[Entry]:
+        """An entity's entries that are here and that the transaction leaves."""
+        entries = [] if key in change.purged else self._entries.get(key, [])
+        below = change.compacted.get(key, 0)
+        return [entry for entry in entries if entry.sequence >= below] if below else entries
 
-    def _keep(self, entry: Entry) -> None:
-        self._entries.setdefault((entry.source, entry.subject), []).append(entry)
-        self._count += 1
-        self._bytes += len(entry.payload)
+    def _delete(self, db: apsw.Connection, key: Key, here: list[Entry], below: int) -> None:
+        db.executemany(SQL["delete_entry"], [(entry.position,) for entry in here])
+        bindings = (self._names.number(db, key[0]), key[1], below)
+        db.execute(SQL["delete_filed_entries"], bindings)
+        db.execute(SQL["unfile"], bindings)
 
-    def _drop(self, key: Key, below: int) -> None:
-        entries = self._entries.pop(key, [])
-        left = [entry for entry in entries if entry.sequence >= below]
-        if left:
-            self._entries[key] = left
-        self._count -= len(entries) - len(left)
-        self._bytes -= sum(len(e.payload) for e in entries if e.sequence < below)
+    def _drop(self, key: Key, count: int) -> None:
+        """Forget so many of an entity's entries, from the oldest on."""
+        entries = self._entries.get(key)
+        if entries is None:
+            return
+        self._count -= count
+        self._bytes -= _bytes_of(entries[:count])
+        del entries[:count]
+        if not entries:
+            del self._entries[key]
+
+
+def _bytes_of(entries: list[Entry]) -> int:
+    return sum(len(entry.payload) for entry in entries)
 
 
 def _stale(key: Key, sequence: int) -> Conflict:
