@@ -23,6 +23,7 @@ import structlog
 from eventmill.engine.views.definition import CompiledView
 from eventmill.engine.views.versions import Stage, Versions
 from eventmill.errors import Conflict, Unavailable
+from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ViewDefinition
 from eventmill.runtime.view_opening import Opener, Surroundings
@@ -109,19 +110,23 @@ class View:
 
         Returns the version's number. Raises `Conflict` while one is being built.
         """
-        if not isinstance(self.state, Live):
-            next = being_built(self.state)
-            where = f": version {next.number}, {next.progress}" if next else ""
-            raise Conflict(f"view {self.compiled.id!r} is being built already{where}")
-        number = self.versions.last + 1
-        try:
-            await self._node.facts.change(self.changed(lambda v: v.begun(self.compiled)))
-        except Conflict as error:
-            raise Conflict(
-                f"versions of view {self.compiled.id!r} are changed by somebody else just now: "
-                "look at them and ask again"
-            ) from error
-        return number
+        for _ in range(limits.FACT_ATTEMPTS):
+            if not isinstance(self.state, Live):
+                next = being_built(self.state)
+                where = f": version {next.number}, {next.progress}" if next else ""
+                raise Conflict(f"view {self.compiled.id!r} is being built already{where}")
+            number = self.versions.last + 1
+            try:
+                await self._node.facts.change(self.changed(lambda v: v.begun(self.compiled)))
+            except Conflict:
+                # Somebody else was faster, perhaps only to remove an old version.
+                await self._node.facts.look()
+            else:
+                return number
+        raise Conflict(
+            f"versions of view {self.compiled.id!r} are changed by somebody else all the time: "
+            "look at them and ask again"
+        )
 
     async def wait(self) -> None:
         """Return when rows that are answered have changed."""
