@@ -87,7 +87,8 @@ class PlacedQuery:
         self._place = f"view {query.view!r}, query {query.name!r}"
         self._cardinality = query.result.cardinality
         self._keys = query.sort_keys
-        self._binder = Binder(self._place, query.parameters)
+        own = frozenset({paging.TOKEN, paging.SIZE}) if query.is_paged else frozenset[str]()
+        self._binder = Binder(self._place, query.parameters, own)
         self._decode = codec.decoder(_answer_of(query.result.item)).decode
         said = _RENDERINGS[dialect]
         tree = said.placed(query.bound.tree, physical, query.parameters)

@@ -72,11 +72,18 @@ def check_use(
 
 
 class Binder:
-    """Makes bindings of the arguments of a call."""
+    """Makes bindings of the arguments of a call.
 
-    def __init__(self, place: str, fields: Mapping[str, FieldType]) -> None:
+    Parameters: `own` are arguments that the platform uses itself: no column meets them.
+    """
+
+    def __init__(
+        self, place: str, fields: Mapping[str, FieldType], own: frozenset[str] = frozenset()
+    ) -> None:
         self._place = place
-        self._binds = [(name, _binding(field)) for name, field in fields.items()]
+        self._binds = [
+            (name, _same if name in own else _binding(field)) for name, field in fields.items()
+        ]
 
     def bind(self, arguments: Sequence[Any]) -> dict[str, Stored]:
         """Return bindings by name; `arguments` are validated, in the method's order.
