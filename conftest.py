@@ -4,6 +4,7 @@ server of those that ask for them."""
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +17,9 @@ from eventmill.testing.postgres import Server
 # A busy machine makes examples slow, which says nothing about the code.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+# Workers of pytest-xdist are given a width, to which tables would be folded.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(scope="session")

@@ -170,5 +170,4 @@ class RunningNode:
 def environment() -> dict[str, str]:
     """This environment without settings that would change what commands do."""
     kept = {name: v for name, v in os.environ.items() if not name.startswith("EVENTMILL_")}
-    kept.pop("COLUMNS", None)  # set in workers of pytest-xdist: tables would be folded
     return {**kept, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
