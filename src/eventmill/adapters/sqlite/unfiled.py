@@ -34,7 +34,7 @@ FILED_PER_ADDED: Final = 2
 """Entries filed per entry added while a round is on: it ends before another round's worth has come."""
 
 ALL: Final = 2**63 - 1
-"""Beyond every sequence: to remove or file all of an entity."""
+"""Beyond every sequence: what a purge deletes."""
 
 Key = tuple[str, str]
 """Source and subject."""
