@@ -24,6 +24,7 @@ from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime import lanes
 from eventmill.runtime.reaction import Queue, Reacted, key_of, queue_of
+from eventmill.runtime.time_limit import within
 from eventmill.sdk import guards
 from eventmill.sdk.context import Calls, Context
 
@@ -160,8 +161,7 @@ class ConsumerReaction:
         try:
             if not self.definition.is_async:
                 return function(*arguments)
-            async with asyncio.timeout(self.definition.timeout):
-                return await function(*arguments)
+            return await within(self.definition.timeout, function(*arguments))
         except asyncio.CancelledError as error:
             if lanes.is_ending():
                 raise

@@ -78,10 +78,9 @@ class Courier:
             away = [entry for entry in entries if not self._is_here(entry)]
             remote = lanes.split(away, _subject, limits.COURIER_LANES)
             await lanes.run([here, *remote], lambda lane: self._lane(lane, delivery), NAME)
-        for end in await _ends(delivery.waiting):
-            if isinstance(end, BaseException):
-                # One failed commit fails the whole batch; what did commit is known by its marks.
-                delivery.trouble = delivery.trouble or end
+        if failures := await _failures(delivery.waiting):
+            # One failed commit fails the whole batch; what did commit is known by its marks.
+            delivery.trouble = delivery.trouble or failures[0]
         if delivery.trouble is not None:
             raise delivery.trouble
         return delivery.reacted
@@ -186,7 +185,16 @@ def _subject(entry: Entry) -> str:
     return entry.subject
 
 
-async def _ends(waiting: list[asyncio.Future[bytes]]) -> list[bytes | BaseException]:
-    """Wait for every answer, or what it failed with: a batch that is repeated must find the marks
-    of its first try, not overlap it."""
-    return await asyncio.gather(*waiting, return_exceptions=True)
+async def _failures(waiting: list[asyncio.Future[bytes]]) -> list[BaseException]:
+    """Wait for every answer; return those that are errors: a batch that is repeated must find the
+    marks of its first try, not overlap it."""
+    try:
+        # One after the other: a commit gives all of its answers at once.
+        for answer in waiting:
+            if not answer.done():
+                await asyncio.wait({answer})
+    except asyncio.CancelledError:
+        for answer in waiting:
+            answer.cancel()  # nobody looks at what becomes of it
+        raise
+    return [error for answer in waiting if (error := answer.exception()) is not None]
