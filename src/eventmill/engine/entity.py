@@ -20,7 +20,7 @@ from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Snapshot
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
-from eventmill.model.entry import DELETED, STATE, Entry
+from eventmill.model.entry import DELETED, STATE, Entry, with_members
 from eventmill.model.events import MISFITS, event_type_of
 from eventmill.model.handler import Handler
 from eventmill.model.identity import Identity
@@ -171,7 +171,7 @@ def decide(
     handler: Handler[Any, Any],
     effect: Effect[Any],
     now: int,
-    metadata: dict[str, Any] | None,
+    metadata: bytes | None,
     origin: str | None,
     commit: Commit,
 ) -> bytes:
@@ -216,12 +216,12 @@ def _entries_of(
     handler: Handler[Any, Any],
     effect: Effect[Any],
     now: int,
-    metadata: dict[str, Any] | None,
+    metadata: bytes | None,
     origin: str | None,
 ) -> tuple[list[Entry], list[Any]]:
     """Return the entries, and the events as they will be read back."""
     definition, sequence = live.definition, live.identity.sequence
-    extra = _extra_of(handler, effect, metadata) if metadata or effect.metadata else None
+    extra = _extra_of(handler, effect, metadata)
     if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
         raise TooLarge(
             f"{handler.place} persists {len(effect.events)} events at once, "
@@ -288,10 +288,10 @@ def _expiry_of(live: Live, effect: Effect[Any], now: int) -> int | None:
 
 
 def _extra_of(
-    handler: Handler[Any, Any], effect: Effect[Any], metadata: dict[str, Any] | None
-) -> bytes:
-    extra = codec.encode({**(metadata or {}), **(effect.metadata or {})})
-    if len(extra) > limits.METADATA_BYTES_MAX:
+    handler: Handler[Any, Any], effect: Effect[Any], metadata: bytes | None
+) -> bytes | None:
+    extra = with_members(metadata, effect.metadata)
+    if extra is not None and len(extra) > limits.METADATA_BYTES_MAX:
         raise TooLarge(
             f"metadata of {handler.component}.{handler.name} has {len(extra)} bytes, "
             f"{limits.METADATA_BYTES_MAX} are possible"

@@ -16,7 +16,7 @@ from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.commit import Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
-from eventmill.model.entry import COMMANDS, Entry
+from eventmill.model.entry import COMMANDS, Entry, with_members
 from eventmill.model.placement import EMBEDDED, Placement
 from eventmill.model.subject import check_subject
 from eventmill.model.topic import Topic
@@ -52,7 +52,7 @@ class Author(NamedTuple):
 
 
 def expand(
-    effects: Sequence[Outgoing], now: int, metadata: dict[str, Any] | None, author: Author
+    effects: Sequence[Outgoing], now: int, metadata: bytes | None, author: Author
 ) -> Expansion:
     """Turn the outgoing effects of a handler into entries and timers.
 
@@ -71,7 +71,7 @@ def expand(
         match effect:
             case Publication(topic, events, own):
                 check_topic(topic, author.topics)
-                extra = {**(metadata or {}), **own} if own else metadata
+                extra = with_members(metadata, own)
                 for event in events:
                     expansion.entries.append(
                         message_entry(topic, event, now, extra, author.placement)
@@ -102,21 +102,18 @@ def message_entry(
     topic: Topic[Any],
     event: Any,
     now: int,
-    metadata: dict[str, Any] | None,
+    metadata: bytes | None,
     placement: Placement = EMBEDDED,
 ) -> Entry:
     """Make the entry of an event that is published to a topic."""
     kind, key, payload = topic.encode(event)
     check_subject(f"a key of topic {topic.id!r}", key, least=0)
     _check_size(f"an event of topic {topic.id!r}", payload)
-    extra = codec.encode(metadata) if metadata else None
     shard = placement.message(topic.id, key)
-    return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, extra, None, shard)
+    return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, metadata, None, shard)
 
 
-def command_entry(
-    sending: Sending, now: int, metadata: dict[str, Any] | None, home: int = 0
-) -> Entry:
+def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int = 0) -> Entry:
     """Make the entry of a command that is sent.
 
     Raises `InvalidPayload` for arguments that could not be read when it is delivered: a struct
@@ -131,9 +128,8 @@ def command_entry(
     payload = handler.encode_arguments(sending.arguments)
     handler.decode_arguments(payload)
     _check_size(f"the command {handler.component}.{handler.name}", payload)
-    extra = codec.encode(metadata) if metadata else None
     subject = f"{handler.component}/{sending.id}"
-    return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, extra, None, home)
+    return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, metadata, None, home)
 
 
 def timer_name(name: str) -> str:

@@ -18,11 +18,12 @@ from typing import Any, Final
 
 import msgspec
 
+from eventmill.engine import causation
 from eventmill.engine.outgoing import EXPIRE, PURGE
 from eventmill.errors import Deleted, Rejected, Unavailable
 from eventmill.model import limits
 from eventmill.model.definition import Retry
-from eventmill.model.entry import COMMANDS, Entry, metadata_of
+from eventmill.model.entry import COMMANDS, Entry
 from eventmill.model.envelope import Envelope
 from eventmill.ports.store import Store
 from eventmill.runtime import lanes
@@ -176,8 +177,7 @@ class Courier:
         else:
             handler = self._entities.handler(component, entry.type)
             arguments = handler.decode_arguments(entry.payload)
-        metadata = metadata_of(entry)
-        metadata["causation"] = metadata.get("causation", entry.id)
+        metadata = causation.of_command(entry)
         return Envelope(component, id, entry.type, arguments, None, None, metadata, entry.id)
 
 
