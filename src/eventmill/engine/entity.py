@@ -205,8 +205,7 @@ def decide(
     if entries:
         _settle(live, effect, entries, now, expires, origin, commit)
     if later is not None:
-        commit.entries += later.entries
-        commit.timers.update(later.timers)
+        later.add_to(commit)
         commit.bytes += later.bytes
     return reply
 

@@ -14,7 +14,7 @@ import msgspec
 
 from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
-from eventmill.model.commit import Timer
+from eventmill.model.commit import Commit, Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
 from eventmill.model.entry import COMMANDS, Entry, with_members
 from eventmill.model.placement import EMBEDDED, Placement
@@ -36,6 +36,11 @@ class Expansion(msgspec.Struct):
     """None cancels."""
     bytes: int = 0
     """Of all payloads."""
+
+    def add_to(self, commit: Commit) -> None:
+        """Let them become true with a commit; it counts the bytes of entries itself."""
+        commit.entries += self.entries
+        commit.timers.update(self.timers)
 
 
 class Author(NamedTuple):
@@ -60,7 +65,9 @@ def expand(
     field, `TooLarge` for a payload beyond its limit, or for too many of them, `HandlerFailed` for a
     topic that is not the service's.
     """
-    count = sum(len(e.events) if isinstance(e, Publication) else 1 for e in effects)
+    count = 0
+    for effect in effects:
+        count += len(effect.events) if isinstance(effect, Publication) else 1
     if count > limits.OUTGOING_PER_EFFECT_MAX:
         raise TooLarge(
             f"{author.place} publishes, sends and schedules {count} things at once, "
@@ -69,6 +76,8 @@ def expand(
     expansion = Expansion()
     for effect in effects:
         match effect:
+            case Sending():
+                expansion.entries.append(command_entry(effect, now, metadata, author.home))
             case Publication(topic, events, own):
                 check_topic(topic, author.topics)
                 extra = with_members(metadata, own)
@@ -76,8 +85,6 @@ def expand(
                     expansion.entries.append(
                         message_entry(topic, event, now, extra, author.placement)
                     )
-            case Sending():
-                expansion.entries.append(command_entry(effect, now, metadata, author.home))
             case Scheduling(name, after, at, sending):
                 due = _due(f"timer {name!r}", after, at, now)
                 command = command_entry(sending, now, metadata, author.home)
@@ -161,8 +168,11 @@ def purge_timer(component: str, id: str, due: int, now: int, home: int = 0) -> T
 
 
 def _weighed(expansion: Expansion, place: str) -> int:
-    commands = (timer.command for timer in expansion.timers.values() if timer is not None)
-    size = sum(len(entry.payload) for entry in (*expansion.entries, *commands))
+    size = 0
+    for entry in expansion.entries:
+        size += len(entry.payload)
+    for timer in expansion.timers.values():
+        size += len(timer.command.payload) if timer is not None else 0
     if size > limits.EFFECT_BYTES_MAX:
         raise TooLarge(
             f"{place} publishes, sends and schedules {size} bytes at once, "

@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from eventmill.engine import causation
+from eventmill.engine.entity import NULL
 from eventmill.engine.outgoing import EXPIRE, PURGE
 from eventmill.errors import Deleted, Rejected, Unavailable
 from eventmill.model import limits
@@ -72,11 +73,11 @@ class Courier:
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         delivery = _Delivery(self._tried(entries))
-        here = [entry for entry in entries if self._is_here(entry)]
-        if len(here) == len(entries):
+        away = [entry for entry in entries if not self._is_here(entry)]
+        if not away:
             await self._lane(entries, delivery)
         else:
-            away = [entry for entry in entries if not self._is_here(entry)]
+            here = [entry for entry in entries if self._is_here(entry)]
             remote = lanes.split(away, _subject, limits.COURIER_LANES)
             await lanes.run([here, *remote], lambda lane: self._lane(lane, delivery), NAME)
         if failures := await _failures(delivery.waiting):
@@ -97,7 +98,13 @@ class Courier:
                 reacted.behind.append(entry)
                 continue
             try:
-                await self._deliver(entry, queue, delivery)
+                envelope = self._envelope(entry)
+                answer = self._at_once(entry, envelope, queue, delivery)
+                if answer is None:
+                    answer = await self._deliver(entry, envelope, queue, delivery)
+                if not isinstance(answer, bytes):
+                    delivery.waiting.append(answer)
+                    delivery.latest[queue] = answer
             except Unavailable as error:
                 delivery.trouble = error
             except (Rejected, Deleted) as error:
@@ -107,11 +114,23 @@ class Courier:
                 failed.add(queue)
                 reacted.failed.append((entry, error))
 
-    async def _deliver(self, entry: Entry, queue: Queue, delivery: _Delivery) -> None:
-        envelope = self._envelope(entry)
+    def _at_once(
+        self, entry: Entry, envelope: Envelope, queue: Queue, delivery: _Delivery
+    ) -> bytes | asyncio.Future[bytes] | None:
+        """Deliver without waiting for anything, if that is possible: the usual case."""
+        if entry.position <= delivery.doubtful[entry.shard]:
+            return None
+        before = delivery.latest.get(queue)
+        if before is not None and before.done():
+            return None
+        return self._entities.submit_at_once(envelope)
+
+    async def _deliver(
+        self, entry: Entry, envelope: Envelope, queue: Queue, delivery: _Delivery
+    ) -> bytes | asyncio.Future[bytes]:
         is_doubtful = entry.position <= delivery.doubtful[entry.shard]
         if is_doubtful and await self._is_done(envelope):
-            return
+            return NULL
         before = delivery.latest.get(queue)
         if before is not None and (
             before.done() or (envelope.component, envelope.id) not in self._entities.cells
@@ -119,10 +138,7 @@ class Courier:
             # If the earlier one failed, this one must not pass it: its mark, once committed, says
             # that everything up to it was done.
             await before
-        answer = await self._submit(envelope)
-        if not isinstance(answer, bytes):
-            delivery.waiting.append(answer)
-            delivery.latest[queue] = answer
+        return await self._submit(envelope)
 
     def _is_here(self, entry: Entry) -> bool:
         _, _, id = entry.subject.partition("/")
@@ -145,8 +161,8 @@ class Courier:
     def _tried(self, entries: list[Entry]) -> dict[int, int]:
         """Note that entries are being delivered; return what was doubtful before."""
         doubtful = dict(self._doubtful)
-        for entry in entries:
-            self._doubtful[entry.shard] = max(doubtful[entry.shard], entry.position)
+        for shard, last in {entry.shard: entry.position for entry in entries}.items():
+            self._doubtful[shard] = max(doubtful[shard], last)
         return doubtful
 
     async def _is_done(self, envelope: Envelope) -> bool:
