@@ -220,7 +220,7 @@ def _entries_of(
 ) -> tuple[list[Entry], list[Any]]:
     """Return the entries, and the events as they will be read back."""
     definition, sequence = live.definition, live.identity.sequence
-    extra = _extra_of(handler, effect, metadata)
+    extra = _extra_of(handler, effect, metadata) if metadata or effect.metadata else None
     if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
         raise TooLarge(
             f"{handler.place} persists {len(effect.events)} events at once, "
