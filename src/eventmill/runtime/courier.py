@@ -211,6 +211,7 @@ async def _failures(waiting: list[asyncio.Future[bytes]]) -> list[BaseException]
                 await asyncio.wait({answer})
     except asyncio.CancelledError:
         for answer in waiting:
-            answer.cancel()  # nobody looks at what becomes of it
+            if not answer.cancel():
+                answer.exception()  # looked at: the loop need not complain of it
         raise
     return [error for answer in waiting if (error := answer.exception()) is not None]
