@@ -37,11 +37,26 @@ class Topic(Generic[E]):
     ) -> None: ...
     @overload
     def __init__(
-        self: Topic[A | B], id: str, a: type[A], b: type[B], /, *, key: Key = ""
+        self: Topic[A | B],
+        id: str,
+        a: type[A],
+        b: type[B],
+        /,
+        *,
+        key: Key = "",
+        retention: timedelta | None = None,
     ) -> None: ...
     @overload
     def __init__(
-        self: Topic[A | B | C], id: str, a: type[A], b: type[B], c: type[C], /, *, key: Key = ""
+        self: Topic[A | B | C],
+        id: str,
+        a: type[A],
+        b: type[B],
+        c: type[C],
+        /,
+        *,
+        key: Key = "",
+        retention: timedelta | None = None,
     ) -> None: ...
     @overload
     def __init__(
