@@ -11,6 +11,7 @@ handlers allow, nothing that nodes ask of each other.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -18,12 +19,14 @@ import msgspec
 from eventmill.engine.causation import caused_by
 from eventmill.errors import (
     ConfigurationError,
+    Conflict,
     NotFound,
     NotOwner,
     Unavailable,
     UnknownHandler,
     Unreachable,
 )
+from eventmill.model.commit import Commit
 from eventmill.model.definition import ServiceDefinition, ViewDefinition
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
@@ -33,7 +36,6 @@ from eventmill.ports.directory import Counts, Directory, Instance
 from eventmill.ports.store import Store
 from eventmill.ports.transport import Transport
 from eventmill.runtime import description
-from eventmill.runtime.committer import Committer
 from eventmill.runtime.description import Description
 from eventmill.runtime.forwarding import Answer, Forwarder, Lookup, Reception, Request
 from eventmill.runtime.views import Views
@@ -70,14 +72,14 @@ class Services:
     def __repr__(self) -> str:
         return f"<Services seen by {self._service.name}>"
 
-    async def start(self, store: Store, committer: Committer) -> None:
+    async def start(self, store: Store) -> None:
         """Take requests for this service.
 
         Raises `ConfigurationError` when the store is another service's, or another store's service
         has this name.
         """
         name = self._service.name
-        await _check_owner(store, committer, name)
+        await _check_owner(store, name)
         self._store = await self._leases.cluster()
         for other in await self._directory.find(name):
             if other.metadata.get("store") != self._store:
@@ -213,15 +215,15 @@ async def described(transport: Transport, service: str) -> Description:
     return msgspec.json.decode(answer, type=Description)
 
 
-async def _check_owner(store: Store, committer: Committer, service: str) -> None:
+async def _check_owner(store: Store, service: str) -> None:
     """Make the store this service's if it is nobody's.
 
     Raises `ConfigurationError` if it is another's.
     """
-    owner = (await store.registry()).get(OWNER)
-    if owner is None:
-        await committer.write(lambda commit: commit.registry.update({OWNER: service.encode()}))
-        owner = (await store.registry())[OWNER]  # perhaps two came at the same time
+    if OWNER not in await store.registry():
+        with suppress(Conflict):  # another node was faster, perhaps of another service
+            await store.commit(Commit(registry={OWNER: service.encode()}, expected={OWNER: None}))
+    owner = (await store.registry())[OWNER]
     if owner.decode() != service:
         raise ConfigurationError(
             f"the store belongs to service {owner.decode()!r}: give {service!r} a database of its "
