@@ -98,6 +98,7 @@ def topics_know_their_types() -> None:
     assert_type(two_kept, Topic[OrderPlaced | ItemAdded])
     assert_type(three_kept, Topic[OrderPlaced | ItemAdded | CheckedOut])
     assert_type(four_kept, Topic[OrderPlaced | ItemAdded | CheckedOut | Plain])
+    assert_type(Topic("one", OrderPlaced, ItemAdded, service="s"), Topic[OrderPlaced | ItemAdded])
     publish(two, OrderPlaced(order_id="o1", items={}), ItemAdded(sku="x", quantity=1))
     publish(Topic("five", OrderPlaced, ItemAdded, CheckedOut, Plain, Other), Plain(1), Other(2))
     declared: Topic[Plain] = Topic("plain", Plain)
