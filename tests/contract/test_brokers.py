@@ -21,6 +21,7 @@ from eventmill.ports.broker import Broker, TopicLayout
 from eventmill.testing import VirtualClock
 from eventmill.testing.contract.broker import BrokerContract
 from eventmill.testing.contract.broker_harness import (
+    NEIGHBOUR,
     SHARDS,
     News,
     event_headers,
@@ -40,6 +41,9 @@ class TestMemory(BrokerContract):
 
     def make_broker(self) -> Broker:
         return MemoryBroker(self.shared)
+
+    def make_neighbour(self) -> Broker:
+        return MemoryBroker(Topics(self.clock, NEIGHBOUR, beside=self.shared))
 
     async def publish(self, topic: str, headers: dict[str, str], payload: bytes) -> None:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -61,6 +65,9 @@ class TestNats(BrokerContract):
 
     def make_broker(self) -> Broker:
         return NatsBroker([self.url], SystemClock(), service="shop")
+
+    def make_neighbour(self) -> Broker:
+        return NatsBroker([self.url], SystemClock(), service=NEIGHBOUR, prefix=NEIGHBOUR)
 
     async def publish(self, topic: str, headers: dict[str, str], payload: bytes) -> None:
         subject = Subjects("eventmill").plain(topic)
