@@ -48,7 +48,10 @@ OWNER: Final = "service"
 
 
 class Services:
-    """This node's door to other services, and theirs to it."""
+    """This node's door to other services, and theirs to it.
+
+    Parameter: `topics_in` says where the service's topics live.
+    """
 
     def __init__(
         self,
@@ -59,8 +62,11 @@ class Services:
         reception: ServiceReception,
         forwarder: Forwarder,
         clock: Clock,
+        *,
+        topics_in: str,
     ) -> None:
         self._service = service
+        self._topics_in = topics_in
         self._transport = transport
         self._directory = directory
         self._leases = leases
@@ -153,7 +159,8 @@ class Services:
 
     async def _describe(self, payload: bytes) -> bytes:
         members, claims = await self._leases.members(), await self._leases.claims()
-        return msgspec.json.encode(await description.describe(self._service, members, claims))
+        told = await description.describe(self._service, members, claims, self._topics_in)
+        return msgspec.json.encode(told)
 
 
 class ServiceReception(Reception):

@@ -40,6 +40,8 @@ class StreamTail:
         self._positions: list[int] = []
         """Of these entries."""
         self._floor = 0
+        self.is_there = True
+        """Whether the broker has it; not yet, perhaps, if it is another service's."""
         self.is_begun = False
         """Whether the end was found, and what follows it is taken."""
         self._bytes = 0
@@ -83,12 +85,16 @@ class StreamTail:
         return within(Scan(found, end), limits.SCAN_BYTES_MAX)
 
     async def between(self, low: int, high: int, sources: frozenset[str]) -> Scan:
+        if not self.is_there:
+            return Scan([], high)
         scan = await self._broker.read(self.shard, low, limit=limits.SCAN_ROWS, until=high)
         found = [entry for entry in scan.entries if entry.position <= high]
         is_all = len(found) < len(scan.entries) or not found
         return Scan(found, high if is_all else found[-1].position)
 
     async def find_end(self) -> int:
+        if not self.is_there:
+            return self.position
         end = await self._broker.end(self.shard)
         if end > max(self.position, self.seen):
             self.seen = end
@@ -96,6 +102,8 @@ class StreamTail:
         return end
 
     async def position_at(self, time: int) -> int:
+        if not self.is_there:
+            return self.position
         return await self._broker.position_at(self.shard, time)
 
     def _trim(self, count: int) -> None:
