@@ -31,10 +31,12 @@ from eventmill import (
 )
 from eventmill.errors import HandlerFailed
 from eventmill.model import limits
-from eventmill.model.commit import LetterStatus
+from eventmill.model.commit import Commit, LetterStatus
 from eventmill.model.pushing import Pushing
 from eventmill.ports.sender import Answer
 from eventmill.runtime import relay
+from eventmill.runtime.foreign import FACT
+from eventmill.runtime.inspection import Inspection
 from tests.cluster.nodes import Nodes
 
 KEYS = [f"o{number}" for number in range(24)]
@@ -220,9 +222,17 @@ async def test_a_service_that_is_not_there_yet_is_waited_for_and_missed_when_it_
     assert {log["why"] for log in waiting} == {"no node of service 'shop' answers"}
     assert len(waiting) == 4, "once a topic and node"
     assert await rows(billings, Balance.every) == [], "the view is there, and empty"
+    facts = await Inspection(billings.running["a"]).topics()
+    assert [(f.id, f.service, f.waiting) for f in facts] == [
+        ("orders", "", ""),
+        ("shop/orders", "shop", "no node of service 'shop' answers"),
+        ("shop/offers", "shop", "no node of service 'shop' answers"),
+    ]
     await shops.start("a")
     await place(shops, 0)
     await billings.advance(5)
+    facts = await Inspection(billings.running["a"]).topics()
+    assert {f.waiting for f in facts} == {""}
     await expect(billings, [0])
     await shops.stop("a")
     await billings.advance(20)
@@ -343,6 +353,25 @@ async def test_a_view_is_rebuilt_of_what_the_other_has_kept(shops: Nodes, billin
     assert await rows(billings, Newest.every) == [Newest.Row(k, 2) for k in sorted(KEYS[:3])]
 
 
+@SHARDS
+async def test_what_was_gone_before_it_was_read_is_told_where_it_shows(
+    shops: Nodes, billings: Nodes
+) -> None:
+    await shops.start("a")
+    await billings.start("a")
+    await place(shops, 0, offers)
+    await billings.advance(5)
+    await billings.stop("a")
+    await place(shops, 1, offers)
+    await shops.advance(25)
+    await place(shops, 2, offers)
+    await billings.start("b")
+    await billings.advance(5)
+    assert {row.number for row in await rows(billings, Newest.every)} == {2}
+    lost = billings.running["b"].subscription("newest@1").marks.lost
+    assert lost == (len(KEYS) if shops.store.placement.shards % 16 == 0 else 0)
+
+
 async def test_a_reset_reads_again(shops: Nodes, billings: Nodes) -> None:
     await shops.start("a")
     await billings.start("a", "b")
@@ -407,7 +436,7 @@ async def test_another_stream_of_that_name_is_not_read_as_if_it_were_the_first(
 ) -> None:
     assert shops.topics is not None
     await shops.start("a")
-    await billings.start("a")
+    await billings.start("a", "b")
     await place(shops, 0)
     await expect(billings, [0])
     shops.topics.owner = "another store"
@@ -416,6 +445,29 @@ async def test_another_stream_of_that_name_is_not_read_as_if_it_were_the_first(
         await place(shops, 1)
         await expect(billings, [0])
     assert [log for log in logs if "is not the one that was read before" in log.get("why", "")]
+    await billings.stop("b")
+    await billings.start("c")
+    await expect(billings, [0])
+    await billings.while_time_passes(billings.operations("a").reset("biller", "beginning"))
+    await billings.store.commit(Commit(registry={FACT + placed.id: None}))
+    await billings.advance(10)
+    await expect(billings, [0, 0, 1])
+
+
+async def test_a_stream_that_was_away_is_read_on(shops: Nodes, billings: Nodes) -> None:
+    assert shops.topics is not None
+    await shops.start("a")
+    await billings.start("a", "b")
+    await place(shops, 0)
+    await expect(billings, [0])
+    services = shops.topics.services
+    there = services.pop("shop")
+    await billings.advance(10)
+    assert {s.lag for s in billings.running["a"].subscriptions.values()} == {0}
+    services["shop"] = there
+    await place(shops, 1)
+    await billings.advance(10)
+    await expect(billings, [0, 1])
 
 
 class Sink:

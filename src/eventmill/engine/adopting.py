@@ -10,10 +10,15 @@ Ids are unique in one service: the other's have its name in front, as in the cau
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from eventmill.engine.messages import MALFORMED
 from eventmill.model.entry import Entry, renamed
 from eventmill.model.placement import Placement, overlapping
+
+PART: Final = "~"
+"""Begins the origin of a message of whose partition only a part is in its shard here: what is missing
+between two numbers of such an outbox may be elsewhere."""
 
 
 def adopter(
@@ -25,22 +30,22 @@ def adopter(
     Parameters: `shards` are the home shards here, `partitions` those of the service.
     """
     home, home_of = shard % shards, Placement(shards).entity
-    # What is no event has no key: it goes to the first home of those that read the partition.
-    alone = {
-        partition
-        for partition in overlapping(home, shards, partitions)
-        if overlapping(partition, partitions, shards)[0] == home
-    }
+    readers = {p: overlapping(p, partitions, shards) for p in overlapping(home, shards, partitions)}
 
     def adopt(entry: Entry) -> Entry | None:
-        if entry.type == MALFORMED:
-            is_mine = entry.shard % partitions in alone
+        homes = readers.get(entry.shard % partitions)
+        if homes is None:
+            return None
+        if entry.type == MALFORMED:  # it has no key: it goes to the first that reads it
+            is_mine = homes[0] == home
         else:
             is_mine = home_of(entry.subject) == home
         if not is_mine:
             return None
         adopted = renamed(entry, f"{service}/{entry.id}")
         adopted.source, adopted.shard = f"{service}/{entry.source}", shard
+        if entry.origin is not None and len(homes) > 1:
+            adopted.origin = PART + entry.origin
         return adopted
 
     return adopt

@@ -43,13 +43,16 @@ class TopicLayout(msgspec.Struct, frozen=True):
 
 
 class Neighbour(msgspec.Struct, frozen=True):
-    """A topic of another service, as it lies in the broker."""
+    """A topic of another service, as it lies in the broker. Two that are equal have the same
+    positions."""
 
     store: str
     """Identity of that service's store."""
     shards: int
     number: int
     """Of the topic in that store."""
+    made: str = ""
+    """When it was made there."""
 
 
 class Receipt(NamedTuple):

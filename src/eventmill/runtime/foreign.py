@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 import structlog
@@ -33,6 +33,9 @@ log = structlog.get_logger()
 
 LOOK_SECONDS: Final = 5.0
 """How often a node looks for topics that are missing, and whether the others are what they were."""
+
+State = Literal["there", "missing", "other"]
+"""Of a topic's stream: it is read, there is none, it is not the one that was read before."""
 
 FACT: Final = "stream/"
 """Begins the durable fact which stream a foreign topic is; the topic's id follows."""
@@ -59,10 +62,12 @@ class ForeignTopics:
         self._broker = broker
         self._streams = streams
         self._topics = runtime.service.foreign
+        self._known: dict[str, Neighbour] = {}
+        """As which each was read last."""
         self._compared: set[str] = set()
         """Those whose contract was seen."""
-        self._told: dict[str, str] = {}
-        """What was told last of each."""
+        self.waiting: dict[str, str] = {}
+        """Why some are not read now, as it was told."""
 
     def __repr__(self) -> str:
         return f"<ForeignTopics {sorted(self._topics)}>"
@@ -93,40 +98,47 @@ class ForeignTopics:
 
     async def _look(self, topic: Topic[Any], *, is_first: bool = False) -> None:
         try:
-            found = await self._attach(topic)
-            if topic.id in self._compared or (found and not await self._is_known(topic, found)):
+            state = await self._attach(topic)
+            if state == "other" or topic.id in self._compared:
                 return
             service = await self._ask(topic.service)
         except Unavailable as error:
-            self._tell(topic, f"it cannot be looked for now: {error.message}")
+            if topic.id not in self._known:
+                self._tell(topic, f"it cannot be looked for now: {error.message}")
             return
-        if found:
+        if state == "there":
             self._compare(topic, service)
         else:
             self._miss(topic, service, is_first=is_first)
 
-    async def _attach(self, topic: Topic[Any]) -> Neighbour | None:
-        """Look for the topic's stream; let it be read if it is there and the right one."""
+    async def _attach(self, topic: Topic[Any]) -> State:
+        """Look for the topic's stream; let it be read if it is the one that it was before."""
         number = self._runtime.store.placement.topics[topic.id]
         found = await self._broker.attach(number, topic.service, topic.name)
+        if found is not None and await self._is_known(topic, found):
+            if self._streams.let_in(topic.id):
+                self.waiting.pop(topic.id, None)
+                log.info("topic of another service is read", topic=topic.id, shards=found.shards)
+            return "there"
+        self._streams.shut(topic.id)
+        self._compared.discard(topic.id)
         if found is None:
-            self._compared.discard(topic.id)
-            self._streams.shut(topic.id)
-        elif not await self._is_known(topic, found):
-            self._streams.shut(topic.id)
-            self._tell(topic, _other(topic), is_wrong=True)
-        elif self._streams.let_in(topic.id):
-            self._told.pop(topic.id, None)
-            log.info("topic of another service is read", topic=topic.id, shards=found.shards)
-        return found
+            return "missing"
+        self._tell(topic, _other(topic), is_wrong=True)
+        return "other"
 
     async def _is_known(self, topic: Topic[Any], found: Neighbour) -> bool:
         """Whether it is the stream that was read before; the first that is found is remembered."""
+        if self._known.get(topic.id) == found:
+            return True
         name, fact, store = FACT + topic.id, msgspec.json.encode(found), self._runtime.store
         if name not in await store.registry():
             with suppress(Conflict):  # another node was faster
                 await store.commit(Commit(registry={name: fact}, expected={name: None}))
-        return (await store.registry())[name] == fact
+        if (await store.registry())[name] != fact:
+            return False
+        self._known[topic.id] = found
+        return True
 
     async def _ask(self, service: str) -> Description | None:
         peers = self._runtime.peers
@@ -190,9 +202,9 @@ class ForeignTopics:
 
     def _tell(self, topic: Topic[Any], why: str, is_wrong: bool = False) -> None:
         """Log why a topic is not read, once. Parameter: `is_wrong`: somebody must act."""
-        if self._told.get(topic.id) == why:
+        if self.waiting.get(topic.id) == why:
             return
-        self._told[topic.id] = why
+        self.waiting[topic.id] = why
         tell = log.error if is_wrong else log.info
         tell("waiting for a topic of another service", topic=topic.id, why=why)
 
@@ -200,7 +212,7 @@ class ForeignTopics:
 def _other(topic: Topic[Any]) -> str:
     return (
         f"its stream is not the one that was read before: service {topic.service!r} has a new "
-        "store, or made it anew. To begin at its beginning: eventmill consumers reset NAME --to "
-        f"beginning for each of its readers, then remove the durable fact {FACT + topic.id!r} "
-        "(cluster.md tells how)"
+        "store, or somebody made it anew. To read it from its beginning: eventmill consumers reset "
+        f"NAME --to beginning for each of its readers, then remove the durable fact "
+        f"{FACT + topic.id!r} (cluster.md tells how)"
     )

@@ -7,7 +7,7 @@ So what is not above the mark has come before, and what is beyond the next numbe
 are gone. Marks are stored with the offsets, in the same commit as the effects.
 
 Messages of another service's topic come from its outboxes, perhaps from several of them in one
-shard here, perhaps only a part of each: then a missing number shows nothing.
+shard here, perhaps only a part of one: then a missing number shows nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import structlog
 
+from eventmill.engine.adopting import PART
 from eventmill.model.commit import Offset
 from eventmill.model.entry import Entry
 
@@ -102,7 +103,7 @@ class Marks:
             is_new = not number or number > mark
             if number:
                 # A first message may have any number: what was before it is not this one's to read.
-                lost = max(0, number - mark - 1) if mark and not outbox[1] else 0
+                lost = max(0, number - mark - 1) if mark and PART not in outbox[1] else 0
                 self._batch.append(_Numbered(outbox, entry.position, number, is_new, lost))
                 marks[outbox] = max(number, mark)
             if is_new:

@@ -3,7 +3,7 @@
 Place on the road: between the broker and dispatch, beside the tails of the store's shards.
 
 Invariants: everything above `_floor` up to `position` is in memory, in order; an end never moves
-back.
+back, unless there is none any more.
 """
 
 from __future__ import annotations
@@ -57,10 +57,19 @@ class StreamTail:
         Raises `BrokerUnavailable`.
         """
         end = await self._broker.end(self.shard)
+        if not self.is_there:
+            return
         self.is_begun = True
         if end > self.position:
             self._entries, self._positions, self._bytes = [], [], 0
             self.position = self._floor = end
+
+    def forget(self) -> None:
+        """Nothing of it can be read, and perhaps what comes back is something else: nobody is
+        behind it until it is begun anew."""
+        self.is_there = self.is_begun = False
+        self._entries, self._positions, self._bytes = [], [], 0
+        self.position = self.seen = self._floor = 0
 
     def take(self, scan: Scan) -> bool:
         """Take what follows, or that nothing does; return whether the end has moved."""

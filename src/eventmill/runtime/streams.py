@@ -162,7 +162,7 @@ class Streams:
     def shut(self, topic: str) -> None:
         """Let a topic be read no more: it is not there."""
         for stream in self._of_topics([topic]):
-            stream.is_there = stream.is_begun = False
+            stream.forget()
 
     def _of_topics(self, topics: Iterable[str]) -> list[StreamTail]:
         of_topic = self._runtime.store.placement.of_topic
@@ -255,7 +255,7 @@ class Streams:
             scan = await self._broker.read(
                 shard, stream.position, limit=limits.DISPATCH_BATCH, until=stream.seen
             )
-            if not stream.take(scan) and not scan.entries:
+            if not stream.is_there or (not stream.take(scan) and not scan.entries):
                 return
             self._tails.wake()
             await asyncio.sleep(0)  # a long way to the end must not hold up the node's work

@@ -55,6 +55,14 @@ def test_homes_overlap_with_all_partitions_and_with_no_more_than_they_must(
     assert pairs == by_slice
 
 
+def test_an_outbox_that_is_parted_is_told_apart() -> None:
+    for here, partitions, origin in ((16, 16, "1:4"), (4, 16, "1:4"), (16, 4, "~1:4")):
+        home = Placement(here).entity("k")
+        adopted = adopter("shop", home, here, partitions)(there("k", partitions))
+        assert adopted is not None
+        assert adopted.origin == origin
+
+
 @pytest.mark.parametrize("metadata", [None, b"{}", b'{"correlation":"x"}', b'{"$id":"1:1","a":1}'])
 def test_its_id_has_the_services_name_in_front(metadata: bytes | None) -> None:
     entry = there("k", 1, metadata=metadata)

@@ -89,8 +89,14 @@ class Broker:
 
     async def attach(self, number: int, service: str, topic: str) -> Neighbour | None:
         found = await find_neighbour(self._connection, service, topic)
-        if found is not None:
-            self._neighbours[number] = service, topic, found
+        if found is None:
+            return None
+        before = self._neighbours.get(number)
+        self._neighbours[number] = service, topic, found
+        if before is not None and before[2] != found:
+            first = number * self._shards
+            for shard in range(first, first + self._shards):
+                await asyncio.gather(*[r.close() for r in self._readers.pop(shard, [])])
         return found
 
     async def close(self) -> None:

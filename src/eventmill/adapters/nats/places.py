@@ -13,7 +13,6 @@ from typing import NamedTuple
 from eventmill.adapters.nats import api
 from eventmill.adapters.nats.connection import Connection
 from eventmill.adapters.nats.reading import Stored
-from eventmill.adapters.nats.streams import found
 from eventmill.adapters.nats.subjects import Subjects, token
 from eventmill.engine import messages
 from eventmill.engine.adopting import adopter
@@ -51,17 +50,22 @@ async def find_neighbour(connection: Connection, service: str, topic: str) -> Ne
 
     Raises `BrokerUnavailable`.
     """
+    name = Subjects(token(service)).stream(topic)
     try:
-        stream = await found(connection, Subjects(token(service)).stream(topic))
+        stream = await api.call(connection, f"STREAM.INFO.{name}")
     except api.JetStreamError as error:
         if error.code == api.STREAM_NOT_FOUND:
             return None
         raise api.unavailable(error) from error
-    told = stream["metadata"]
+    told = stream["config"].get("metadata") or {}
     if "eventmill.shards" not in told:
         return None  # somebody else's stream
-    number, shards = int(told["eventmill.topic"]), int(told["eventmill.shards"])
-    return Neighbour(told.get("eventmill.store", ""), shards, number)
+    return Neighbour(
+        told.get("eventmill.store", ""),
+        int(told["eventmill.shards"]),
+        int(told["eventmill.topic"]),
+        stream["created"],
+    )
 
 
 def place_of_neighbour(

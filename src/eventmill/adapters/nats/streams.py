@@ -31,7 +31,7 @@ async def establish(
     wanted = configuration(subjects, topic, shards, layout, owner)
     name = wanted["name"]
     try:
-        return _compared(topic, wanted, await found(connection, name))
+        return _compared(topic, wanted, await _found(connection, name))
     except api.JetStreamError as error:
         if error.code != api.STREAM_NOT_FOUND:
             raise _refused(topic, error) from error
@@ -40,7 +40,7 @@ async def establish(
     except api.JetStreamError as error:
         if error.code != api.STREAM_NAME_IN_USE:  # another node was faster, with other settings
             raise _refused(topic, error) from error
-        return _compared(topic, wanted, await found(connection, name))
+        return _compared(topic, wanted, await _found(connection, name))
     return []
 
 
@@ -75,11 +75,7 @@ def _window(layout: TopicLayout) -> float:
     return min(limits.DUPLICATES_SECONDS, layout.age_seconds or limits.DUPLICATES_SECONDS)
 
 
-async def found(connection: Connection, name: str) -> dict[str, Any]:
-    """Return a stream's configuration, of the metadata what is ours.
-
-    Raises `JetStreamError`, `BrokerUnavailable`.
-    """
+async def _found(connection: Connection, name: str) -> dict[str, Any]:
     config: dict[str, Any] = (await api.call(connection, f"STREAM.INFO.{name}"))["config"]
     metadata = config.get("metadata") or {}
     config["metadata"] = {k: v for k, v in metadata.items() if k.startswith("eventmill.")}
