@@ -358,7 +358,9 @@ def _settle(
     commit.bytes += size
     if origin is not None:
         live.mark(origin)
-    if not definition.is_key_value and 0 < definition.snapshot_every <= live.since:
+    # None of a deletion: a snapshot has no word for it, and there is nothing to come back to.
+    is_due = 0 < definition.snapshot_every <= live.since and not effect.deleted
+    if is_due and not definition.is_key_value:
         commit.snapshots.append(_snapshot(live, now))
         commit.bytes += live.bytes
     # Nothing raises from here on: either all of the effect is in the commit, or nothing.

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from starlette.exceptions import HTTPException
 
-from eventmill.engine.tracebacks import of_users
+from eventmill.engine.tracebacks import let_go, of_users
 from eventmill.errors import (
     EventmillError,
     HandlerFailed,
@@ -200,6 +200,7 @@ class App:
         else:
             self._meter.failed(envelope.component, envelope.name, error)
             headers += _request_id(envelope)
+        let_go(error)
         await send_answer(scope, send, status, headers, body)
 
 

@@ -279,7 +279,8 @@ class Subscription:
 
             await self._commit(fill, positions)
             self._parked += len(letters)
-            self.reaction.committed()
+            if ready:  # else it would take what it did before, and was not committed, for durable
+                self.reaction.committed()
         finally:
             self.arriving = set()
         self.handled += len(entries)
