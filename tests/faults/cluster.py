@@ -154,7 +154,11 @@ class Clients:
         self.sent[op] = Append(vault, op, began, None)
         node = first or self.luck.choice(nodes or self._cluster.nodes)
         while True:
-            status, _ = await self._ask(node, path, arguments, op)
+            t0 = self._now()
+            status, found = await self._ask(node, path, arguments, op)
+            if self._now() - t0 > 3:
+                import time as _t
+                print(f"SLOW {_t.strftime('%H:%M:%S')} {op} {path} at {node.data.parent.name} -> {status} after {self._now()-t0:.1f} {found if status != 200 else ''}", flush=True)
             if status == 200:
                 break
             assert status in (0, 429, 503, 504), f"{path} was answered by {status}"
