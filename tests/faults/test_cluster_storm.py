@@ -21,7 +21,7 @@ import pytest
 from eventmill.runtime.cluster import LEASE_SECONDS
 from eventmill.testing.nats_server import NatsServer
 from eventmill.testing.postgres import Server
-from tests.faults.cluster import VAULTS, Clients, Cluster, journal, problems, tenures
+from tests.faults.cluster import VAULTS, Clients, Cluster, journal, problems, tenures, unbounded
 from tests.faults.figures import Report
 from tests.faults.process import NodeProcess
 from tests.faults.valve import Valve
@@ -204,7 +204,7 @@ async def test_storm(
     cluster = Cluster(tmp_path, database, broker, "abc")
     over = asyncio.Event()
     try:
-        async with aiohttp.ClientSession() as http:
+        async with aiohttp.ClientSession(connector=unbounded()) as http:
             await cluster.start(http)
             clients = Clients(cluster, http, seed=operations)
             storm = Storm(cluster, clients, http)
