@@ -200,7 +200,7 @@ class Cluster:
         try:
             for claim in claims:
                 if await self._claim(claim):
-                    taken.append(claim.shard)
+                    taken.append(claim.shard)  # noqa: PERF401 - one may fail, the others are taken
             if taken:
                 await self._host.take(taken)
         except (Unavailable, Conflict):

@@ -163,7 +163,9 @@ class Roster:
             for one in subscriptions
         }
         stored = await self._store.offsets()
-        begun = {one.name: await self._begun(one, shards[one.name], stored) for one in subscriptions}
+        begun = {
+            one.name: await self._begun(one, shards[one.name], stored) for one in subscriptions
+        }
         first = [offset for _, offsets in begun.values() for offset in offsets]
         if first:
             # Stored at once: a restart before the first event must not skip what came between.

@@ -136,7 +136,9 @@ class Subscription:
 
     def has_passed(self, positions: Positions) -> bool:
         """Whether it is at these positions, or beyond them, in each of its shards."""
-        return not self._coming and all(at >= positions.get(shard, 0) for shard, at in self.positions.items())
+        return not self._coming and all(
+            at >= positions.get(shard, 0) for shard, at in self.positions.items()
+        )
 
     def pause(self) -> None:
         """Stop reacting after the batch under way."""
