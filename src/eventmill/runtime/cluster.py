@@ -48,7 +48,7 @@ GIVEN_AT_ONCE: Final = 2
 class Host(Protocol):
     """What of the runtime is needed here."""
 
-    async def take(self, home: int) -> None: ...
+    async def take(self, homes: Collection[int]) -> None: ...
     async def leave(self, home: int) -> None: ...
     def withdraw(self, home: int) -> None: ...
 
@@ -180,8 +180,7 @@ class Cluster:
         moved = await self._release_unheld(claims.values())
         owners = {shard: claim.owner or "" for shard, claim in claims.items()}
         todo = steps(self.node, len(claims), self._members.keys(), owners)
-        for shard in todo.take:
-            moved |= await self._take(claims[shard])
+        moved |= await self._take([claims[shard] for shard in todo.take])
         for shard in todo.give[:GIVEN_AT_ONCE]:
             moved |= await self._give(shard)
         return moved
@@ -196,7 +195,23 @@ class Cluster:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    async def _take(self, claim: Claim) -> bool:
+    async def _take(self, claims: Iterable[Claim]) -> bool:
+        taken: list[int] = []
+        try:
+            for claim in claims:
+                if await self._claim(claim):
+                    taken.append(claim.shard)  # noqa: PERF401 - one may fail, the others are taken
+            if taken:
+                await self._host.take(taken)
+        except (Unavailable, Conflict):
+            self._lose([shard for shard in taken if shard in self._epochs])
+            raise
+        for shard in taken:
+            self.addresses[shard] = self.address
+            log.info("shard taken", node=self.node, shard=shard, epoch=self._epochs.get(shard))
+        return bool(taken)
+
+    async def _claim(self, claim: Claim) -> bool:
         if claim.shard in self._lost:
             return False  # its work of before ends first
         epoch = await self._leases.claim(claim.shard, self.node, claim.epoch)
@@ -204,13 +219,6 @@ class Cluster:
             return False  # somebody was faster
         self._store.hold(claim.shard, epoch)
         self._epochs[claim.shard] = epoch
-        try:
-            await self._host.take(claim.shard)
-        except (Unavailable, Conflict):
-            self._lose({claim.shard} & self._epochs.keys())
-            raise
-        self.addresses[claim.shard] = self.address
-        log.info("shard taken", node=self.node, shard=claim.shard, epoch=epoch)
         return True
 
     async def _give(self, shard: int) -> bool:

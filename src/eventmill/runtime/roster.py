@@ -9,7 +9,7 @@ Invariant: a subscription runs where its fact `paused/<name>` is not, on every n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
 from eventmill.errors import NotFound
@@ -65,12 +65,11 @@ class Roster:
         """Heed what is paused, from now on."""
         await self._facts.follow(PAUSED, self._heed)
 
-    async def take(self, home: int) -> None:
-        """Let every subscription follow a home shard."""
+    async def take(self, homes: Collection[int]) -> None:
+        """Let every subscription follow home shards."""
         async with self._changing:
-            for subscription in self.subscriptions.values():
-                await self._follow(subscription, [home])
-            self._held.add(home)
+            await self._follow(list(self.subscriptions.values()), homes)
+            self._held.update(homes)
 
     async def leave(self, home: int) -> None:
         """Let no subscription follow a home shard any more."""
@@ -102,7 +101,7 @@ class Roster:
         )
         async with self._changing:
             self._starts[name] = start
-            await self._follow(subscription, self._held)
+            await self._follow([subscription], self._held)
             self.subscriptions[name] = subscription
         if PAUSED + name in self._facts.known:
             subscription.pause()
@@ -155,12 +154,33 @@ class Roster:
             elif subscription is not None:
                 subscription.pause()
 
-    async def _follow(self, subscription: Subscription, homes: Iterable[int]) -> None:
-        name, read_by = subscription.name, self._store.placement.read_by
-        shards = [s for home in homes for s in read_by(home, subscription.reaction.sources)]
+    async def _follow(self, subscriptions: list[Subscription], homes: Iterable[int]) -> None:
+        if not subscriptions:
+            return
+        read_by = self._store.placement.read_by
+        shards = {
+            one.name: [s for home in homes for s in read_by(home, one.reaction.sources)]
+            for one in subscriptions
+        }
         stored = await self._store.offsets()
+        begun = {
+            one.name: await self._begun(one, shards[one.name], stored) for one in subscriptions
+        }
+        first = [offset for _, offsets in begun.values() for offset in offsets]
+        if first:
+            # Stored at once: a restart before the first event must not skip what came between.
+            await self._committer.write(lambda commit: commit.offsets.extend(first))
+        heads = await self._store.parking.heads({s for numbers in shards.values() for s in numbers})
+        for one in subscriptions:
+            one.follow(begun[one.name][0], stored, heads)
+
+    async def _begun(
+        self, subscription: Subscription, shards: list[int], stored: Mapping[tuple[str, int], int]
+    ) -> tuple[dict[int, int], list[Offset]]:
+        """Return where a subscription goes on in shards, and what of that is to be stored."""
+        name, tails = subscription.name, subscription.tails
+        start = self._starts[name]
         offsets = {shard: stored[name, shard] for shard in shards if (name, shard) in stored}
-        tails, start = subscription.tails, self._starts[name]
         new = {s: await _begin(tails, s, start) for s in shards if s not in offsets}
         if (came := stored.get((name, EVERY_SHARD))) is not None:
             # Positions in the broker are other numbers than in the store that it came from.
@@ -169,15 +189,7 @@ class Roster:
         # there are several, it is known from then on which of them are read.
         is_whole = start is Start.LATEST or bool(self._store.placement.topics)
         first = [Offset(name, shard, 0, at) for shard, at in new.items() if at or is_whole]
-        if first:
-
-            def fill(commit: Commit) -> None:
-                commit.offsets += first
-
-            # Stored at once: a restart before the first event must not skip what came between.
-            await self._committer.write(fill)
-        heads = await self._store.parking.heads(shards)
-        await subscription.follow({**offsets, **new}, stored, heads)
+        return {**offsets, **new}, first
 
 
 async def _begin(tails: Tails, shard: int, start: StartAt) -> int:

@@ -6,7 +6,7 @@ test kit come in through the methods here; `start` and `stop` say in which order
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -154,8 +154,7 @@ class Runtime:
         else:
             await self.streams.start()
         if self.peers is None:
-            for home in range(placement.shards):
-                await self.take(home)
+            await self.take(range(placement.shards))
         else:
             await self.peers.start()
         # Not sooner: others take a member's word for what it runs.
@@ -201,13 +200,14 @@ class Runtime:
                 await self.streams.close()
             await self.store.close()
 
-    async def take(self, home: int) -> None:
-        """Begin the work of a home shard, which this node holds in the store from now on."""
+    async def take(self, homes: Collection[int]) -> None:
+        """Begin the work of home shards, which this node holds in the store from now on."""
         await self.look()
-        self.entities.cells.leave(home)
+        for home in homes:
+            self.entities.cells.leave(home)
         if self.streams is not None:
-            await self.streams.follow(self._messages_of(home))
-        await self.roster.take(home)
+            await self.streams.follow(shard for home in homes for shard in self._messages_of(home))
+        await self.roster.take(homes)
         self.scheduler.wake()
 
     def withdraw(self, home: int) -> None:
