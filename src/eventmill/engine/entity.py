@@ -243,7 +243,7 @@ def _entries_of(
                 live.id,
                 sequence,
                 kind.name,
-                kind.version,
+                kind.written,
                 now,
                 payload,
                 extra,

@@ -113,7 +113,7 @@ def message_entry(
     _check_size(f"an event of topic {topic.id!r}", payload)
     extra = codec.encode(metadata) if metadata else None
     shard = placement.message(topic.id, key)
-    return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, extra, None, shard)
+    return Entry(topic.id, key, 0, kind.name, kind.written, now, payload, extra, None, shard)
 
 
 def command_entry(
