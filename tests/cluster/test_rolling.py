@@ -9,6 +9,8 @@ import random
 from collections import Counter as Count
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from eventmill import Context, Service, consumer
 from eventmill.adapters.memory.leases import Leases
 from eventmill.errors import DeadlineExceeded, Unavailable
@@ -119,6 +121,7 @@ def asking(pause: Callable[[float], Awaitable[None]]) -> Service:
     return Service("asking", components=[Counter, ask], topics=[told])
 
 
+@pytest.mark.timeout(300)  # a quarter of a minute on a machine that does nothing else
 async def test_no_key_waits_for_a_consumer_that_is_busy_while_its_shard_moves() -> None:
     nodes = Nodes(asking(lambda seconds: nodes.clock.sleep(seconds)))
     load = Load(nodes)

@@ -237,7 +237,7 @@ def problems(
         by_shard.setdefault(entry.shard, []).append(entry.position)
     for entry in events:
         event = msgspec.json.decode(entry.payload)
-        amount = event.get("amount", 0) * (-1 if entry.type == "Paid" else 1)
+        amount = event.get("amount", event.get("value", 0)) * (-1 if entry.type == "Paid" else 1)
         if entry.type != "Received":
             lists.setdefault(entry.subject, []).append(event["op"])
         if amount:
