@@ -242,7 +242,7 @@ def _entries_of(
                 live.id,
                 sequence,
                 kind.name,
-                kind.version,
+                kind.written,
                 now,
                 payload,
                 extra,

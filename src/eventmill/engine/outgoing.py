@@ -119,7 +119,7 @@ def message_entry(
     check_subject(f"a key of topic {topic.id!r}", key, least=0)
     _check_size(f"an event of topic {topic.id!r}", payload)
     shard = placement.message(topic.id, key)
-    return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, metadata, None, shard)
+    return Entry(topic.id, key, 0, kind.name, kind.written, now, payload, metadata, None, shard)
 
 
 def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int = 0) -> Entry:
