@@ -226,14 +226,16 @@ class Store(Protocol):
         ...
 
     async def due_timers(self, until: int, shards: Collection[int], *, limit: int) -> list[Timer]:
-        """Return the shards' timers due at `until` (microseconds) or before, earliest first.
+        """Return the shards' timers due at `until` (microseconds) or before, earliest first: up to
+        `limit`, and no more when those that it has bring `SCAN_BYTES_MAX` bytes.
 
         A timer belongs to the shard of its command.
         """
         ...
 
     async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
-        """List timers by name."""
+        """List timers by name: up to `limit`, and no more when those that it has bring
+        `SCAN_BYTES_MAX` bytes. Only an empty page is the last."""
         ...
 
     async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:
