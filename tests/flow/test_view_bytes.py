@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.commit import LetterStatus as Status
+from eventmill.ports.store import Found
 from eventmill.testing import FaultyStore, Host
 
 ROWS = 400
@@ -111,6 +113,28 @@ async def test_rows_in_memory_are_bounded_in_bytes(
         tracemalloc.stop()
         assert held < ROWS * ROW_BYTES / 4
         await write(host)
+        assert await counts(host) == [(2, ROWS)]
+
+
+async def test_stored_rows_are_read_in_portions(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Host(service, store=store) as host:
+        await write(host)
+        await host.restart()  # nothing of it is in memory any more
+        monkeypatch.setattr(limits, "SCAN_BYTES_MAX", 10 * ROW_BYTES)
+        fetched: list[int] = []
+        read = store.inner.views.rows
+
+        async def rows(table: str, keys: Sequence[str]) -> Found:
+            found = await read(table, keys)
+            fetched.append(len(found.rows))
+            return found
+
+        monkeypatch.setattr(store.inner.views, "rows", rows)
+        await write(host)
+        assert sum(fetched) >= ROWS
+        assert max(fetched) == 10
         assert await counts(host) == [(2, ROWS)]
 
 

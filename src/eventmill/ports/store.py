@@ -146,6 +146,14 @@ class Parking(Protocol):
         ...
 
 
+class Found(NamedTuple):
+    """Rows of a view's table."""
+
+    rows: list[tuple[Any, ...]]
+    looked: int
+    """At how many of the keys, from the first on."""
+
+
 class ViewTables(Protocol):
     """Tables of views. Their rows change only in `Store.commit`."""
 
@@ -160,8 +168,10 @@ class ViewTables(Protocol):
         """Remove tables with their rows; unknown names are fine."""
         ...
 
-    async def rows(self, table: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Return the stored rows of `keys`: key first, then the columns in order."""
+    async def rows(self, table: str, keys: Sequence[str]) -> Found:
+        """Return the stored rows of `keys`, which are all different, in their order: key first,
+        then the columns in order. It looks at no more keys when the rows that it has bring
+        `SCAN_BYTES_MAX` bytes."""
         ...
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
