@@ -26,6 +26,7 @@ from eventmill.adapters.sqlite.store import Store
 from eventmill.errors import TooLarge
 from eventmill.model import limits
 from eventmill.model.commit import Commit
+from eventmill.ports.store import Scan
 from eventmill.runtime.inspection import Inspection
 from eventmill.sdk.consumer import Consumer
 from eventmill.testing import FaultyStore, Host
@@ -247,3 +248,47 @@ async def test_large_events_are_read_in_portions_and_whole(
         looks = Inspection(host.runtime)
         assert len(await looks.events("book", "a")) == 7
         assert len((await looks.last_messages("texts", limit=9)).messages) == 7
+
+
+async def test_pages_of_the_operating_surface_end_by_bytes(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PAGE_BYTES_MAX", 3_000)
+    monkeypatch.setattr(limits, "SCAN_BYTES_MAX", 2_000)
+    async with Host(service, store=store) as host:
+        looks = Inspection(host.runtime)
+        for _ in range(10):
+            await host.call(Book.write, "a", 1_000)
+        events = await looks.events("book", "a")
+        assert [entry.sequence for entry in events] == [1, 2, 3, 4]  # a page, and the next two
+        await host.publish(texts, *(Text(text=f"{n}" * 1_000) for n in range(9)))
+        await host.settle()
+        last = await looks.last_messages("texts", limit=9)
+        assert [entry.payload[9:10] for entry in last.messages] == [b"6", b"7", b"8"]
+        (one,) = (await looks.last_messages("texts", limit=1)).messages
+        assert one.payload == last.messages[-1].payload
+        found, position = [], "beginning"
+        while (page := await looks.messages("texts", after=position, limit=9)).messages:
+            assert len(page.messages) <= 4
+            found += [entry.payload[9:10] for entry in page.messages]
+            position = page.position
+        assert found == [b"%d" % n for n in range(9)]
+
+
+async def test_the_last_message_is_found_without_reading_all_before_it(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Host(service, store=store) as host:
+        await host.publish(texts, *(Text(text=f"{n}") for n in range(500)))
+        await host.settle()
+        looked: list[int] = []
+        read = host.runtime.tails.between
+
+        async def between(shard: int, low: int, high: int, sources: frozenset[str]) -> Scan:
+            looked.append(high - low)
+            return await read(shard, low, high, sources)
+
+        monkeypatch.setattr(host.runtime.tails, "between", between)
+        last = await Inspection(host.runtime).last_messages("texts", limit=1)
+        assert [entry.payload for entry in last.messages] == [b'{"text":"499"}']
+        assert sum(looked) < 20

@@ -165,6 +165,10 @@ SCAN_BYTES_MAX: Final = 4 << 20
 """The same bound in payload bytes (measured: SQLite reads 0.6 ms per MiB, decoding takes more); the
 entry that reaches it is the last, so a payload of any size is read."""
 
+PAGE_BYTES_MAX: Final = SCAN_BYTES_MAX
+"""Payloads of one page of the operating surface; the entry that reaches it is the last, or the first
+where a page ends at the newest."""
+
 CONCURRENCY: Final = 16
 """Keys of one subscription handled at the same time, by default."""
 
