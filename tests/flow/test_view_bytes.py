@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,9 @@ class Shelf(View):
         if event.fails:
             raise ValueError("torn")
         return self.Row(times=row.times + 1 if row else 1, text="x" * ROW_BYTES)
+
+    @query("SELECT * FROM shelf")
+    def all(self) -> list[Row]: ...
 
     @query("SELECT times, COUNT(*) AS rows FROM shelf GROUP BY times ORDER BY times")
     def counted(self) -> list[Count]: ...
@@ -153,3 +157,21 @@ async def test_a_row_beyond_its_bound_is_parked(store: FaultyStore) -> None:
         await host.publish(pages, Written(page="p"))
         (letter,) = await host.letters()
         assert f"more than {limits.VIEW_ROW_BYTES_MAX} bytes" in letter.error
+
+
+async def test_who_watches_does_not_hold_the_rows(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await write(host)
+        tracemalloc.start()
+        watching = [host.runtime.watch_view("shelf", "all", {}) for _ in range(5)]
+        for one in watching:
+            rows = await anext(one)
+            assert len(rows) == ROWS
+            rows.clear()
+        later = [asyncio.ensure_future(anext(one)) for one in watching]
+        await host.settle()
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert held < ROWS * ROW_BYTES / 2
+        await host.publish(pages, Written(page="p3"))
+        assert [len(rows) for rows in await asyncio.gather(*later)] == [1] * 5

@@ -89,6 +89,10 @@ QUERY_PARAMETERS_MAX: Final = 100
 STREAMS_MAX: Final = 1_024
 """`text/event-stream` answers of one node at the same time: each holds a connection."""
 
+STREAMS_BYTES_MAX: Final = 128 << 20
+"""Of all streams of one node, on their way to clients: each may read ahead its share of it, and when
+what is being sent reaches it, the streams whose clients keep it waiting longest end."""
+
 STREAM_CHUNK_BYTES: Final = 64 << 10
 """Events of a stream are put together up to this size before they are sent."""
 
