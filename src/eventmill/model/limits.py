@@ -89,6 +89,10 @@ QUERY_PARAMETERS_MAX: Final = 100
 STREAMS_MAX: Final = 1_024
 """`text/event-stream` answers of one node at the same time: each holds a connection."""
 
+STREAMS_BYTES_MAX: Final = 128 << 20
+"""Of all streams of one node, on their way to clients: each may read ahead its share of it, and when
+what is being sent reaches it, the streams whose clients keep it waiting longest end."""
+
 STREAM_CHUNK_BYTES: Final = 64 << 10
 """Events of a stream are put together up to this size before they are sent."""
 
@@ -164,6 +168,10 @@ SCAN_ROWS: Final = 1_024
 SCAN_BYTES_MAX: Final = 4 << 20
 """The same bound in payload bytes (measured: SQLite reads 0.6 ms per MiB, decoding takes more); the
 entry that reaches it is the last, so a payload of any size is read."""
+
+PAGE_BYTES_MAX: Final = SCAN_BYTES_MAX
+"""Payloads of one page of the operating surface; the entry that reaches it is the last, or the first
+where a page ends at the newest."""
 
 CONCURRENCY: Final = 16
 """Keys of one subscription handled at the same time, by default."""

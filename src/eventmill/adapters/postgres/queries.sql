@@ -278,12 +278,25 @@ WHERE shard = :shard::integer AND position > :after::bigint AND position <= :unt
 RETURNING 1
 
 -- name: due_timers
-SELECT name, due, command FROM timer
-WHERE shard = ANY (:shards::integer[]) AND due <= :until::bigint
-ORDER BY due LIMIT :limit::bigint
+SELECT name, due, command FROM (
+    SELECT *, sum(length(command)) OVER (ORDER BY due, name ROWS UNBOUNDED PRECEDING)
+        - length(command) AS bytes_before
+    FROM (
+        SELECT name, due, command FROM timer
+        WHERE shard = ANY (:shards::integer[]) AND due <= :until::bigint
+        ORDER BY due LIMIT :limit::bigint) AS page) AS weighed
+WHERE bytes_before < :bytes::bigint
+ORDER BY due, name
 
 -- name: all_timers
-SELECT name, due, command FROM timer WHERE name > :after::text ORDER BY name LIMIT :limit::bigint
+SELECT name, due, command FROM (
+    SELECT *, sum(length(command)) OVER (ORDER BY name ROWS UNBOUNDED PRECEDING)
+        - length(command) AS bytes_before
+    FROM (
+        SELECT name, due, command FROM timer WHERE name > :after::text
+        ORDER BY name LIMIT :limit::bigint) AS page) AS weighed
+WHERE bytes_before < :bytes::bigint
+ORDER BY name
 
 -- name: offsets
 SELECT subscription, shard, position FROM "offset"
