@@ -31,6 +31,7 @@ from eventmill.errors import (
     Unreachable,
 )
 from eventmill.model import limits
+from eventmill.model.entry import read_metadata, with_members
 from eventmill.model.envelope import Envelope
 from eventmill.model.failure import Failure, error_of, failure_of
 from eventmill.model.handler import Handler
@@ -141,7 +142,7 @@ class Forwarder:
             self._arguments(envelope),
             envelope.idempotency_key,
             None if deadline is None else deadline - self._clock.monotonic(),
-            envelope.metadata,
+            None if envelope.metadata is None else read_metadata(envelope.metadata),
             envelope.origin,
             envelope.keeps_rejection,
         )
@@ -334,7 +335,7 @@ class Reception:
             arguments,
             request.idempotency_key,
             None if seconds is None else self._clock.monotonic() + seconds,
-            request.metadata,
+            with_members(None, request.metadata),
             request.origin,
             request.keeps_rejection,
         )
