@@ -136,6 +136,10 @@ CACHE_BYTES: Final = 256 << 20
 SNAPSHOT_EVERY: Final = 100
 """Events between two snapshots of an entity (Kalix and Akka default)."""
 
+SNAPSHOT_BYTES_MAX: Final = 32 << 20
+"""One snapshot, which is written on the loop (8 ms per MiB): a larger state is made of its events each
+time it is loaded, from the last snapshot that was smaller."""
+
 TIME_MICROSECONDS_MAX: Final = 253_402_300_799_999_999
 """The last moment of the year 9999, the latest that a time of Python's can be: when a timer may be
 due. A store's integers do not hold every `timedelta`."""
