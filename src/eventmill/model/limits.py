@@ -114,7 +114,8 @@ COMMIT_ENTRIES_MAX: Final = 4_096
 """Entries after which a commit is full and the next one collects: bounds a commit's duration."""
 
 COMMIT_BYTES_MAX: Final = 8 << 20
-"""The same bound in payload bytes (measured: SQLite writes some 8 ms per MiB, on the loop)."""
+"""The same bound in bytes of payloads and metadata (measured: SQLite writes some 8 ms per MiB, on
+the loop)."""
 
 COMMITS_WAITING_MAX: Final = 4
 """Commits that may wait for the disk, 32 MiB and 16,384 entries together; beyond them callers are
@@ -154,7 +155,7 @@ TAIL_RECORDS: Final = 32_768
 """Newest records kept in memory for readers that are at the end of the journal."""
 
 TAIL_BYTES: Final = 64 << 20
-"""The same bound in payload bytes."""
+"""The same bound in bytes of payloads and metadata."""
 
 DISPATCH_BATCH: Final = 512
 """Records a subscription takes at once: one commit of its effects."""
@@ -166,8 +167,8 @@ SCAN_ROWS: Final = 1_024
 """Journal rows read from the store in one go; keeps the loop's turn below a few milliseconds."""
 
 SCAN_BYTES_MAX: Final = 4 << 20
-"""The same bound in payload bytes (measured: SQLite reads 0.6 ms per MiB, decoding takes more); the
-entry that reaches it is the last, so a payload of any size is read."""
+"""The same bound in bytes of payloads and metadata (measured: SQLite reads 0.6 ms per MiB, decoding
+takes more); the entry that reaches it is the last, so a payload of any size is read."""
 
 CONCURRENCY: Final = 16
 """Keys of one subscription handled at the same time, by default."""

@@ -22,6 +22,7 @@ import structlog
 from eventmill.errors import Conflict, Overloaded, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Snapshot
+from eventmill.model.entry import size_of_all
 from eventmill.ports.store import Store
 
 log = structlog.get_logger()
@@ -124,8 +125,8 @@ class Committer:
         commit = batch.commit
         entries, letters = len(commit.entries), len(commit.letters)
         fill(commit)
-        commit.bytes += sum(len(entry.payload) for entry in commit.entries[entries:])
-        commit.bytes += sum(len(letter.entry.payload) for letter in commit.letters[letters:])
+        commit.bytes += size_of_all(commit.entries[entries:])
+        commit.bytes += size_of_all(letter.entry for letter in commit.letters[letters:])
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         batch.replies.append((future, None))
         return future

@@ -21,7 +21,7 @@ import apsw
 from eventmill.adapters.sqlite.names import Names
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.errors import Conflict
-from eventmill.model.entry import Entry
+from eventmill.model.entry import Entry, size_of_all
 
 FILED: Final = "$filed"
 """Name in the registry of the position up to which all entries are filed."""
@@ -166,7 +166,7 @@ class Unfiled:
         if not count or not (self._round or self._begin_round(end)):
             return
         rows: list[Row] = []
-        size = sum([_bytes_of(entries) for entries in change.added.values()])
+        size = sum([size_of_all(entries) for entries in change.added.values()])
         room = FILED_PER_ADDED * (count + size // ENTRY_BYTES)
         for key in reversed(self._round):
             entries = self._remaining(change, key)
@@ -212,7 +212,7 @@ class Unfiled:
                 entries = [entry for entry in entries if entry.sequence >= below]
             self._entries.setdefault(key, []).extend(entries)
             self._count += len(entries)
-            self._bytes += _bytes_of(entries)
+            self._bytes += size_of_all(entries)
 
     def _read_all(self, db: apsw.Connection) -> None:
         self._entries, self._round, self._count, self._bytes = {}, [], 0, 0
@@ -254,17 +254,10 @@ class Unfiled:
         if entries is None:
             return
         self._count -= count
-        self._bytes -= _bytes_of(entries[:count])
+        self._bytes -= size_of_all(entries[:count])
         del entries[:count]
         if not entries:
             del self._entries[key]
-
-
-def _bytes_of(entries: list[Entry]) -> int:
-    size = 0  # mostly of one entry, for which a generator costs more than all the rest
-    for entry in entries:
-        size += len(entry.payload)
-    return size
 
 
 def _stale(key: Key, sequence: int) -> Conflict:
