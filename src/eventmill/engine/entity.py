@@ -356,6 +356,8 @@ def _settle(
         size += len(entry.payload)
     live.bytes += size
     commit.bytes += size
+    if (metadata := entries[0].metadata) is not None:  # the same in all
+        commit.bytes += len(entries) * len(metadata)
     if origin is not None:
         live.mark(origin)
     # None of a deletion: a snapshot has no word for it, and there is nothing to come back to.
