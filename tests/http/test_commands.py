@@ -41,6 +41,8 @@ async def test_a_command_and_a_query_answer_with_json(tmp_path: Path) -> None:
         assert (answer.status, await answer.json()) == (200, 7)
         answer = await http.get("/components/barrel/b1/content?in_cups=true")
         assert await answer.json() == 28
+        answer = await http.get("/components/barrel/b1/similar?to=1&to=7&as_of_sequence=1")
+        assert await answer.json() == [7]
         answer = await http.post("/components/barrel/b1/similar", json={"to": [1, 7]})
         assert await answer.json() == [7]
         answer = await http.head("/components/barrel/b1/content")
@@ -177,7 +179,14 @@ async def test_a_wrong_method_is_told_the_right_ones(
 
 @pytest.mark.parametrize(
     "query",
-    ["in_cups=maybe", "in_cups=true&in_cups=false", "other=1", "in_cups=%ff", "as_of_sequence=-1"],
+    [
+        "in_cups=maybe",
+        "in_cups=true&in_cups=false",
+        "other=1",
+        "in_cups=%ff",
+        "as_of_sequence=-1",
+        "as_of_sequence=1&as_of_sequence=1",
+    ],
 )
 async def test_a_urls_query_that_does_not_fit(tmp_path: Path, query: str) -> None:
     async with serving(tmp_path) as node, session(node) as http:
