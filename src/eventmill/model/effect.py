@@ -75,9 +75,7 @@ class Effect(msgspec.Struct, Generic[T_co]):
         self.outgoing += (Publication(topic, events),)
         return self
 
-    def send(
-        self, handler: Handler[P, Any], id: str, /, *args: P.args, **kwargs: P.kwargs
-    ) -> Self:
+    def send(self, handler: Handler[P, Any], id: str, /, *args: P.args, **kwargs: P.kwargs) -> Self:
         """Also send a command, delivered later, exactly once in effect."""
         self.outgoing += (sending_of(handler, id, args, kwargs),)
         return self
