@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 from yarl import URL
 
-from eventmill import Effect, EventSourcedEntity, Service, command, component
+from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, on
 from eventmill.engine.cloudevent import time_text
 from eventmill.model import limits
 from eventmill.node.config import NodeConfig
@@ -303,6 +303,10 @@ async def test_a_body_beyond_the_limit_is_413(tmp_path: Path) -> None:
             assert answer.status == status, size
 
 
+class Counted(Event):
+    by: int
+
+
 @component("careless")
 class Careless(EventSourcedEntity):
     count: int = 0
@@ -315,6 +319,22 @@ class Careless(EventSourcedEntity):
     @command
     def divide(self) -> Effect[int]:
         return self.reply(1 // self.count)
+
+    @command
+    def misfit(self) -> Effect[None]:
+        return self.persist(Counted(by="many"))  # type: ignore[arg-type]
+
+    @command
+    def overflow(self) -> Effect[None]:
+        return self.persist(*[Counted(by=0)] * 1_001)
+
+    @command
+    def forget(self) -> Effect[None]:
+        return None  # type: ignore[return-value]
+
+    @on(Counted)
+    def counted(self, event: Counted) -> None:
+        self.count += event.by
 
 
 async def test_the_log_shows_where_the_author_has_to_look_and_none_of_our_frames(
@@ -339,3 +359,28 @@ async def test_the_log_shows_where_the_author_has_to_look_and_none_of_our_frames
     assert "ZeroDivisionError" in shown
     assert "test_commands.py" in shown
     assert "src/eventmill" not in shown
+
+
+@pytest.mark.parametrize("guards", [False, True])
+async def test_where_a_handler_is_written_is_told_to_the_log_and_in_development_only(
+    tmp_path: Path, guards: bool
+) -> None:
+    service = Service("careless", components=[Careless])
+    node = Node(service, NodeConfig(data=tmp_path, port=0, guards=guards))
+    await node.start()
+    try:
+        with capture_logs() as logs:
+            async with aiohttp.ClientSession(node.url) as http:
+                for name in ("misfit", "overflow", "forget"):
+                    answer = await http.post(f"/components/careless/c1/{name}", json={})
+                    detail = (await problem_of(answer))["detail"]
+                    assert f"Careless.{name}" in detail
+                    assert (__file__ in detail) == guards, detail
+    finally:
+        await node.stop()
+    failed = [entry for entry in logs if entry["event"] == "request failed"]
+    assert [entry["place"].partition(" ")[0] for entry in failed] == [
+        "Careless.misfit",
+        "Careless.forget",
+    ]
+    assert all(__file__ in entry["place"] for entry in failed)
