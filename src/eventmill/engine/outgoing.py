@@ -131,7 +131,7 @@ def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int 
     handler = sending.handler
     if not handler.component:
         raise HandlerFailed(
-            f"{handler.place}: its class has no @component id, so it has no address"
+            f"{handler.function.__qualname__}: its class has no @component id, so it has no address"
         )
     check_subject("an entity id", sending.id)
     payload = handler.encode_arguments(sending.arguments)

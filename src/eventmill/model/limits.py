@@ -83,8 +83,9 @@ FILES_RESERVED: Final = 768
 """File descriptors for everything but the service's connections: the operating surface, 256
 connections to sinks, the store and the interpreter."""
 
-QUERY_PARAMETERS_MAX: Final = 100
-"""Parameters in one URL's query; more than any handler has."""
+URL_VALUES_MAX: Final = 1_000
+"""Values in one URL's query; a list's come one by one. So many UUIDs take 42 of the 64 KiB of
+`HEADER_BYTES_MAX`."""
 
 STREAMS_MAX: Final = 1_024
 """`text/event-stream` answers of one node at the same time: each holds a connection."""
