@@ -140,3 +140,39 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
         node.settled()
         assert node.stop() == 0
     return data
+
+
+def test_messages_from_outside_that_nobody_can_read_are_warnings(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with RunningNode(data) as node:
+        node.json("entities", "call", "account", "a", "deposit", "amount=5")
+        for kind, body in [
+            ("Bogus", {}),
+            ("Moved", {"account": 5, "amount": 1}),
+            ("Moved", {"account": "b", "amount": 1}),
+        ]:
+            node.post_event("moves", kind, body)
+        node.settled()
+        for name in ("auditor", "counter"):
+            assert node.run("dead-letters", "discard", name, "--all", "--yes").code == 0
+        assert node.stop() == 0
+    checked = eventmill("check", "wallet", "--data", data, "--output", "json")
+    kinds = {(r["type"], r["is_outside"]): r for r in checked.json()["stored"]["types"]}
+    assert kinds["Moved", False]["count"] == 1
+    assert kinds["Moved", False]["problem"] == ""
+    assert kinds["Moved", True]["unreadable"] == 1
+    shown = eventmill("check", "wallet", "--data", data)
+    assert shown.code == 0, shown
+    assert "1 of 1 message from outside cannot be read: topic 'moves' has no such type" in shown.out
+    assert "1 of 2 messages from outside cannot be read: position " in shown.out
+    assert "any more" not in shown.out
+
+    # What a handler published stays the code's own matter.
+    text = (PROJECT / "wallet.py").read_text()
+    changed = text.replace(
+        "class Moved(Event):\n    account: str", "class Moved(Event):\n    account: int"
+    )
+    (tmp_path / "changed.py").write_text(changed)
+    refused = eventmill("check", "changed", "--data", data, cwd=tmp_path)
+    assert refused.code == 1, refused
+    assert "✗ moves Moved v1, 1 entry: position " in refused.out

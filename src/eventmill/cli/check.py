@@ -10,7 +10,7 @@ import msgspec
 
 from eventmill.cli.surface import options
 from eventmill.cli.surface.exits import REFUSED
-from eventmill.cli.surface.output import counted, show, show_json
+from eventmill.cli.surface.output import show, show_json
 from eventmill.cli.surface.progress import bar
 from eventmill.cli.surface.target import load
 from eventmill.cli.topology import drawing, stored
@@ -31,13 +31,21 @@ class Stored(msgspec.Struct):
 
     @property
     def problems(self) -> list[str]:
-        """What cannot be read or delivered."""
-        found = [
-            f"{r.source} {r.type} v{r.version}, {counted(r.count, 'entry', 'entries')}: {r.problem}"
-            for r in self.types
-            if r.problem
+        """What the code itself wrote and cannot read or deliver any more."""
+        return [r.told for r in self.types if r.told and not r.is_outside] + self.undeliverable
+
+    @property
+    def warnings(self) -> list[str]:
+        """What should be known, and breaks nothing."""
+        orphans = sorted({r.source for r in self.types if r.is_orphan and not r.told})
+        return [
+            *(r.told for r in self.types if r.told and r.is_outside),
+            *self.leftovers,
+            *(
+                f"topic {source!r} is not part of the service: its messages stay, nobody reads them"
+                for source in orphans
+            ),
         ]
-        return found + self.undeliverable
 
 
 @click.command()
@@ -72,8 +80,9 @@ def _stored(definition: ServiceDefinition, data: Path) -> Stored:
     with bar("Reading the journal") as progress:
         kinds = offline.stored_types(data, progress)
     waiting = list(stored.undeliverable(definition, offline.waiting_commands(data)))
+    types = stored.judged(definition, kinds, lambda kind: offline.payloads(data, kind))
     left = list(stored.leftovers(definition, offline.subscribers(data)))
-    return Stored(str(data), stored.judged(definition, kinds), waiting, left)
+    return Stored(str(data), types, waiting, left)
 
 
 def _document(name: str, problems: list[str], graph: Graph, found: Stored | None) -> dict[str, Any]:
@@ -113,24 +122,28 @@ def _show(name: str, problems: list[str], graph: Graph, found: Stored | None) ->
 
 def _show_stored(found: Stored) -> None:
     _heading(f"Stored in {found.data}")
-    rows = [{**msgspec.to_builtins(r), "readable": _readable(r)} for r in found.types]
-    show(rows, ["source", "type", "version", "count", "readable"], "table", empty="Nothing yet.")
+    columns = ["source", "type", "version", "from", "count", "readable"]
+    show([_row(reading) for reading in found.types], columns, "table", empty="Nothing yet.")
     for problem in found.problems:
         click.echo(click.style("✗ ", fg="red") + problem)
-    for leftover in found.leftovers:
-        click.echo(click.style("! ", fg="yellow") + leftover)
-    orphans = sorted({r.source for r in found.types if r.is_orphan and not r.problem})
-    for source in orphans:
-        text = f"topic {source!r} is not part of the service: its messages stay, nobody reads them"
-        click.echo(click.style("! ", fg="yellow") + text)
-    if not found.problems and not orphans:
+    for warning in found.warnings:
+        click.echo(click.style("! ", fg="yellow") + warning)
+    if not found.problems and not found.warnings:
         click.echo(click.style("✓ ", fg="green") + "everything can be read by this code")
+
+
+def _row(reading: stored.Reading) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(reading)
+    origin = "outside" if reading.is_outside else "handlers"
+    return {**plain, "from": origin, "readable": _readable(reading)}
 
 
 def _readable(reading: stored.Reading) -> str:
     if reading.is_orphan:
         return "not part of the service"
-    return "no" if reading.problem else "yes"
+    if not reading.unreadable:
+        return "yes"
+    return "no" if reading.unreadable == reading.count else f"all but {reading.unreadable:,}"
 
 
 def _heading(text: str) -> None:
