@@ -27,7 +27,11 @@ ROUNDS = 40
 
 
 class Nodes:
-    """Nodes that come and go. Parameter: `beside` are those of another service, on one network."""
+    """Nodes that come and go.
+
+    Parameters: `beside` are those of another service, on one network and, if both have one, at one
+    broker; `shards` is how many home shards the store has.
+    """
 
     def __init__(
         self,
@@ -36,11 +40,13 @@ class Nodes:
         *,
         beside: Nodes | None = None,
         broker: bool = False,
+        shards: int = SHARDS,
     ) -> None:
         self.clock = beside.clock if beside else VirtualClock()
-        self.topics = Topics(self.clock) if broker else None
+        others = beside.topics if beside else None
+        self.topics = Topics(self.clock, service.name, beside=others) if broker else None
         self.stores: dict[str, FaultyStore] = {}
-        self.store = Store(SHARDS)
+        self.store = Store(shards)
         self.leases = Leases(self.store, self.clock)
         self.network = beside.network if beside else Network(self.clock)
         self.service = service

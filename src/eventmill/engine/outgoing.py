@@ -19,7 +19,7 @@ from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling
 from eventmill.model.entry import COMMANDS, Entry
 from eventmill.model.placement import EMBEDDED, Placement
 from eventmill.model.subject import check_subject
-from eventmill.model.topic import Topic
+from eventmill.model.topic import Topic, not_ours
 
 EXPIRE: Final = "$expire"
 """Built-in command: delete the entity unless it changed since the timer was set."""
@@ -91,6 +91,8 @@ def expand(
 def check_topic(topic: Topic[Any], known: Collection[str] | None) -> None:
     """Raise `HandlerFailed` for a topic that nobody could follow; None knows all."""
     if known is not None and topic.id not in known:
+        if topic.service:
+            raise HandlerFailed(not_ours(topic))
         raise HandlerFailed(
             f"topic {topic.id!r} is not part of the service, so nobody could read what is "
             f"published to it: add it to topics= of the Service; it has "

@@ -70,15 +70,24 @@ def moved(entry: Entry, shard: int, position: int) -> Entry:
     and everything that was made of the id go on."""
     id, metadata = entry.id, _without_id(entry.metadata)
     if id != f"{shard}:{position}":
-        rest = b"," + metadata[1:] if metadata is not None and metadata != b"{}" else b"}"
-        metadata = _FIRST + id.encode() + b'"' + rest
+        metadata = _with_id(id, metadata)
     return msgspec.structs.replace(entry, shard=shard, position=position, metadata=metadata)
+
+
+def renamed(entry: Entry, id: str) -> Entry:
+    """Return a copy of an entry under another id."""
+    return msgspec.structs.replace(entry, metadata=_with_id(id, _without_id(entry.metadata)))
 
 
 def renewed(entry: Entry, time: int) -> Entry:
     """Return an entry that is to be committed once more, under an id of its own."""
     metadata = _without_id(entry.metadata)
     return msgspec.structs.replace(entry, time=time, position=0, metadata=metadata)
+
+
+def _with_id(id: str, metadata: bytes | None) -> bytes:
+    rest = b"," + metadata[1:] if metadata is not None and metadata != b"{}" else b"}"
+    return _FIRST + id.encode() + b'"' + rest
 
 
 def _without_id(metadata: bytes | None) -> bytes | None:

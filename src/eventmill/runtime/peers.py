@@ -21,6 +21,7 @@ from eventmill.model.commit import Commit
 from eventmill.ports.cluster import Leases
 from eventmill.ports.directory import Directory
 from eventmill.ports.transport import Transport
+from eventmill.runtime import description
 from eventmill.runtime.cluster import LEASE_SECONDS, Cluster
 from eventmill.runtime.committer import Batch
 from eventmill.runtime.forwarding import Forwarder, Reception
@@ -87,6 +88,7 @@ class Peers:
             ServiceReception(self.execute, lookup, clock, *views),
             forwarder,
             clock,
+            topics_in=description.STORE if runtime.streams is None else description.BROKER,
         )
         self._told = asyncio.Event()
         self._to_tell = asyncio.Event()

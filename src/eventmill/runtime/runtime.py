@@ -26,7 +26,7 @@ from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import Sender
 from eventmill.ports.store import Store
-from eventmill.runtime import courier, relay, streams
+from eventmill.runtime import courier, foreign, relay, streams
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.runtime.control import Control
@@ -144,7 +144,9 @@ class Runtime:
         self.ready = True
 
     async def _start_loops(self) -> None:
-        placement = await self.store.place(self.service.topics)
+        if self.streams is None:
+            foreign.need_broker(self.service.foreign)
+        placement = await self.store.place([*self.service.topics, *self.service.foreign])
         self.supervisor.start("committer", self.committer.run())
         await streams.settle_place(self.store, self.committer, in_broker=self.streams is not None)
         if self.streams is None:
@@ -159,6 +161,8 @@ class Runtime:
         # Not sooner: others take a member's word for what it runs.
         await self.facts.start()
         await self.roster.start()
+        if self.streams is not None:
+            await self.streams.foreign.start()
         subscribe = self.roster.subscribe
         await subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
         if self.streams is not None:
@@ -242,7 +246,7 @@ class Runtime:
         )
 
     def _messages_of(self, home: int) -> list[int]:
-        return self.store.placement.read_by(home, self.service.topics)
+        return self.store.placement.read_by(home, [*self.service.topics, *self.service.foreign])
 
     def subscription(self, name: str) -> Subscription:
         """Return a running subscription.

@@ -29,7 +29,7 @@ from eventmill.model.entry import Entry
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Head, Store
 from eventmill.runtime.committer import Committer
-from eventmill.runtime.marks import Marks
+from eventmill.runtime.marks import Marks, Outbox
 from eventmill.runtime.reaction import Queue, Reacted, Reaction, key_of, letters_of, queue_of, react
 from eventmill.runtime.retries import Retries
 from eventmill.runtime.tails import Positions, Tails
@@ -75,7 +75,7 @@ class Subscription:
         """At least as many as its letters: counted when it exceeds the bound, as at first."""
         self.arriving: set[Queue] = set()
         """Keys of which entries are being parked behind others."""
-        self._writing: tuple[asyncio.Future[None], Positions, Positions] | None = None
+        self._writing: tuple[asyncio.Future[None], Positions, Mapping[Outbox, int]] | None = None
         """The latest write of offsets, with those and the marks."""
         self._in_doubt = False
         """A reset was not committed, as far as it is known."""
@@ -300,7 +300,7 @@ class Subscription:
         self,
         fill: Callable[[Commit], None],
         positions: Positions,
-        marks: Positions | None = None,
+        marks: Mapping[Outbox, int] | None = None,
     ) -> None:
         """Write effects and offsets. A stop in the middle does not undo them: `flush` waits.
 
@@ -319,7 +319,7 @@ class Subscription:
         self._stored.update(positions)
         self.marks.stored(marks)
 
-    def _mover(self, positions: Positions, marks: Positions) -> Callable[[Commit], None]:
+    def _mover(self, positions: Positions, marks: Mapping[Outbox, int]) -> Callable[[Commit], None]:
         offsets = [
             Offset(self.name, shard, self._stored[shard], at) for shard, at in positions.items()
         ]
@@ -353,7 +353,7 @@ class Subscription:
             def fill(commit: Commit) -> None:
                 commit.settled += again
 
-            unknown = dict.fromkeys(positions, 0)
+            unknown = self.marks.unknown(positions)
             try:
                 await self._commit(fill, positions, unknown)
             except BaseException:
