@@ -10,7 +10,7 @@ import msgspec
 
 from eventmill.cli.surface import options
 from eventmill.cli.surface.exits import REFUSED
-from eventmill.cli.surface.output import show, show_json
+from eventmill.cli.surface.output import counted, show, show_json
 from eventmill.cli.surface.progress import bar
 from eventmill.cli.surface.target import load
 from eventmill.cli.topology import drawing, stored
@@ -60,15 +60,18 @@ class Stored(msgspec.Struct):
 def command(target: str, data: Path | None, mermaid: bool, output: str) -> int:
     """Check the service TARGET, `module:variable`; exits with 1 if there are problems.
 
-    Shows every problem at once, the topology, each place where a part waits for another, and with
-    --data whether everything that is stored can still be read.
+    Shows the topology, each place where a part waits for another, with --data whether everything
+    that is stored can still be read, and last every problem at once.
     """
     definition, problems = examined(load(target))
     graph = graph_of(definition)
     if mermaid:
         click.echo(drawing.mermaid(graph))
+        for problem in problems:
+            click.echo(_marked_problem(problem), err=True)
         return REFUSED if problems else 0
-    found = _stored(definition, data) if data is not None else None
+    # What is stored is judged by the whole service only: half of it would find faults everywhere.
+    found = _stored(definition, data) if data is not None and not problems else None
     if output == "json":
         show_json(_document(definition.name, problems, graph, found))
     else:
@@ -101,12 +104,24 @@ def _document(name: str, problems: list[str], graph: Graph, found: Stored | None
 
 
 def _show(name: str, problems: list[str], graph: Graph, found: Stored | None) -> None:
+    """What is wrong comes last, where people look; the verdict is the last line."""
+    warnings: list[str] = []
+    if not problems:  # else it would be drawn of what was understood, and lead astray
+        _show_topology(graph)
+    if found is not None:
+        _heading(f"Stored in {found.data}")
+        columns = ["source", "type", "version", "from", "count", "readable"]
+        show([_row(reading) for reading in found.types], columns, "table", empty="Nothing yet.")
+        problems, warnings = problems + found.problems, found.warnings
     _heading(f"Service {name}")
-    if problems:
-        for problem in problems:
-            click.echo(click.style("✗ ", fg="red") + problem)
-        return  # the rest is drawn of what was understood: it would lead astray
-    click.echo(click.style("✓ ", fg="green") + "no problems")
+    for warning in warnings:
+        click.echo(click.style("! ", fg="yellow") + warning)
+    for problem in problems:
+        click.echo(_marked_problem(problem))
+    click.echo(_verdict(len(problems), len(warnings), found))
+
+
+def _show_topology(graph: Graph) -> None:
     _heading("Topology")
     click.echo(drawing.text(graph))
     _heading("Couplings")
@@ -114,22 +129,19 @@ def _show(name: str, problems: list[str], graph: Graph, found: Stored | None) ->
         what = f"{coupling.target}.{coupling.what}" if coupling.what else coupling.target
         click.echo(f"{coupling.source} {coupling.way} {what} and waits  ({coupling.place})")
     click.echo(drawing.judgement(graph))
-    if found is not None:
-        _show_stored(found)
-    _heading("Mermaid")
-    click.echo(drawing.mermaid(graph))
 
 
-def _show_stored(found: Stored) -> None:
-    _heading(f"Stored in {found.data}")
-    columns = ["source", "type", "version", "from", "count", "readable"]
-    show([_row(reading) for reading in found.types], columns, "table", empty="Nothing yet.")
-    for problem in found.problems:
-        click.echo(click.style("✗ ", fg="red") + problem)
-    for warning in found.warnings:
-        click.echo(click.style("! ", fg="yellow") + warning)
-    if not found.problems and not found.warnings:
-        click.echo(click.style("✓ ", fg="green") + "everything can be read by this code")
+def _marked_problem(problem: str) -> str:
+    return click.style("✗ ", fg="red") + problem
+
+
+def _verdict(problems: int, warnings: int, found: Stored | None) -> str:
+    noted = f", {counted(warnings, 'warning')}" if warnings else ""
+    if problems:
+        return click.style(f"{counted(problems, 'problem')}{noted}", fg="red", bold=True)
+    mark = click.style("✓ ", fg="green")
+    read = ", everything stored can be read by this code" if found and not noted else ""
+    return f"{mark}no problems{read}{noted}"
 
 
 def _row(reading: stored.Reading) -> dict[str, Any]:
