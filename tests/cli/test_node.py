@@ -33,6 +33,16 @@ def test_a_second_node_on_the_same_data_is_refused(tmp_path: Path) -> None:
         assert node.stop() == 0
 
 
+def test_a_data_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "data" / "lock").mkdir(parents=True)  # as good as one on a read-only disk
+    for data in (tmp_path / "file" / "data", tmp_path / "data"):
+        refused = eventmill("run", "wallet:service", "--data", data, "--port", "0")
+        assert refused.code == 1
+        assert refused.err.startswith(f"Error: the data directory {data} cannot be written (")
+        assert "choose another directory with --data" in refused.err
+
+
 def test_a_taken_port_is_refused(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
