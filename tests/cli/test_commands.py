@@ -73,7 +73,9 @@ def test_refusals_are_one_clear_line(node: RunningNode) -> None:
 def test_topics(node: RunningNode) -> None:
     (topic,) = node.json("topics", "list")
     assert (topic["id"], topic["types"]) == ("moves", ["Moved", "Noted"])
-    assert "moves" in node.run("topics", "list").out
+    assert topic["keeping"] == {"retention": "7 days", "bytes_max": None, "replicas": None}
+    assert "7 days" in node.run("topics", "list").out
+    assert "7 days" in node.run("services", "describe", "wallet").out
 
     event = {"account": "t1", "amount": 3}
     text = json.dumps(event)

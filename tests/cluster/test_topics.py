@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from eventmill import (
+    WHEN_READ,
     Effect,
     Event,
     EventSourcedEntity,
@@ -29,6 +30,7 @@ from eventmill.model.commit import Commit, Offset
 from eventmill.model.placement import EVERY_SHARD
 from eventmill.runtime import relay
 from eventmill.runtime.inspection import Inspection
+from eventmill.sdk.consumer import Consumer
 from tests.cluster.nodes import Nodes
 
 KEYS = [f"k{number}" for number in range(24)]
@@ -184,6 +186,52 @@ async def test_one_node_takes_what_plain_clients_send(nodes: Nodes) -> None:
             body = b'{"key":"%s","number":%d}' % (key.encode(), number)
             nodes.topics.publish("said", headers.encode(), body)
     await expect(nodes, [0, 1, 2])
+
+
+passing = Topic("passing", Said, key="key", retention=WHEN_READ)
+
+
+def passer_by(name: str, seen: list[int]) -> Consumer:
+    @consumer(name, source=passing)
+    def see(event: Said) -> None:
+        seen.append(event.number)
+
+    return see
+
+
+def left(nodes: Nodes) -> int:
+    assert nodes.topics is not None
+    return len(nodes.topics.streams["passing"].entries)
+
+
+async def test_what_all_nodes_have_read_goes_whoever_holds_it(nodes: Nodes) -> None:
+    seen: list[int] = []
+    nodes.service = Service("talk", components=[passer_by("one", seen)], topics=[passing])
+    await nodes.start("a", "b")
+    await say(nodes, "a", 1, passing)
+    await nodes.until(lambda: left(nodes) == len(KEYS), 10)
+    await nodes.until(lambda: left(nodes) == 0, 60)
+    assert seen == [1] * len(KEYS)
+
+
+async def test_a_subscription_of_newer_nodes_alone_finds_what_it_has_to_read(nodes: Nodes) -> None:
+    """In a rolling update: where an old node holds the shard nobody reads for it yet."""
+    seen: list[int] = []
+    late: list[int] = []
+    nodes.service = Service("talk", components=[passer_by("one", seen)], topics=[passing])
+    await nodes.start("a", "b")
+    both = [passer_by("one", seen), passer_by("late", late)]
+    nodes.service = Service("talk", components=both, topics=[passing])
+    await nodes.stop("b")
+    await nodes.start("b")
+    await say(nodes, "a", 1, passing)
+    await nodes.advance(60, step=0.5)
+    assert len(seen) == len(KEYS)
+    assert 0 < len(late) < len(KEYS)
+    assert left(nodes) == len(KEYS) - len(late)
+    await nodes.stop("a")
+    await nodes.until(lambda: len(late) == len(KEYS), 10)
+    await nodes.until(lambda: left(nodes) == 0, 60)
 
 
 def versions(nodes: Nodes) -> list[int | None]:

@@ -39,10 +39,13 @@ class TopicLayout(msgspec.Struct, frozen=True):
     """Messages older than this are removed; 0: none."""
     bytes: int = 0
     """Beyond this many bytes nothing more is taken until something was removed; 0: no bound.
-    Never are messages removed to make room: somebody might not have read them."""
+    Never does the broker remove messages to make room: somebody might not have read them."""
+    when_read: bool = False
+    """What the service's own subscriptions have read is removed by its nodes (`trim`), so nobody
+    else can rely on finding it."""
 
 
-class Neighbour(msgspec.Struct, frozen=True):
+class Neighbour(msgspec.Struct, frozen=True, omit_defaults=True):
     """A topic of another service, as it lies in the broker. Two that are equal have the same
     positions."""
 
@@ -53,6 +56,8 @@ class Neighbour(msgspec.Struct, frozen=True):
     """Of the topic in that store."""
     made: str = ""
     """When it was made there."""
+    when_read: bool = False
+    """That service removes what its own subscriptions have read: nobody else can follow it."""
 
 
 class Receipt(NamedTuple):
@@ -66,6 +71,11 @@ class Receipt(NamedTuple):
 
 class Broker(Protocol):
     """Topics' messages: append, read, remove."""
+
+    @property
+    def layouts(self) -> Mapping[str, TopicLayout]:
+        """How the topics are kept, whatever the settings say; known while it is open."""
+        ...
 
     async def open(
         self,

@@ -32,9 +32,11 @@ from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.runtime.control import Control
 from eventmill.runtime.facts import Facts
 from eventmill.runtime.guards import Guards
+from eventmill.runtime.keeping import check_in_store
 from eventmill.runtime.peers import Membership, Peers
 from eventmill.runtime.publisher import Publisher
 from eventmill.runtime.pushes import Pushes
+from eventmill.runtime.readers import Readers
 from eventmill.runtime.retention import Retention
 from eventmill.runtime.roster import Roster
 from eventmill.runtime.scheduler import Scheduler
@@ -110,8 +112,10 @@ class Runtime:
         )
         self.subscriptions = self.roster.subscriptions
         self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
-        by = relay.NAME if broker else ""
-        self.retention = Retention(service.topics, store, clock, self.held, self.subscriptions, by)
+        self.readers = Readers(store, clock, self.subscriptions, self.in_use_elsewhere)
+        self.retention = Retention(
+            service.topics, store, clock, self.held, self.subscriptions, self.readers, broker
+        )
         self.committer.on_commit.append(self.tails.extend)
         self.committer.on_failure.append(lambda batch: self.tails.doubt())
         self.streams = Streams(self, broker, replicas) if broker else None
@@ -146,6 +150,7 @@ class Runtime:
     async def _start_loops(self) -> None:
         if self.streams is None:
             foreign.need_broker(self.service.foreign)
+            check_in_store(self.service.topics.values())
         placement = await self.store.place([*self.service.topics, *self.service.foreign])
         self.supervisor.start("committer", self.committer.run())
         await streams.settle_place(self.store, self.committer, in_broker=self.streams is not None)

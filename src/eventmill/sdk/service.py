@@ -8,7 +8,7 @@ from typing import Any
 
 from eventmill.errors import ConfigurationError
 from eventmill.model.definition import ServiceDefinition
-from eventmill.model.topic import Topic, not_ours
+from eventmill.model.topic import WHEN_READ, Topic, not_ours
 from eventmill.sdk.component import check_name, id_of, place_of
 from eventmill.sdk.consumer import Consumer
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
@@ -64,6 +64,7 @@ class _Reader:
             with self.noting(place_of(thing)):
                 self.read_component(thing)
         self.check_sources()
+        self.check_views()
         self.check_publications()
         # What two components stumble over is told once.
         self.problems = list(dict.fromkeys(self.problems))
@@ -121,6 +122,17 @@ class _Reader:
                     f"{place}: its source {source!r} is not part of service "
                     f"{self.service.name!r}; add it to components= or topics="
                 )
+
+    def check_views(self) -> None:
+        for view in self.definition.views.values():
+            for handler in view.handlers:
+                topic = self.definition.topics.get(handler.source.id)
+                if topic is not None and topic.retention is WHEN_READ:
+                    self.problems.append(
+                        f"{place_of(handler.route.function)}: a view is built anew from the "
+                        f"beginning, and topic {topic.id!r} removes what was read "
+                        "(WHEN_READ): give it a time, or let a consumer keep it in an entity"
+                    )
 
     def check_publications(self) -> None:
         for consumer in self.definition.consumers.values():

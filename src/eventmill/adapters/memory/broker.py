@@ -82,6 +82,10 @@ class Broker:
     def __repr__(self) -> str:
         return f"<memory.Broker of {self._topics!r}>"
 
+    @property
+    def layouts(self) -> Mapping[str, TopicLayout]:
+        return self._topics.layouts
+
     async def open(
         self,
         shards: int,
@@ -123,7 +127,9 @@ class Broker:
             return None
         self._neighbours[number] = service, topic
         layout = theirs.layouts[topic]
-        return Neighbour(theirs.owner or "", theirs.shards or 1, layout.number)
+        return Neighbour(
+            theirs.owner or "", theirs.shards or 1, layout.number, when_read=layout.when_read
+        )
 
     async def close(self) -> None:
         if self in self._topics.brokers:

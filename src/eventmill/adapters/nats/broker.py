@@ -65,6 +65,10 @@ class Broker:
     def __repr__(self) -> str:
         return f"<nats.Broker {self._subjects.prefix} [{len(self._topics)} topics]>"
 
+    @property
+    def layouts(self) -> Mapping[str, TopicLayout]:
+        return self._topics
+
     async def open(
         self,
         shards: int,
@@ -199,10 +203,11 @@ class Broker:
                 f"the NATS server takes at most {self._connection.max_payload} bytes a message; "
                 f"the largest have {needed_bytes}: set max_payload, or they are refused"
             )
-        for topic, layout in self._topics.items():
-            drift += await streams.establish(
+        for topic, layout in list(self._topics.items()):
+            self._topics[topic], differences = await streams.establish(
                 self._connection, self._subjects, topic, self._shards, layout, self._owner
             )
+            drift += differences
         return drift
 
     def _message(self, entry: Entry) -> Message:

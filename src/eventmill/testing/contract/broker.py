@@ -340,15 +340,30 @@ class BrokerContract(NeighbourContract):
             async with self.node(owner="b"):
                 pass
 
-    async def test_another_retention_is_told_and_not_changed(
-        self, opened: tuple[Broker, News]
+    @pytest.mark.parametrize(
+        "other",
+        [
+            TopicLayout(1, age_seconds=3600),
+            TopicLayout(1, replicas=3),
+            TopicLayout(1, bytes=1 << 30),
+            TopicLayout(1, when_read=True),
+        ],
+    )
+    async def test_other_settings_are_told_and_not_changed(
+        self, opened: tuple[Broker, News], other: TopicLayout
     ) -> None:
-        wanted = {ORDERS: TopicLayout(1, age_seconds=3600), "new": TopicLayout(3)}
-        async with self.node(topics=wanted) as (_, _, drift):
+        wanted = {ORDERS: other, "new": msgspec.structs.replace(other, number=3, replicas=1)}
+        async with self.node(topics=wanted) as (broker, _, drift):
             assert drift
             assert all(ORDERS in line for line in drift)
+            assert broker.layouts[ORDERS] == TopicLayout(1)
         async with self.node() as (_, _, drift):
             assert drift == []
+        async with self.node(topics=wanted) as (broker, _, _):
+            assert broker.layouts["new"] == wanted["new"], "made so, and found so"
+        async with self.node(topics={"new": TopicLayout(3)}) as (broker, _, drift):
+            assert bool(drift) == (wanted["new"] != TopicLayout(3))
+            assert broker.layouts["new"] == wanted["new"]
 
     # --- what plain clients send -------------------------------------------------------------
 
