@@ -69,6 +69,16 @@ class Receipt(NamedTuple):
     """It had been stored before; nothing was stored now."""
 
 
+class Size(NamedTuple):
+    """How much of a topic is there."""
+
+    bytes: int
+    """As the broker counts them, against `TopicLayout.bytes`."""
+    first: int
+    """Position of the first message, of all shards; one above `last` if there is none."""
+    last: int
+
+
 class Broker(Protocol):
     """Topics' messages: append, read, remove."""
 
@@ -137,6 +147,10 @@ class Broker(Protocol):
 
     async def trim(self, shard: int, position: int) -> None:
         """Remove messages up to a position."""
+        ...
+
+    async def size(self, topic: str) -> Size:
+        """Return how large a topic is. Raises `BrokerUnavailable`."""
         ...
 
     async def admit(self, topic: str) -> int:

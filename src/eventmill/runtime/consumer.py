@@ -14,7 +14,7 @@ from eventmill.engine import messages, outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.messages import MALFORMED
 from eventmill.engine.outgoing import Author
-from eventmill.errors import HandlerFailed, InvalidPayload
+from eventmill.errors import HandlerFailed, InvalidPayload, TopicFull
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ConsumerDefinition, Source
 from eventmill.model.effect import Effect
@@ -24,6 +24,7 @@ from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime import lanes
 from eventmill.runtime.reaction import Queue, Reacted, key_of, queue_of
+from eventmill.runtime.room import Room
 from eventmill.sdk import guards
 from eventmill.sdk.context import Calls, Context
 
@@ -82,6 +83,7 @@ class ConsumerReaction:
         calls: Calls,
         store: Store,
         clock: Clock,
+        room: Room,
         *,
         guarded: bool,
     ) -> None:
@@ -94,6 +96,7 @@ class ConsumerReaction:
         self._calls = calls
         self._store = store
         self._clock = clock
+        self._room = room
         self._guarded = guarded
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
@@ -108,6 +111,9 @@ class ConsumerReaction:
             )
         else:
             await self._lane(entries, attempt, reacted)
+        for _, error in reacted.failed:
+            if isinstance(error, TopicFull):
+                raise error  # it is nobody's mistake: all is tried again until there is room
         return reacted
 
     def committed(self) -> None:
@@ -226,6 +232,7 @@ class ConsumerReaction:
         return Context(entry, definition.subscription, self._calls, attempt, deadline)
 
     def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
+        self._room.check_effects(effect.outgoing)
         # Expanded here, so that an event that its topic does not carry fails this entry alone.
         now, placement = self._clock.now(), self._store.placement
         author = Author(

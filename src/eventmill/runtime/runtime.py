@@ -38,6 +38,7 @@ from eventmill.runtime.publisher import Publisher
 from eventmill.runtime.pushes import Pushes
 from eventmill.runtime.readers import Readers
 from eventmill.runtime.retention import Retention
+from eventmill.runtime.room import Room
 from eventmill.runtime.roster import Roster
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.streams import Streams
@@ -87,6 +88,7 @@ class Runtime:
         self.committer = Committer(store)
         self.held: set[int] = set()
         """Home shards whose work is done here, now."""
+        self.room = Room()
         self.entities = Entities(
             service.entities,
             store,
@@ -94,10 +96,11 @@ class Runtime:
             clock,
             Guards(enabled=guards),
             self.held,
+            self.room,
             cache_entities=cache_entities,
             cache_bytes=cache_bytes,
         )
-        self.publisher = Publisher(store, self.committer, clock)
+        self.publisher = Publisher(store, self.committer, clock, self.room)
         self.tails = Tails(store.journal)
         self.facts = Facts(store, clock, shared=membership is not None)
         self.roster = Roster(
@@ -174,7 +177,7 @@ class Runtime:
             await subscribe(relay.NAME, self.streams.relay, tails=self.streams.outbox)
         for consumer in self.service.consumers.values():
             reaction = ConsumerReaction(
-                consumer, self, self.store, self.clock, guarded=self.guarded
+                consumer, self, self.store, self.clock, self.room, guarded=self.guarded
             )
             await subscribe(consumer.subscription, reaction, consumer.start)
         await self.views.start()
@@ -184,6 +187,8 @@ class Runtime:
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
         if self.retention.topics:
             self.supervisor.start("retention", self.retention.run())
+        if self.streams is not None and self.streams.room.bounds:
+            self.supervisor.start("room", self.streams.room.run())
 
     async def stop(self) -> None:
         """Finish what was accepted, store the offsets, give the store back."""

@@ -26,7 +26,7 @@ from eventmill.engine import cloudevent, messages
 from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge, Unreachable
 from eventmill.model import limits
 from eventmill.model.entry import Entry
-from eventmill.ports.broker import Neighbour, Receipt, TopicLayout
+from eventmill.ports.broker import Neighbour, Receipt, Size, TopicLayout
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Scan
 
@@ -156,6 +156,11 @@ class Broker:
         topic = self._names[number]
         body = {"filter": self._subjects.partition(topic, partition), "seq": position + 1}
         await self._call(f"STREAM.PURGE.{self._subjects.stream(topic)}", body)
+
+    async def size(self, topic: str) -> Size:
+        answer = await self._call(f"STREAM.INFO.{self._subjects.stream(topic)}")
+        state = answer["state"]
+        return Size(state["bytes"], max(1, state["first_seq"]), state["last_seq"])
 
     async def _last(self, stream: str, filter: str) -> int:
         """Return the position of the last message on a subject; 0 if there is none."""
