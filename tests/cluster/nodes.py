@@ -161,6 +161,11 @@ class Nodes:
         for _ in range(ROUNDS):
             await asyncio.sleep(0)
 
+    def id_at(self, name: str) -> str:
+        """An id whose shard a node has."""
+        held = self.running[name].held
+        return next(id for n in range(100) if self.store.placement.entity(id := f"c{n}") in held)
+
     def held(self) -> dict[str, set[int]]:
         """Which node does the work of which shards."""
         return {name: set(runtime.held) for name, runtime in self.running.items()}

@@ -42,17 +42,11 @@ async def nodes() -> AsyncIterator[Nodes]:
     await nodes.close()
 
 
-def id_at(nodes: Nodes, name: str) -> str:
-    """An entity that this node has."""
-    held = nodes.running[name].held
-    return next(id for n in range(100) if nodes.store.placement.entity(id := f"c{n}") in held)
-
-
 def asked(
     nodes: Nodes, count: int, *, seconds: float | None = None, note: str = ""
 ) -> list[asyncio.Future[bytes]]:
     """Ask node a for an entity of node b, several times at once."""
-    runtime, id = nodes.running["a"], id_at(nodes, "b")
+    runtime, id = nodes.running["a"], nodes.id_at("b")
     deadline = None if seconds is None else nodes.clock.monotonic() + seconds
     envelope = Envelope("counter", id, "add", (1, note), deadline=deadline)
     return [asyncio.ensure_future(runtime.execute(envelope)) for _ in range(count)]
@@ -116,7 +110,7 @@ async def test_callers_who_wait_for_a_shard_without_a_node_are_bounded(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "ROUTED_WAITING_MAX", 3)
-    id = id_at(nodes, "b")
+    id = nodes.id_at("b")
     await nodes.crash("b")
     envelope = Envelope("counter", id, "add", (1, ""))
     calls = [asyncio.ensure_future(nodes.running["a"].execute(envelope)) for _ in range(10)]

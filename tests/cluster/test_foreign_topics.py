@@ -316,14 +316,21 @@ async def test_a_poisoned_message_stops_its_key_alone_and_is_redriven(
     await expect(billings, [1])
 
 
-@component("late")
-class Late(EventSourcedEntity):
-    @command
-    def add(self) -> Effect[None]:
-        return self.persist(Billed(1))
-
-    @on(Billed)
-    def billed(self, event: Billed) -> None: ...
+@SHARDS
+async def test_what_is_no_event_is_one_dead_letter_of_each_reader(
+    shops: Nodes, billings: Nodes
+) -> None:
+    """One, although a partition may have several readers here."""
+    assert shops.topics is not None
+    await shops.start("a")
+    await billings.start("a", "b")
+    for _ in range(3):
+        shops.topics.publish("orders", b"ce-id: none\r\n", b"?")
+    await place(shops, 1)
+    await expect(billings, [1])
+    letters = await billings.operations("a").letters()
+    assert sorted(letter.subscription for letter in letters) == ["balance@1"] * 3 + ["biller"] * 3
+    assert {letter.status for letter in letters} == {LetterStatus.DEAD}
 
 
 heard: list[int] = []

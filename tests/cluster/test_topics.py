@@ -9,22 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from eventmill import (
-    WHEN_READ,
-    Effect,
-    Event,
-    EventSourcedEntity,
-    Record,
-    Service,
-    Topic,
-    View,
-    command,
-    component,
-    consumer,
-    on,
-    query,
-    send,
-)
+from eventmill import WHEN_READ, Record, Service, Topic, View, component, consumer, on, query
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Offset
 from eventmill.model.placement import EVERY_SHARD
@@ -32,43 +17,12 @@ from eventmill.runtime import relay
 from eventmill.runtime.inspection import Inspection
 from eventmill.sdk.consumer import Consumer
 from tests.cluster.nodes import Nodes
+from tests.cluster.talk import Ear, Said, listen, said
 
 KEYS = [f"k{number}" for number in range(24)]
 
 
-class Said(Event):
-    key: str
-    number: int
-
-
-class Heard(Event):
-    number: int
-
-
-said = Topic("said", Said, key="key")
 whispered = Topic("whispered", Said, key="key", retention=timedelta(seconds=20))
-
-
-@component("ear")
-class Ear(EventSourcedEntity):
-    heard: list[int] = []
-
-    @command
-    def hear(self, number: int) -> Effect[None]:
-        return self.persist(Heard(number))
-
-    @query
-    def everything(self) -> list[int]:
-        return self.heard
-
-    @on(Heard)
-    def took(self, event: Heard) -> None:
-        self.heard = [*self.heard, event.number]
-
-
-@consumer("listener", source=said)
-def listen(event: Said) -> Effect[None]:
-    return send(Ear.hear, event.key, event.number)
 
 
 @component("whispers")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from eventmill import View
 from eventmill.errors import Conflict, RequestError
 from eventmill.model.commit import Commit
 from eventmill.runtime.runtime import Runtime
@@ -19,6 +20,8 @@ IDS = [f"s{number}" for number in range(40)]
 UNUSED = 70
 """Seconds after which an unused version is gone."""
 
+REPLACING = {"state": "replacing", "live": 1, "building": 2}
+
 
 @pytest.fixture
 async def nodes() -> AsyncIterator[Nodes]:
@@ -27,6 +30,26 @@ async def nodes() -> AsyncIterator[Nodes]:
     failures = [r.supervisor.failures for r in nodes.running.values()]
     await nodes.close()
     assert failures == [{}] * len(failures)
+
+
+async def start(nodes: Nodes, *names: str) -> None:
+    """Start nodes and add something for their view."""
+    await nodes.start(*names)
+    await add(nodes)
+
+
+async def start_rebuilding(nodes: Nodes, *names: str) -> None:
+    """The same, and begin version 2 of the view, which gets no further until it is resumed."""
+    await start(nodes, *names)
+    await hold(nodes, 2)
+    assert await rebuild(nodes, "a") == 2
+
+
+async def deploy(nodes: Nodes, view: type[View], node: str) -> None:
+    """Start a node again with a definition of the view."""
+    nodes.service = service(view)
+    await nodes.stop(node)
+    await nodes.start(node)
 
 
 async def add(nodes: Nodes) -> None:
@@ -86,8 +109,7 @@ async def rebuild(nodes: Nodes, node: str) -> int:
 
 
 async def test_nodes_that_start_at_once_begin_one_version(nodes: Nodes) -> None:
-    await nodes.start("a", "b", "c")
-    await add(nodes)
+    await start(nodes, "a", "b", "c")
     assert states(nodes) == live(1, 3)
     assert await tables(nodes) == [1]
     for node in "abc":
@@ -95,13 +117,9 @@ async def test_nodes_that_start_at_once_begin_one_version(nodes: Nodes) -> None:
 
 
 async def test_a_rebuild_is_done_by_all_nodes(nodes: Nodes) -> None:
-    await nodes.start("a", "b")
-    await add(nodes)
-    await hold(nodes, 2)
-    assert await rebuild(nodes, "a") == 2
+    await start_rebuilding(nodes, "a", "b")
     await nodes.advance(1)
-    building = {"state": "replacing", "live": 1, "building": 2}
-    assert states(nodes) == [building, building]
+    assert states(nodes) == [REPLACING] * 2
     with pytest.raises(Conflict, match="built already"):
         await rebuild(nodes, "b")
     await add(nodes)
@@ -119,8 +137,7 @@ async def test_a_rebuild_is_done_by_all_nodes(nodes: Nodes) -> None:
 
 
 async def test_one_of_two_rebuilds_on_two_nodes_is_refused(nodes: Nodes) -> None:
-    await nodes.start("a", "b")
-    await add(nodes)
+    await start(nodes, "a", "b")
     both = asyncio.gather(
         nodes.operations("a").rebuild("sums"),
         nodes.operations("b").rebuild("sums"),
@@ -132,35 +149,27 @@ async def test_one_of_two_rebuilds_on_two_nodes_is_refused(nodes: Nodes) -> None
 
 
 async def test_nothing_changes_over_before_every_shard_has_caught_up(nodes: Nodes) -> None:
-    await nodes.start("a", "b")
-    await add(nodes)
-    slow = nodes.running["b"]
-    await hold(nodes, 2)
-    await rebuild(nodes, "a")
+    await start_rebuilding(nodes, "a", "b")
     await nodes.advance(1)
+    slow = nodes.running["b"]
     # On node a it is filled, on node b it is not.
     nodes.running["a"].subscription("sums@2").resume()
     await nodes.advance(5)
-    building = {"state": "replacing", "live": 1, "building": 2}
-    assert states(nodes) == [building, building]
+    assert states(nodes) == [REPLACING] * 2
     assert nodes.running["a"].subscription("sums@2").lag == 0
     slow.subscription("sums@2").resume()
     await nodes.until(lambda: states(nodes) == live(2, 2), 3)
 
 
 async def test_a_node_that_dies_while_a_view_is_rebuilt_is_replaced(nodes: Nodes) -> None:
-    await nodes.start("a", "b", "c")
-    await add(nodes)
-    await hold(nodes, 2)
-    await rebuild(nodes, "a")
+    await start_rebuilding(nodes, "a", "b", "c")
     await nodes.advance(1)
     nodes.running["a"].subscription("sums@2").resume()
     nodes.running["c"].subscription("sums@2").resume()
     await nodes.advance(1)
     await nodes.crash("b")
     await nodes.advance(5)
-    building = {"state": "replacing", "live": 1, "building": 2}
-    assert states(nodes) == [building, building], "nobody has built the dead node's shards"
+    assert states(nodes) == [REPLACING] * 2, "nobody has built the dead node's shards"
     await nodes.until(lambda: states(nodes) == live(2, 2), 20)
     await resume(nodes, "a", 2)
     await nodes.start("b")
@@ -170,10 +179,7 @@ async def test_a_node_that_dies_while_a_view_is_rebuilt_is_replaced(nodes: Nodes
 
 
 async def test_the_node_that_was_asked_may_die_at_once(nodes: Nodes) -> None:
-    await nodes.start("a", "b")
-    await add(nodes)
-    await hold(nodes, 2)
-    await rebuild(nodes, "a")
+    await start_rebuilding(nodes, "a", "b")
     await nodes.crash("a")
     await nodes.advance(5)
     await resume(nodes, "b", 2)
@@ -182,12 +188,9 @@ async def test_the_node_that_was_asked_may_die_at_once(nodes: Nodes) -> None:
 
 
 async def test_a_node_that_joins_while_a_view_is_rebuilt_builds_too(nodes: Nodes) -> None:
-    await nodes.start("a", "b")
-    await add(nodes)
-    await hold(nodes, 2)
-    await rebuild(nodes, "a")
+    await start_rebuilding(nodes, "a", "b")
     await nodes.start("c")
-    assert state(nodes.running["c"]) == {"state": "replacing", "live": 1, "building": 2}
+    assert state(nodes.running["c"]) == REPLACING
     assert len(nodes.running["c"].subscription("sums@2").positions) > 0
     await resume(nodes, "c", 2)
     await nodes.until(lambda: states(nodes) == live(2, 3), 3)
@@ -198,8 +201,7 @@ async def test_a_node_that_joins_while_a_view_is_rebuilt_builds_too(nodes: Nodes
 
 
 async def test_a_build_under_load_changes_over(nodes: Nodes) -> None:
-    await nodes.start("a", "b")
-    await add(nodes)
+    await start(nodes, "a", "b")
     await rebuild(nodes, "a")
     for number in range(60):
         await nodes.call("ab"[number % 2], Sum.add, IDS[number % len(IDS)], 1)
@@ -209,12 +211,9 @@ async def test_a_build_under_load_changes_over(nodes: Nodes) -> None:
 
 
 async def test_a_rolling_update_changes_over_when_the_last_old_node_is_gone(nodes: Nodes) -> None:
-    await nodes.start("a", "b", "c")
-    await add(nodes)
-    nodes.service = service(TenfoldSums)
+    await start(nodes, "a", "b", "c")
     for node in "ab":
-        await nodes.stop(node)
-        await nodes.start(node)
+        await deploy(nodes, TenfoldSums, node)
         assert state(nodes.running[node]) == {"state": "frozen", "frozen": 1, "building": 2}
         assert await rows(nodes, node, TenfoldSums.from_) == dict.fromkeys(IDS, 1)
         assert state(nodes.running["c"]) == {"state": "live", "live": 1}
@@ -232,11 +231,8 @@ async def test_a_rolling_update_changes_over_when_the_last_old_node_is_gone(node
 
 
 async def test_an_old_node_keeps_its_version_as_long_as_it_lives(nodes: Nodes) -> None:
-    await nodes.start("a", "b")
-    await add(nodes)
-    nodes.service = service(TenfoldSums)
-    await nodes.stop("b")
-    await nodes.start("b")
+    await start(nodes, "a", "b")
+    await deploy(nodes, TenfoldSums, "b")
     # Node b has every shard for a moment; then node a comes back as it was.
     nodes.service = service(Sums)
     await nodes.stop("a")
@@ -255,15 +251,10 @@ async def test_an_old_node_keeps_its_version_as_long_as_it_lives(nodes: Nodes) -
 
 
 async def test_a_rollback_in_the_middle_leaves_the_old_version_alone(nodes: Nodes) -> None:
-    await nodes.start("a", "b")
-    await add(nodes)
-    nodes.service = service(RenamedSums)
-    await nodes.stop("b")
-    await nodes.start("b")
+    await start(nodes, "a", "b")
+    await deploy(nodes, RenamedSums, "b")
     assert state(nodes.running["b"]) == {"state": "building", "building": 2}
-    nodes.service = service(Sums)
-    await nodes.stop("b")
-    await nodes.start("b")
+    await deploy(nodes, Sums, "b")
     assert states(nodes) == live(1, 2)
     await add(nodes)
     assert await rows(nodes, "b") == dict.fromkeys(IDS, 2)
@@ -272,11 +263,8 @@ async def test_a_rollback_in_the_middle_leaves_the_old_version_alone(nodes: Node
 
 
 async def test_a_newer_node_that_starts_again_goes_on_with_its_build(nodes: Nodes) -> None:
-    await nodes.start("a", "b")
-    await add(nodes)
-    nodes.service = service(RenamedSums)
-    await nodes.stop("b")
-    await nodes.start("b")
+    await start(nodes, "a", "b")
+    await deploy(nodes, RenamedSums, "b")
     await nodes.crash("b")
     await nodes.advance(30)
     await nodes.start("b")
@@ -284,8 +272,7 @@ async def test_a_newer_node_that_starts_again_goes_on_with_its_build(nodes: Node
 
 
 async def test_a_version_is_not_removed_while_a_live_node_cannot_be_asked(nodes: Nodes) -> None:
-    await nodes.start("a", "b")
-    await add(nodes)
+    await start(nodes, "a", "b")
     nodes.part({"a"}, {"b"})
     nodes.network.lost = lambda: True
     await rebuild(nodes, "a")

@@ -10,19 +10,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from eventmill import (
-    Effect,
-    Event,
-    EventSourcedEntity,
-    Service,
-    Topic,
-    command,
-    component,
-    consumer,
-    on,
-    query,
-    send,
-)
+from eventmill import Service
 from eventmill.adapters.clock import SystemClock
 from eventmill.adapters.nats.broker import Broker
 from eventmill.adapters.postgres.store import Store
@@ -32,56 +20,14 @@ from eventmill.runtime.operations import Operations
 from eventmill.runtime.runtime import Runtime
 from eventmill.testing.nats_server import NatsServer
 from eventmill.testing.postgres import Server
+from eventmill.testing.watched import WatchedStore
+from tests.cluster.talk import Ear, Said, listen, said
 
 KEYS = [f"k{number}" for number in range(12)]
 LONG = 60.0
 ROUNDS = 30
 
-
-class Said(Event):
-    key: str
-    number: int
-
-
-class Heard(Event):
-    number: int
-
-
-said = Topic("said", Said, key="key")
-
-
-@component("ear")
-class Ear(EventSourcedEntity):
-    heard: list[int] = []
-
-    @command
-    def hear(self, number: int) -> Effect[None]:
-        return self.persist(Heard(number))
-
-    @query
-    def everything(self) -> list[int]:
-        return self.heard
-
-    @on(Heard)
-    def took(self, event: Heard) -> None:
-        self.heard = [*self.heard, event.number]
-
-
-@consumer("listener", source=said)
-def listen(event: Said) -> Effect[None]:
-    return send(Ear.hear, event.key, event.number)
-
-
 service = Service("talk", components=[Ear, listen], topics=[said])
-
-
-class _Alone(Store):
-    """A store whose only node holds all its shards."""
-
-    async def open(self) -> None:
-        await super().open()
-        for shard in range(self.placement.shards):
-            self.hold(shard, 0)
 
 
 @pytest.fixture
@@ -95,12 +41,17 @@ def node(dsn: str, server: NatsServer) -> Runtime:
     assert problems == []
     clock = SystemClock()
     broker = Broker([server.url], clock, service="talk", prefix="talk")
-    return Runtime(definition, _Alone(dsn), clock, lambda: 0.5, broker=broker)
+    return Runtime(definition, WatchedStore(Store(dsn)), clock, lambda: 0.5, broker=broker)
 
 
 @pytest.fixture
-async def runtime(postgres: Server, server: NatsServer) -> AsyncIterator[Runtime]:
-    runtime = node(await postgres.fresh(16), server)
+async def dsn(postgres: Server) -> str:
+    return await postgres.fresh(16)
+
+
+@pytest.fixture
+async def runtime(dsn: str, server: NatsServer) -> AsyncIterator[Runtime]:
+    runtime = node(dsn, server)
     await runtime.start()
     yield runtime
     await runtime.stop()
@@ -156,21 +107,20 @@ def _some(runtime: Runtime, number: int) -> Callable[[], Awaitable[bool]]:
 
 
 async def test_a_node_starts_again_on_what_is_there(
-    runtime: Runtime, server: NatsServer, postgres: Server
+    runtime: Runtime, server: NatsServer, dsn: str
 ) -> None:
     await say(runtime, 0)
     await expect(runtime, [0])
     await say(runtime, 1)  # perhaps relayed, perhaps not
     await runtime.stop()
-    again = node(runtime.store.dsn, server)  # type: ignore[attr-defined]
+    again = node(dsn, server)
     await again.start()
     await say(again, 2)
     await expect(again, [0, 1, 2])
     await again.stop()
 
 
-async def test_a_node_needs_the_broker_to_start(postgres: Server, server: NatsServer) -> None:
-    dsn = await postgres.fresh(4)
+async def test_a_node_needs_the_broker_to_start(dsn: str, server: NatsServer) -> None:
     server.kill()
     refused = node(dsn, server)
     with pytest.raises(BrokerUnavailable, match="start one"):

@@ -85,4 +85,6 @@ async def test_a_topic_is_followed_by_name_whoever_starts_first_or_ends_meanwhil
         await until(lambda: are_billed(2))
         described = ["services", "describe", "billing", "--broker", broker]
         assert await asyncio.to_thread(run, described) == 0
-        assert "follows shop/orders" in capsys.readouterr().out
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "biller consumer follows shop/orders" in shown
+        assert "orders shop OrderPlaced" in shown

@@ -308,35 +308,19 @@ async def test_a_build_across_a_purge_leaves_no_row(
         assert [row.id for row in await host.query(Totals.all)] == ["b"]
 
 
-class Gate(FaultyStore):
-    """Holds one commit until the test lets it fail."""
-
-    shut: asyncio.Event | None = None
-    holds = False
-
-    async def commit(self, commit: Commit) -> None:
-        if self.shut is not None and any(e.type == "Added" for e in commit.entries):
-            shut, self.shut, self.holds = self.shut, None, True
-            await shut.wait()
-            raise Unavailable("a fault of the test")
-        await super().commit(commit)
-
-
 async def test_a_sent_command_is_not_refused_by_what_never_became_true(
     store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gated = Gate(store.inner)
     service = Service("s", components=[Account, pass_on], topics=[pings])
-    async with Host(service, store=gated) as host:
+    async with Host(service, store=store) as host:
         courier = host.runtime.subscription("$courier")
         courier.pause()
         await host.publish(pings, Ping(id="a", n=5), Ping(id="b", n=7))
-        passed = host.runtime.subscription("sender")
-        while passed.lag:  # noqa: ASYNC110 - a counter, not an event
-            await asyncio.sleep(0)
-        gate = gated.shut = asyncio.Event()
+        await host.settle()
+        gate = asyncio.Event()
+        store.fail(matching=lambda commit: bool(commit.entries), until=gate)
         closing = asyncio.create_task(host.call(Account.add, "a", n=-1))  # closes it
-        while not gated.holds:  # noqa: ASYNC110 - as above
+        while store.to_come:  # noqa: ASYNC110 - a counter, not an event
             await asyncio.sleep(0)
         # The next entity takes its time to load: the first one's fate is known before.
         load = host.runtime.entities.cells.load

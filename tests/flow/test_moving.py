@@ -37,7 +37,7 @@ from eventmill.adapters.sqlite import archive as sqlite_archive
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.model.entry import metadata_of
 from eventmill.runtime import past
-from eventmill.testing import FaultyStore, Host, VirtualClock
+from eventmill.testing import Host, VirtualClock
 from eventmill.testing.postgres import Server
 
 SHARDS = 16
@@ -195,19 +195,6 @@ async def running(service: Service, store: Any, clock: VirtualClock) -> AsyncIte
         yield host
 
 
-class Alone(PostgresStore):
-    """A store whose only node holds all its shards."""
-
-    async def open(self) -> None:
-        await super().open()
-        for shard in range(self.placement.shards):
-            self.hold(shard, 0)
-
-
-def shared(dsn: str) -> FaultyStore:
-    return FaultyStore(Alone(dsn))
-
-
 async def content(host: Host, times: list[int]) -> dict[str, Any]:
     """Return everything that can be observed."""
     runtime, store = host.runtime, host.runtime.store
@@ -319,7 +306,7 @@ async def test_everything_goes_on_in_postgresql_and_back(tmp_path: Path, dsn: st
     assert len(before["timers"]) == 2
 
     await to_postgres(tmp_path / "first", dsn)
-    async with running(world.service, shared(dsn), clock) as host:
+    async with running(world.service, PostgresStore(dsn), clock) as host:
         assert await content(host, times) == before
         assert await host.call_once("once", Shop.sell, "s2", 5) == answer
         await host.settle()
@@ -367,6 +354,6 @@ async def test_everything_goes_on_in_postgresql_and_back(tmp_path: Path, dsn: st
 async def test_what_is_read_is_known_before_anything_was_read(dsn: str) -> None:
     """Else an export could not tell unread messages from those that nobody asks for."""
     world, clock = World(), VirtualClock()
-    async with running(world.service, shared(dsn), clock) as host:
+    async with running(world.service, PostgresStore(dsn), clock) as host:
         read = {shard for name, shard in await host.store.offsets() if name == "reader"}
         assert read == set(host.store.placement.of_topic("news"))

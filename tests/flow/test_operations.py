@@ -22,8 +22,8 @@ from eventmill import (
     send,
 )
 from eventmill.adapters.memory.store import Store as MemoryStore
-from eventmill.errors import Conflict, InvalidPayload, NotFound
-from eventmill.model.commit import Letter, LetterStatus
+from eventmill.errors import Conflict, InvalidPayload, NotFound, StoreUnavailable
+from eventmill.model.commit import Commit, Letter, LetterStatus
 from eventmill.ports.store import Parking
 from eventmill.runtime.acts import letter_id
 from eventmill.runtime.inspection import Inspection
@@ -300,6 +300,61 @@ async def test_a_reset_to_a_position_needs_a_store_of_one_shard(store: FaultySto
         assert world.booked == [("a", 1), ("a", 2), ("a", 2)]
         with pytest.raises(InvalidPayload, match="outside the journal"):
             await host.operations.reset("bookkeeper", 999)
+
+
+class Counting(FaultyStore):
+    """A store that counts how many commits are under way at once."""
+
+    now = most = 0
+
+    async def commit(self, commit: Commit) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await super().commit(commit)
+        finally:
+            self.now -= 1
+
+
+async def test_a_fact_is_committed_in_turn_and_its_refusal_fails_nobody_else(
+    store: FaultyStore,
+) -> None:
+    counting = Counting(store.inner)
+    async with World(counting).host as host:
+        counting.fail(matching=pauses, error=Conflict("somebody else was faster"))
+        first, paused, second = await asyncio.gather(
+            host.call(Till.open, "a"),
+            host.operations.pause("bookkeeper"),
+            host.call(Till.open, "b"),
+            return_exceptions=True,
+        )
+        assert (first, second) == (None, None)
+        assert isinstance(paused, Conflict)
+        counting.fail(matching=lambda commit: bool(commit.entries))
+        opening = asyncio.create_task(host.call(Till.open, "c"))
+        while not counting.now:  # noqa: ASYNC110 - a counter, not an event
+            await asyncio.sleep(0)
+        await host.operations.pause("bookkeeper")
+        with pytest.raises(StoreUnavailable):
+            await opening
+        assert host.runtime.subscription("bookkeeper").paused
+        assert counting.most == 1
+
+
+async def test_a_pause_whose_caller_gives_up_is_heeded() -> None:
+    store = FaultyStore(MemoryStore())
+    async with World(store).host as host:
+        before = store.commits
+        pausing = asyncio.create_task(host.operations.pause("bookkeeper"))
+        while store.commits == before:  # noqa: ASYNC110 - a counter, not an event
+            await asyncio.sleep(0)
+        pausing.cancel()
+        await host.settle()
+        assert host.runtime.subscription("bookkeeper").paused
+
+
+def pauses(commit: Commit) -> bool:
+    return "paused/bookkeeper" in commit.registry
 
 
 async def test_what_cannot_be(store: FaultyStore) -> None:

@@ -223,10 +223,7 @@ def _entries_of(
     definition, sequence = live.definition, live.identity.sequence
     extra = _extra_of(handler, effect, metadata) if metadata or effect.metadata else None
     if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
-        raise TooLarge(
-            f"{handler.place} persists {len(effect.events)} events at once, "
-            f"{limits.EVENTS_PER_EFFECT_MAX} are possible: do it in several commands"
-        )
+        raise _too_many(effect.events, handler)
     if live.marks:
         origin = live.origin_of(origin)
     entries, events = [], []
@@ -234,11 +231,7 @@ def _entries_of(
         sequence += 1
         cls = type(event)
         if cls not in definition.folds:
-            raise HandlerFailed(
-                f"{handler.place} persists {cls.__qualname__}, but {definition.cls.__qualname__} "
-                f"has no @on({cls.__qualname__}) handler",
-                code="guard.fold_missing",
-            )
+            raise _without_fold(cls, definition, handler)
         kind = event_type_of(cls)
         payload, event_read = kind.stored(event)
         if len(payload) > limits.PAYLOAD_BYTES_MAX:
@@ -261,24 +254,25 @@ def _entries_of(
     if len(entries) > _LARGEST_FITTING:
         _check_size(entries, handler)
     if effect.changes is not None:
-        entries.append(_state_entry(live, handler, effect.changes, now, extra, origin))
         sequence += 1
+        payload = _changed_state(live, handler, effect.changes)
+        entries.append(_built_in(live, sequence, STATE, now, payload, extra, origin))
     if effect.deleted:
-        entries.append(
-            Entry(
-                definition.id,
-                live.id,
-                sequence + 1,
-                DELETED,
-                1,
-                now,
-                b"{}",
-                extra,
-                origin,
-                live.shard,
-            )
-        )
+        entries.append(_built_in(live, sequence + 1, DELETED, now, b"{}", extra, origin))
     return entries, events
+
+
+def _built_in(
+    live: Live,
+    sequence: int,
+    type: str,
+    now: int,
+    payload: bytes,
+    extra: bytes | None,
+    origin: str | None,
+) -> Entry:
+    source, shard = live.definition.id, live.shard
+    return Entry(source, live.id, sequence, type, 1, now, payload, extra, origin, shard)
 
 
 def _expiry_of(live: Live, effect: Effect[Any], now: int) -> int | None:
@@ -299,14 +293,7 @@ def _extra_of(
     return extra
 
 
-def _state_entry(
-    live: Live,
-    handler: Handler[Any, Any],
-    changes: dict[str, Any],
-    now: int,
-    extra: bytes | None,
-    origin: str | None,
-) -> Entry:
+def _changed_state(live: Live, handler: Handler[Any, Any], changes: dict[str, Any]) -> bytes:
     definition = live.definition
     unknown = changes.keys() - set(definition.cls.__struct_fields__)  # type: ignore[attr-defined]
     if unknown:
@@ -318,17 +305,23 @@ def _state_entry(
     payload = codec.encode({**fields, **changes})
     if len(payload) > limits.PAYLOAD_BYTES_MAX:
         raise _too_large(payload, handler)
-    return Entry(
-        definition.id,
-        live.id,
-        live.identity.sequence + 1,
-        STATE,
-        1,
-        now,
-        payload,
-        extra,
-        origin,
-        live.shard,
+    return payload
+
+
+def _without_fold(
+    cls: type, definition: EntityDefinition, handler: Handler[Any, Any]
+) -> HandlerFailed:
+    return HandlerFailed(
+        f"{handler.place} persists {cls.__qualname__}, but {definition.cls.__qualname__} has no "
+        f"@on({cls.__qualname__}) handler",
+        code="guard.fold_missing",
+    )
+
+
+def _too_many(events: tuple[Any, ...], handler: Handler[Any, Any]) -> TooLarge:
+    return TooLarge(
+        f"{handler.place} persists {len(events)} events at once, "
+        f"{limits.EVENTS_PER_EFFECT_MAX} are possible: do it in several commands"
     )
 
 

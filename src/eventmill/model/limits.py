@@ -120,6 +120,10 @@ COMMITS_WAITING_MAX: Final = 4
 """Commits that may wait for the disk, 32 MiB and 16,384 entries together; beyond them callers are
 told to slow down."""
 
+LONE_COMMITS_MAX: Final = 256
+"""Changes of facts that wait for the disk, each a commit: operators ask for one at a time, a node that
+starts for one a view."""
+
 IN_FLIGHT_MAX: Final = COMMITS_WAITING_MAX * COMMIT_REPLIES_MAX
 """Commands of one node between ingress and reply: bounds memory and the wait of the last one."""
 

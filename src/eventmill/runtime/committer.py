@@ -6,7 +6,8 @@ before it is on its way to the disk; when that is done, everything pending becom
 
 Invariants: at most one commit is under way; replies of a batch are released in the order they were
 added, after its commit; when a commit fails, everything pending fails with it, because its
-turns ran on states that never became true, and `on_failure` tells whoever holds such states.
+turns ran on states that never became true, and `on_failure` tells whoever holds such states. A
+lone commit hangs on no such state: it fails alone, and goes on when others fail.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Committer:
         self._queue = deque([Batch()])
         """The last one is open; the others are full and wait for their turn."""
         self._under_way: Batch | None = None
+        self._lone: deque[tuple[Commit, asyncio.Future[None]]] = deque()
+        """One goes before each batch; the first may be under way."""
         self._wake = asyncio.Event()
         self._closing = False
         self._idle = True
@@ -127,23 +130,45 @@ class Committer:
         batch.replies.append((future, None))
         return future
 
+    def submit_alone(self, commit: Commit) -> asyncio.Future[None]:
+        """Let something that may be refused be a commit of its own, so that nobody fails with it.
+
+        The future is done when it is durable, or holds what the store raised. Raises `Overloaded`
+        when too many wait already.
+        """
+        if self._closing:
+            raise Overloaded("this node is stopping")
+        if len(self._lone) >= limits.LONE_COMMITS_MAX:
+            raise Overloaded("more facts are being changed than the store can keep up with")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lone.append((commit, future))
+        self._idle = False
+        self._wake.set()
+        return future
+
     async def run(self) -> None:
         """Commit until `stop`; the last commit is finished first."""
         try:
             while not (self._closing and self._idle):
                 await self._wake.wait()
                 self._wake.clear()
-                while self._queue[0].replies or not self._queue[0].commit.is_empty():
-                    batch = self._under_way = self._queue.popleft()
-                    if not self._queue:
-                        self._queue.append(Batch())
-                    await self._commit(batch)
-                    self._under_way = None
+                while True:
+                    if self._lone:
+                        await self._commit_alone(*self._lone[0])
+                        self._lone.popleft()
+                    if self._queue[0].replies or not self._queue[0].commit.is_empty():
+                        await self._commit_next()
+                    elif not self._lone:
+                        break
                 self._idle = True
         finally:
             # Whatever ended it, nobody waits for a commit that will not come.
             self._closing = True
-            self._refuse(Overloaded("this node is stopping"))
+            stopping = Overloaded("this node is stopping")
+            self._refuse(stopping)
+            for _, future in self._lone:
+                if not future.done():
+                    future.set_exception(_answer_to(stopping))
 
     async def drained(self) -> None:
         """Return when all that was added before is committed, or has failed."""
@@ -159,7 +184,10 @@ class Committer:
         self._closing = True
         self._wake.set()
 
-    async def _commit(self, batch: Batch) -> None:
+    async def _commit_next(self) -> None:
+        batch = self._under_way = self._queue.popleft()
+        if not self._queue:
+            self._queue.append(Batch())
         try:
             await self._store.commit(batch.commit)
         except Exception as error:  # every waiting caller must hear of it, whatever it is
@@ -179,11 +207,25 @@ class Committer:
         for notify in self.on_commit:
             notify(batch.commit)
         batch.let_go()
+        self._under_way = None
+
+    async def _commit_alone(self, commit: Commit, future: asyncio.Future[None]) -> None:
+        try:
+            await self._store.commit(commit)
+        except Exception as error:  # whatever it is, it concerns nobody else
+            if not future.done():
+                future.set_exception(error)
+            return
+        self.commits += 1
+        if not future.done():
+            future.set_result(None)
+        for notify in self.on_commit:
+            notify(commit)
 
     def _fail(self, batch: Batch, error: Exception) -> None:
         log.error("commit failed", error=str(error), waiting=len(batch.replies))
-        self._under_way = batch
         self._refuse(error)
+        self._under_way = None
 
     def _refuse(self, error: Exception) -> None:
         """Answer everybody who waits, and tell whoever holds states that never became true."""

@@ -7,7 +7,8 @@ other that there is something to read, and look for themselves now and then.
 
 Invariants: a follower is told every change of its facts, in the order in which this node saw them,
 one at a time, and again as long as it fails; a fact that two nodes may want to change is changed by
-compare-and-set, in a commit of its own, so that nobody else's commands fail with it.
+compare-and-set, in a commit of its own, so that nobody else's commands fail with it; a change goes
+on when whoever asked for it gives up, and is followed all the same.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from eventmill.errors import Conflict, Overloaded, Unavailable
+from eventmill.errors import Conflict, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
+from eventmill.runtime.committer import Committer
 
 log = structlog.get_logger()
 
@@ -60,8 +62,9 @@ class Facts:
     Parameters: `shared` says that other nodes may change them.
     """
 
-    def __init__(self, store: Store, clock: Clock, *, shared: bool) -> None:
+    def __init__(self, store: Store, committer: Committer, clock: Clock, *, shared: bool) -> None:
         self._store = store
+        self._committer = committer
         self._clock = clock
         self._shared = shared
         self.known: dict[str, bytes] = {}
@@ -70,27 +73,18 @@ class Facts:
         self._followers: list[Follower] = []
         self._looking = asyncio.Lock()
         self._news = asyncio.Event()
-        self._commits: set[asyncio.Task[None]] = set()
-        """Under way: whoever asked for one may give up, it goes on."""
-        self._closing = False
 
     def __repr__(self) -> str:
         return f"<Facts [{len(self.known)} known, {len(self._followers)} followers]>"
 
     @property
     def working(self) -> bool:
-        """Whether facts are being changed, read or acted on."""
-        return self._looking.locked() or bool(self._commits)
+        """Whether facts are being read or acted on."""
+        return self._looking.locked()
 
     async def start(self) -> None:
         """Read what there is."""
         self.known = await self._store.registry()
-
-    async def stop(self) -> None:
-        """Refuse changes; return when those under way are done."""
-        self._closing = True
-        if self._commits:
-            await asyncio.wait(self._commits)
 
     async def follow(self, prefix: str, act: Callable[[Changes], Awaitable[None]]) -> None:
         """Tell somebody the facts whose names begin so: all now, and later each change.
@@ -119,22 +113,19 @@ class Facts:
 
     async def put(self, commit: Commit) -> None:
         """Make a change of facts true; who follows them is told later. For followers themselves."""
-        if self._closing:
-            raise Overloaded("this node is stopping")
-        committing = asyncio.get_running_loop().create_task(self._store.commit(commit))
-        self._commits.add(committing)
-        committing.add_done_callback(self._commits.discard)
-        try:
-            await asyncio.shield(committing)
-        except BaseException:
-            self.wake()  # it may stand in the store, or something else does
-            raise
+        committing = self._committer.submit_alone(commit)
+        committing.add_done_callback(lambda done: self._changed(commit, done.exception()))
+        await asyncio.shield(committing)
+
+    def _changed(self, commit: Commit, error: BaseException | None) -> None:
+        self.wake()  # what failed may stand in the store all the same, or something else does
+        if error is not None:
+            return
         for name, value in commit.registry.items():
             if value is None:
                 self.known.pop(name, None)
             else:
                 self.known[name] = value
-        self.wake()
         for notify in self.on_change:
             notify()
 

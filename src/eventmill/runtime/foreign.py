@@ -135,8 +135,9 @@ class ForeignTopics:
             return True
         name, fact, store = FACT + topic.id, msgspec.json.encode(found), self._runtime.store
         if name not in await store.registry():
+            first = Commit(registry={name: fact}, expected={name: None})
             with suppress(Conflict):  # another node was faster
-                await store.commit(Commit(registry={name: fact}, expected={name: None}))
+                await self._runtime.committer.submit_alone(first)
         if (await store.registry())[name] != fact:
             return False
         self._known[topic.id] = found

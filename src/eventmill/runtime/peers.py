@@ -110,7 +110,7 @@ class Peers:
         if not self._meets_others:
             await self._be_alone()
         await self._transport.open()
-        await self.services.start(self._runtime.store)
+        await self.services.start(self._runtime.store, self._runtime.committer)
         await self._transport.listen(self._news, self._hear)
         await self._transport.serve(self.cluster.address, self._reception.receive)
         await self._transport.serve(_control(self.cluster.address), self._runtime.control.answer)

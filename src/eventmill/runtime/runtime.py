@@ -102,7 +102,7 @@ class Runtime:
         )
         self.publisher = Publisher(store, self.committer, clock, self.room)
         self.tails = Tails(store.journal)
-        self.facts = Facts(store, clock, shared=membership is not None)
+        self.facts = Facts(store, self.committer, clock, shared=membership is not None)
         self.roster = Roster(
             store,
             self.tails,
@@ -204,7 +204,6 @@ class Runtime:
             # Offsets that were not stored are only read again: their effects are in the commits.
             log.warning("offsets not stored", error=str(error))
         finally:
-            await self.facts.stop()
             self.committer.stop()
             await self.supervisor.join("committer")
             await self.pushes.stop()

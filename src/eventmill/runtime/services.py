@@ -36,6 +36,7 @@ from eventmill.ports.directory import Counts, Directory, Instance
 from eventmill.ports.store import Store
 from eventmill.ports.transport import Transport
 from eventmill.runtime import description
+from eventmill.runtime.committer import Committer
 from eventmill.runtime.description import Description
 from eventmill.runtime.forwarding import Answer, Forwarder, Lookup, Reception, Request
 from eventmill.runtime.views import Views
@@ -78,14 +79,14 @@ class Services:
     def __repr__(self) -> str:
         return f"<Services seen by {self._service.name}>"
 
-    async def start(self, store: Store) -> None:
+    async def start(self, store: Store, committer: Committer) -> None:
         """Take requests for this service.
 
         Raises `ConfigurationError` when the store is another service's, or another store's service
         has this name.
         """
         name = self._service.name
-        await _check_owner(store, name)
+        await _check_owner(store, committer, name)
         self._store = await self._leases.cluster()
         for other in await self._directory.find(name):
             if other.metadata.get("store") != self._store:
@@ -222,14 +223,15 @@ async def described(transport: Transport, service: str) -> Description:
     return msgspec.json.decode(answer, type=Description)
 
 
-async def _check_owner(store: Store, service: str) -> None:
+async def _check_owner(store: Store, committer: Committer, service: str) -> None:
     """Make the store this service's if it is nobody's.
 
     Raises `ConfigurationError` if it is another's.
     """
     if OWNER not in await store.registry():
+        taking = Commit(registry={OWNER: service.encode()}, expected={OWNER: None})
         with suppress(Conflict):  # another node was faster, perhaps of another service
-            await store.commit(Commit(registry={OWNER: service.encode()}, expected={OWNER: None}))
+            await committer.submit_alone(taking)
     owner = (await store.registry())[OWNER]
     if owner.decode() != service:
         raise ConfigurationError(

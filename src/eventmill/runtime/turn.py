@@ -114,10 +114,16 @@ class Entities:
             return await self._execute_once(envelope, f"{envelope.name} {envelope.idempotency_key}")
         key = (envelope.component, envelope.id)
         cell = self.cells.get(key)
-        if cell is not None:  # the usual case, without a coroutine more
-            answer = self._turn(key, cell, envelope, None)
-        else:
-            answer = await self.submit(envelope)
+        try:
+            if cell is not None:  # the usual case, without a coroutine more
+                answer = self._turn(key, cell, envelope, None)
+            else:
+                answer = await self.submit(envelope)
+        except (Rejected, Deleted, HandlerFailed):
+            if envelope.origin is not None:
+                # Whoever delivers it is elsewhere, and hears of no state that may never be true.
+                await self.settled()
+            raise
         return answer if isinstance(answer, bytes) else await answer
 
     async def submit(

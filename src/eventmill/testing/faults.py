@@ -25,12 +25,18 @@ TURNS_PER_COMMIT = 4
 
 class _Fault:
     def __init__(
-        self, nth: int, when: When, matching: Callable[[Commit], bool], error: Exception
+        self,
+        nth: int,
+        when: When,
+        matching: Callable[[Commit], bool],
+        error: Exception,
+        until: asyncio.Event | None,
     ) -> None:
         self.left = nth
         self.when = when
         self.matching = matching
         self.error = error
+        self.until = until
 
 
 class FaultyStore(WatchedStore):
@@ -56,14 +62,15 @@ class FaultyStore(WatchedStore):
         when: When = "before",
         matching: Callable[[Commit], bool] = lambda commit: True,
         error: Exception | None = None,
+        until: asyncio.Event | None = None,
     ) -> None:
         """Let the `nth` commit from now on fail, of those that `matching` accepts.
 
         Parameters: `when` is before or after the inner store's commit; `error` is raised instead
-        of `StoreUnavailable`.
+        of `StoreUnavailable`; `until` is waited for first, and the commit is under way meanwhile.
         """
         error = error or StoreUnavailable(f"a fault of the test, {when} the commit")
-        self._faults.append(_Fault(nth, when, matching, error))
+        self._faults.append(_Fault(nth, when, matching, error, until))
 
     def forget_faults(self) -> None:
         """Drop the faults that have not happened yet."""
@@ -74,6 +81,8 @@ class FaultyStore(WatchedStore):
         for _ in range(TURNS_PER_COMMIT):
             await asyncio.sleep(0)
         fault = self._next_fault(commit)
+        if fault is not None and fault.until is not None:
+            await fault.until.wait()
         if fault is not None and fault.when == "before":
             self.injected += 1
             raise fault.error
@@ -84,7 +93,7 @@ class FaultyStore(WatchedStore):
 
     @property
     def to_come(self) -> int:
-        """Faults that have not happened yet."""
+        """Faults whose commit has not begun."""
         return len(self._faults)
 
     def _next_fault(self, commit: Commit) -> _Fault | None:
