@@ -106,7 +106,6 @@ class Meter:
 
 
 async def test_what_every_subscription_has_read_goes(store: FaultyStore) -> None:
-    need_time_in_hand(store)
     meter = Meter("fast", "slow")
     async with Host(meter.service, store=store) as host:
         await host.publish(passing, Reading(0))
@@ -126,7 +125,6 @@ async def test_what_every_subscription_has_read_goes(store: FaultyStore) -> None
 
 
 async def test_what_nobody_has_read_stays(store: FaultyStore) -> None:
-    need_time_in_hand(store)
     async with Host(Meter().service, store=store) as host:
         await host.publish(passing, Reading(0))
         await host.advance(ROUNDS)
@@ -134,7 +132,6 @@ async def test_what_nobody_has_read_stays(store: FaultyStore) -> None:
 
 
 async def test_a_reset_reads_again_what_is_left(store: FaultyStore) -> None:
-    need_time_in_hand(store)
     meter = Meter("fast", "slow")
     async with Host(meter.service, store=store) as host:
         await host.publish(passing, Reading(0))
@@ -151,7 +148,6 @@ async def test_a_reset_reads_again_what_is_left(store: FaultyStore) -> None:
 
 async def test_a_subscription_that_begins_is_not_overtaken(store: FaultyStore) -> None:
     """Others have read what comes from then on, before retention knows that there is one more."""
-    need_time_in_hand(store)
     meter = Meter("fast")
     async with Host(meter.service, store=store) as host:
         await host.publish(passing, Reading(0))

@@ -48,16 +48,17 @@ def layout_of(topic: Topic[Any], number: int, replicas: int) -> TopicLayout:
     )
 
 
-def check_in_store(topics: Iterable[Topic[Any]]) -> None:
-    """Tell what of the settings has no effect in the store.
+def check_in_store(topics: Iterable[Topic[Any]], *, is_alone: bool) -> None:
+    """Tell what of the settings has no effect in the store. Parameter: `is_alone`: it is embedded.
 
     Raises `ConfigurationError` for one that would promise what is not kept.
     """
     for topic in topics:
-        if topic.bytes_max is not None:
+        if topic.bytes_max is not None and not is_alone:
             raise ConfigurationError(
-                f"topic {topic.id!r}: bytes_max= is kept by a broker alone, and its topics are in "
-                "the store: leave it out, or start with --store postgresql://… --broker nats://…",
+                f"topic {topic.id!r}: bytes_max= cannot be kept where several nodes have topics in "
+                "their store: start with --broker nats://… and without --topics store, or leave "
+                "it out",
                 code="configuration.topics",
             )
         if (topic.replicas or 1) > 1:

@@ -27,6 +27,7 @@ from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime import relay
 from eventmill.runtime.readers import Readers
+from eventmill.runtime.shelf import Shelf
 from eventmill.runtime.subscription import Subscription
 
 log = structlog.get_logger()
@@ -57,6 +58,7 @@ class Retention:
         self._subscriptions = subscriptions
         self._readers = readers
         self._broker = broker
+        self.shelf = Shelf(topics.values(), store)
         self._trimmed: dict[tuple[str, int], int] = {}
         """By topic and shard: up to this position everything that may go is gone."""
         self._purged: dict[int, int] = {}
@@ -96,6 +98,9 @@ class Retention:
 
     async def _trim_shard(self, topic: Topic[Any], shard: int) -> bool:
         last = await self._last(topic, shard)
+        if self._broker is None and topic.id in self.shelf.bounds:
+            await self.shelf.trim(topic.id, shard, last)
+            return True
         after = self._trimmed.get((topic.id, shard), 0)
         until = min(last, after + TRIM_POSITIONS)
         if until > after:

@@ -4,19 +4,19 @@ Place on the road: before the commit, where something is published; and behind e
 where room is made.
 
 Invariants: nothing is removed that a subscription has still to read, what goes is the oldest;
-publishers are told to come again before the broker is full, so what is accepted finds room there
-sooner or later: in between, it waits in the outbox.
+publishers are told to come again before a topic is full, so what is accepted finds room in the
+broker sooner or later: in between, it waits in the outbox.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from eventmill.errors import TopicFull, Unavailable
+from eventmill.errors import Conflict, TopicFull, Unavailable
 from eventmill.model.effect import Outgoing, Publication
 from eventmill.ports.broker import Broker, Size
 
@@ -63,18 +63,57 @@ class Room:
             self.full[topic] = (
                 f"topic {topic!r} is full: it has {size:,} of {bound:,} bytes (bytes_max), and its "
                 "oldest messages are still to be read. See who is behind (eventmill consumers "
-                "list), or raise bytes_max and the stream's max_bytes; publish again later"
+                "list), or raise bytes_max, and the stream's max_bytes if it is in a broker; publish "
+                "again later"
             )
         elif not is_full and self.full.pop(topic, ""):
             log.info("topic has room again", topic=topic, bytes=size, bytes_max=bound)
 
 
-class RoomMaker:
-    """Owns the loop that looks how large topics in the broker are, and removes what may go."""
+class Place(Protocol):
+    """Where topics are."""
 
-    def __init__(self, runtime: Runtime, broker: Broker) -> None:
+    @property
+    def bounds(self) -> Mapping[str, int]:
+        """Topics that have a bound, and which."""
+        ...
+
+    async def size(self, topic: str) -> Size:
+        """Return how large a topic is."""
+        ...
+
+    async def trim(self, topic: str, shard: int, position: int) -> None:
+        """Remove a topic's messages in a shard up to a position."""
+        ...
+
+
+class InBroker:
+    """Topics in a broker, whose layouts say what their bounds are."""
+
+    def __init__(self, topics: Collection[str], broker: Broker) -> None:
+        self._topics = topics
         self._broker = broker
-        self._topics = runtime.service.topics
+
+    def __repr__(self) -> str:
+        return f"<InBroker {self.bounds}>"
+
+    @property
+    def bounds(self) -> dict[str, int]:
+        layouts = {topic: self._broker.layouts[topic] for topic in self._topics}
+        return {topic: layout.bytes for topic, layout in layouts.items() if layout.bytes}
+
+    async def size(self, topic: str) -> Size:
+        return await self._broker.size(topic)
+
+    async def trim(self, topic: str, shard: int, position: int) -> None:
+        await self._broker.trim(shard, position)
+
+
+class RoomMaker:
+    """Owns the loop that looks how large topics are, and removes what may go."""
+
+    def __init__(self, runtime: Runtime, place: Place) -> None:
+        self._place = place
         self._store = runtime.store
         self._clock = runtime.clock
         self._held = runtime.held
@@ -82,33 +121,27 @@ class RoomMaker:
         self._room = runtime.room
         self._cut: dict[str, int] = {}
         """Up to where a crowded topic is to be removed, as far as it was read."""
-        self._purged: dict[int, int] = {}
+        self._trimmed: dict[tuple[str, int], int] = {}
 
     def __repr__(self) -> str:
         return f"<RoomMaker {self._cut}>"
 
-    @property
-    def bounds(self) -> dict[str, int]:
-        """Bounds of topics that have one, by what the broker says."""
-        layouts = {topic: self._broker.layouts[topic] for topic in self._topics}
-        return {topic: layout.bytes for topic, layout in layouts.items() if layout.bytes}
-
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            for topic, bound in self.bounds.items():
+            for topic, bound in self._place.bounds.items():
                 try:
                     await self._readers.look()
                     await self._look(topic, bound)
-                except Unavailable as error:
+                except (Unavailable, Conflict) as error:
                     log.warning("room not looked for", topic=topic, error=str(error))
             await self._clock.sleep(LOOK_SECONDS)
 
     async def _look(self, topic: str, bound: int) -> None:
-        size = await self._broker.size(topic)
+        size = await self._place.size(topic)
         if size.bytes > CROWDED * bound:
             await self._make(topic, size, bound)
-            size = await self._broker.size(topic)
+            size = await self._place.size(topic)
         else:
             self._cut.pop(topic, None)
         self._room.note(topic, size.bytes, bound)
@@ -123,6 +156,6 @@ class RoomMaker:
             for shard in self._store.placement.read_by(home, [topic]):
                 read = self._readers.read(topic, shard)
                 until = cut if read is None else min(cut, read)
-                if until > self._purged.get(shard, 0):
-                    await self._broker.trim(shard, until)
-                    self._purged[shard] = until
+                if until > self._trimmed.get((topic, shard), 0):
+                    await self._place.trim(topic, shard, until)
+                    self._trimmed[topic, shard] = until

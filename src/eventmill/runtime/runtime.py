@@ -38,7 +38,7 @@ from eventmill.runtime.publisher import Publisher
 from eventmill.runtime.pushes import Pushes
 from eventmill.runtime.readers import Readers
 from eventmill.runtime.retention import Retention
-from eventmill.runtime.room import Room
+from eventmill.runtime.room import Room, RoomMaker
 from eventmill.runtime.roster import Roster
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.streams import Streams
@@ -153,7 +153,8 @@ class Runtime:
     async def _start_loops(self) -> None:
         if self.streams is None:
             foreign.need_broker(self.service.foreign)
-            check_in_store(self.service.topics.values())
+            is_alone = self.peers is None and self.store.placement.shards == 1
+            check_in_store(self.service.topics.values(), is_alone=is_alone)
         placement = await self.store.place([*self.service.topics, *self.service.foreign])
         self.supervisor.start("committer", self.committer.run())
         await streams.settle_place(self.store, self.committer, in_broker=self.streams is not None)
@@ -187,8 +188,9 @@ class Runtime:
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
         if self.retention.topics:
             self.supervisor.start("retention", self.retention.run())
-        if self.streams is not None and self.streams.room.bounds:
-            self.supervisor.start("room", self.streams.room.run())
+        place = self.retention.shelf if self.streams is None else self.streams.place
+        if place.bounds:
+            self.supervisor.start("room", RoomMaker(self, place).run())
 
     async def stop(self) -> None:
         """Finish what was accepted, store the offsets, give the store back."""

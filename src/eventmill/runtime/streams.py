@@ -27,7 +27,7 @@ from eventmill.runtime.committer import Committer
 from eventmill.runtime.foreign import ForeignTopics
 from eventmill.runtime.keeping import layout_of
 from eventmill.runtime.relay import Relay
-from eventmill.runtime.room import RoomMaker
+from eventmill.runtime.room import InBroker
 from eventmill.runtime.stream_tail import StreamTail
 from eventmill.runtime.tails import Tails
 
@@ -84,7 +84,7 @@ class Streams:
         self._tails = runtime.tails
         self._clock = runtime.clock
         self.foreign = ForeignTopics(runtime, broker, self)
-        self.room = RoomMaker(runtime, broker)
+        self.place = InBroker(self._topics, broker)
         self.relay = Relay(self._topics, broker, self._expect)
         self.outbox = Tails(runtime.store.journal)
         """Where messages are before they are in the broker."""
