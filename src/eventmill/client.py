@@ -201,7 +201,7 @@ class Client:
             subject=subject or None,
             datacontenttype="application/json",
             data=payload,
-            extensions={VERSION: kind.version},
+            extensions={VERSION: kind.written},
         )
 
     async def _request(

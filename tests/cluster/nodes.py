@@ -54,8 +54,8 @@ class Nodes:
         self.sender = sender
         self.running: dict[str, Runtime] = {}
 
-    async def start(self, *names: str) -> None:
-        """Start nodes one after the other, and let them settle."""
+    async def start(self, *names: str, settle: float = 10) -> None:
+        """Start nodes one after the other, and let them settle for so many seconds."""
         for name in names:
             transport = Transport(self.network, self.place(name))
             membership = Membership(
@@ -82,7 +82,7 @@ class Nodes:
             self.running[name] = runtime
             assert runtime.peers is not None
             await runtime.peers.announce({"version": "1", "url": f"http://{name}"})
-        await self.advance(10)
+        await self.advance(settle)
 
     def place(self, name: str) -> str:
         """Name of a node in the network."""
@@ -107,7 +107,8 @@ class Nodes:
     async def freeze(self, name: str) -> Runtime:
         """Stop everything that a node does by itself, as SIGSTOP does; return it."""
         runtime = self.running.pop(name)
-        await runtime.supervisor.stop("cluster", "moves", "news", "telling")
+        loops = ("cluster", "taking", "following", "giving", "news", "telling")
+        await runtime.supervisor.stop(*loops)
         return runtime
 
     async def crash(self, name: str) -> None:

@@ -188,6 +188,38 @@ async def test_a_subscription_of_newer_nodes_alone_finds_what_it_has_to_read(nod
     await nodes.until(lambda: left(nodes) == 0, 60)
 
 
+async def test_a_shard_that_lags_does_not_keep_the_others_full(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "TOPIC_BYTES_MIN", 1)
+    bounded = Topic("bounded", Said, key="key", bytes_max=60_000)
+    lagging, go_on = set[str](), asyncio.Event()
+
+    @consumer("one", source=bounded)
+    async def see(event: Said) -> None:
+        if event.key in lagging:
+            await go_on.wait()
+
+    nodes.service = Service("talk", components=[see], topics=[bounded])
+    await nodes.start("a", "b")
+    held, home = nodes.held()["b"], nodes.store.placement.entity
+    lagging.update(key for key in KEYS if home(key) in held)
+    others = [key for key in KEYS if key not in lagging]
+    assert lagging
+    assert others
+    await say(nodes, "a", 0, bounded)
+    for number in range(1, 50):
+        events = tuple(Said(key, number) for key in others)
+        await nodes.while_time_passes(nodes.running["a"].publish(bounded, events))
+        await nodes.advance(5, step=0.5)
+    assert nodes.topics is not None
+    stored = nodes.topics.streams["bounded"].entries
+    assert len(stored) < 40 * len(others), "room was made"
+    assert {entry.subject for entry in stored} == set(KEYS), "what was not read is there"
+    assert min(e.position for e in stored if e.subject in others) > len(KEYS)
+    go_on.set()
+
+
 def versions(nodes: Nodes) -> list[int | None]:
     """The version of the view that answers, on each node."""
     statuses = [runtime.views.status()[0] for runtime in nodes.running.values()]

@@ -7,15 +7,14 @@ same lane, lanes run at the same time, so order is kept per key and concurrency 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from eventmill.engine import messages, outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.messages import MALFORMED
-from eventmill.engine.outgoing import Author
+from eventmill.engine.outgoing import Author, Expansion
 from eventmill.errors import HandlerFailed, InvalidPayload, TopicFull
-from eventmill.model.commit import Commit
 from eventmill.model.definition import ConsumerDefinition, Source
 from eventmill.model.effect import Effect
 from eventmill.model.entry import DELETED, STATE, Entry
@@ -25,6 +24,7 @@ from eventmill.ports.store import Store
 from eventmill.runtime import lanes
 from eventmill.runtime.reaction import Queue, Reacted, key_of, queue_of
 from eventmill.runtime.room import Room
+from eventmill.runtime.time_limit import within
 from eventmill.sdk import guards
 from eventmill.sdk.context import Calls, Context
 
@@ -93,6 +93,7 @@ class ConsumerReaction:
         self.retry = definition.retry
         self.batch = definition.batch_size
         self.whole = definition.route.is_batch
+        self.waits = definition.is_async
         self._calls = calls
         self._store = store
         self._clock = clock
@@ -129,23 +130,22 @@ class ConsumerReaction:
                 reacted.behind.append(entry)
                 continue
             try:
-                effect = await self._one(entry, attempt)
+                arguments = self._arguments(entry, attempt)
+                effect = await self._call(arguments) if arguments is not None else None
                 if effect is not None and effect.outgoing:
-                    reacted.fills.append(self._filler(effect, entry))
+                    reacted.fills.append(self._expanded(effect, entry).add_to)
             except Exception as error:  # user code may raise anything; the entry is parked
                 failed.add(queue_of(entry))
                 reacted.failed.append((entry, error))
 
-    async def _one(self, entry: Entry, attempt: int) -> Effect[Any] | None:
+    def _arguments(self, entry: Entry, attempt: int) -> tuple[Any, ...] | None:
+        """Return what the function is called with; None if it does not take the entry."""
         definition = self.definition
         route = definition.route
         event = event_of(definition.source, entry, route.types, definition.ignore_unknown)
         if event is SKIP:
             return None
-        arguments: tuple[Any, ...] = (event,)
-        if route.takes_context:
-            arguments += (self._context(entry, attempt),)
-        return await self._call(arguments)
+        return (event, self._context(entry, attempt)) if route.takes_context else (event,)
 
     async def _call(self, arguments: tuple[Any, ...]) -> Effect[Any] | None:
         if self._guarded:
@@ -166,8 +166,7 @@ class ConsumerReaction:
         try:
             if not self.definition.is_async:
                 return function(*arguments)
-            async with asyncio.timeout(self.definition.timeout):
-                return await function(*arguments)
+            return await within(self.definition.timeout, function(*arguments))
         except asyncio.CancelledError as error:
             if lanes.is_ending():
                 raise
@@ -200,7 +199,7 @@ class ConsumerReaction:
         try:
             effect = await self._call(self._batch_arguments(events, taken, attempt))
             if effect is not None and effect.outgoing:
-                reacted.fills.append(self._filler(effect, taken[-1]))
+                reacted.fills.append(self._expanded(effect, taken[-1]).add_to)
         except Exception as error:  # user code may raise anything; see below
             if len(taken) == 1:
                 reacted.failed.append((taken[0], error))
@@ -231,20 +230,10 @@ class ConsumerReaction:
         deadline = self._clock.monotonic() + definition.timeout if definition.is_async else None
         return Context(entry, definition.subscription, self._calls, attempt, deadline)
 
-    def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
+    def _expanded(self, effect: Effect[Any], cause: Entry) -> Expansion:
         self._room.check_effects(effect.outgoing)
-        # Expanded here, so that an event that its topic does not carry fails this entry alone.
-        now, placement = self._clock.now(), self._store.placement
-        author = Author(
-            self.definition.place,
-            self.definition.topics,
-            placement,
-            placement.home(cause.shard),
-        )
-        expansion = outgoing.expand(effect.outgoing, now, caused_by(cause), author)
-
-        def fill(commit: Commit) -> None:
-            commit.entries += expansion.entries
-            commit.timers.update(expansion.timers)
-
-        return fill
+        # Done here, so that an event that its topic does not carry fails this entry alone.
+        definition, placement = self.definition, self._store.placement
+        home = placement.home(cause.shard)
+        author = Author(definition.place, definition.topics, placement, home)
+        return outgoing.expand(effect.outgoing, self._clock.now(), caused_by(cause), author)

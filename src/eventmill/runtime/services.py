@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from eventmill.engine.causation import caused_by
+from eventmill.engine.causation import causation_of
 from eventmill.errors import (
     ConfigurationError,
     Conflict,
@@ -141,11 +141,8 @@ class Services:
         return f"{self._service.name}/{id}"
 
     def _caused_by(self, cause: Entry) -> dict[str, Any]:
-        metadata = caused_by(cause)
-        metadata["causation"] = self._unique(cause.id)
-        if metadata["correlation"] == cause.id:  # it begins here
-            metadata["correlation"] = metadata["causation"]
-        return metadata
+        caused: dict[str, Any] = msgspec.to_builtins(causation_of(cause, self._unique(cause.id)))
+        return caused
 
     async def find(self, service: str = "") -> list[Instance]:
         """Return the living nodes of a service, or of all."""

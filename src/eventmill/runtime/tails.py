@@ -266,7 +266,10 @@ class Tail:
         if not stretch:
             return Scan([], after)
         found = [entry for entry in stretch if entry.source in sources]
-        return within(Scan(found, stretch[-1].position), limits.SCAN_BYTES_MAX)
+        scan = Scan(found, stretch[-1].position)
+        if self._bytes < limits.SCAN_BYTES_MAX:  # all of them: the usual case
+            return scan
+        return within(scan, limits.SCAN_BYTES_MAX)
 
     async def between(self, low: int, high: int, sources: frozenset[str]) -> Scan:
         return await self._journal.read(self.shard, low, limit=high - low, sources=sources)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventmill.adapters.memory.store import Store
+from eventmill.engine.outgoing import Expansion
 from eventmill.errors import Rejected
 from eventmill.model import codec
 from eventmill.model.commit import Commit
@@ -127,10 +128,10 @@ class _Recording(ConsumerReaction):
         super().__init__(*args, **options)
         self.outgoing: list[Outgoing] = []
 
-    def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
-        fill = super()._filler(effect, cause)
+    def _expanded(self, effect: Effect[Any], cause: Entry) -> Expansion:
+        expansion = super()._expanded(effect, cause)
         self.outgoing += effect.outgoing
-        return fill
+        return expansion
 
 
 class _Calls:

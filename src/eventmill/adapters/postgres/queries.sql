@@ -253,19 +253,22 @@ SELECT key, expires, reply, rejection FROM outcome
 WHERE source = :source::text AND subject = :subject::text AND key = ANY (:keys::bytea[])
 
 -- name: sweep_outcomes
-DELETE FROM outcome WHERE (source, subject, key) IN (
+-- Materialized: a plan that asks again for each row would pass over those it has locked itself.
+WITH due AS MATERIALIZED (
     SELECT source, subject, key FROM outcome WHERE expires <= :now::bigint
     ORDER BY expires LIMIT :limit::bigint FOR UPDATE SKIP LOCKED)
+DELETE FROM outcome WHERE (source, subject, key) IN (SELECT * FROM due)
 RETURNING 1
 
 -- name: sweep_refused
-DELETE FROM letter WHERE (subscription, shard, position) IN (
+WITH due AS MATERIALIZED (
     SELECT subscription, shard, position FROM letter
     WHERE status = 'refused' AND due <= greatest(:now::bigint, (
         SELECT due FROM letter WHERE status = 'refused'
         ORDER BY due DESC, subscription DESC, shard DESC, position DESC
         LIMIT 1 OFFSET :kept::bigint))
     ORDER BY due, subscription, shard, position LIMIT :limit::bigint FOR UPDATE SKIP LOCKED)
+DELETE FROM letter WHERE (subscription, shard, position) IN (SELECT * FROM due)
 RETURNING 1
 
 -- name: trim

@@ -289,10 +289,8 @@ class Store:
     def _entry_rows(
         self, db: apsw.Connection, entries: list[Entry], change: Change
     ) -> Iterator[tuple[object, ...]]:
-        # A name is stored before the rows that use it: `executemany` may not be nested.
-        for text in sorted({e.source for e in entries} | {e.type for e in entries}):
-            self.names.number(db, text)
-        known = self.names.numbers
+        # Made before they are written, since new names are: `executemany` may not be nested.
+        known, number = self.names.numbers, self.names.number
         position = self._position
         rows = []
         for e in entries:
@@ -303,10 +301,10 @@ class Store:
             rows.append(
                 (
                     position,
-                    known[e.source],
+                    known.get(e.source) or number(db, e.source),
                     e.subject,
                     e.sequence,
-                    known[e.type],
+                    known.get(e.type) or number(db, e.type),
                     e.version,
                     e.time,
                     e.payload,
