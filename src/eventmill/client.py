@@ -166,11 +166,10 @@ class Client:
     async def query(self, handler: Handler[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a view's query and return its rows.
 
-        Raises as `call`.
+        Raises as `call`; `InvalidPayload` and `TooLarge` also for arguments that no URL tells.
         """
         handler.resolve()
-        arguments = handler.arguments(args, kwargs)
-        texts = _texts(handler, dict(zip(handler.parameters, arguments, strict=True)))
+        texts = handler.write_arguments(handler.arguments(args, kwargs))
         path = f"/views/{_part(handler.component)}/{_part(handler.name)}"
         path += f"?{urlencode(texts)}" if texts else ""
         accept = {"accept": "application/json"}
@@ -383,17 +382,3 @@ def _part(text: str) -> str:
     if text in (".", ".."):
         raise InvalidPayload(f"{text!r} cannot be part of a path: use another id")
     return quote(text, safe="")
-
-
-def _texts(handler: Handler[Any, Any], arguments: dict[str, Any]) -> dict[str, str]:
-    """Write arguments as a URL's parameters; None is told by leaving it out."""
-    texts = {}
-    for name, value in msgspec.to_builtins(arguments).items():
-        if value is None:
-            continue
-        if isinstance(value, dict | list):
-            raise InvalidPayload(
-                f"{handler.component}.{handler.name}: {name} does not fit into a URL"
-            )
-        texts[name] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return texts

@@ -72,6 +72,9 @@ class Shelf(View):
     @query("SELECT * FROM shelf WHERE reserved >= :least ORDER BY sku")
     def above(self, least: int) -> list[Row]: ...
 
+    @query("SELECT * FROM shelf WHERE sku IN (:skus)")
+    def some(self, skus: list[str]) -> list[Row]: ...
+
 
 @component("order")
 class Order(EventSourcedEntity):
@@ -98,6 +101,9 @@ async def reserve(event: Ordered, ctx: Context) -> None:
         answers.append(await inventory.call("stock.content", event.sku))
         answers.append(await inventory.query(Shelf.above, least=0))
         answers.append(await inventory.query("shelf.above", least=0))
+        some = await inventory.query(Shelf.some, skus=[event.sku])
+        assert {row.sku for row in some} <= {event.sku}
+        assert await inventory.query("shelf.some", skus=[]) == []
     except Exception as error:
         failures.append(error)
         raise

@@ -65,7 +65,7 @@ async def test_the_number_of_shards_may_change(postgres: Server, empty: str) -> 
     await open_alone(moved)
     assert moved.placement.shards == 3
     await moved.views.prepare([table])  # as a node does at start
-    assert await moved.views.rows(LONG, ["k\0"]) == [("k\0", 1.0, None)]
+    assert (await moved.views.rows(LONG, ["k\0"])).rows == [("k\0", 1.0, None)]
     assert await moved.journal.subjects("cart", limit=99) == [(f"c{n}", 1) for n in range(15, 24)]
     # A topic that comes later begins behind the positions that offsets of the file mean.
     placement = await moved.place(["orders", "news"])

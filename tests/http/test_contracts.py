@@ -76,7 +76,18 @@ def test_openapi_tells_parameters_replies_and_events() -> None:
     assert names[:2] == ["Idempotency-Key", "Request-Timeout"]
     content = document["paths"]["/components/barrel/{id}/content"]
     assert content["get"]["parameters"][0]["name"] == "in_cups"
-    assert "get" not in document["paths"]["/components/barrel/{id}/similar"]
+    similar = document["paths"]["/components/barrel/{id}/similar"]["get"]["parameters"][0]
+    assert {name: similar[name] for name in ("name", "in", "style", "explode", "schema")} == {
+        "name": "to",
+        "in": "query",
+        "style": "form",
+        "explode": True,
+        "schema": {"type": "array", "items": {"type": "integer"}, "maxItems": 1_000},
+    }
+    assert "get" not in document["paths"]["/components/barrel/{id}/alike"]
+    holding = document["paths"]["/views/barrels/holding"]["get"]["parameters"]
+    assert [p["schema"]["items"]["type"] for p in holding] == ["number"]
+    assert not holding[0]["required"]
     schemas = document["components"]["schemas"]
     assert schemas["Filled"]["properties"] == {"litres": {"type": "integer"}}
     assert schemas["Emptied"]["required"] == ["by"]

@@ -275,9 +275,12 @@ def _built_in(
 
 
 def _expiry_of(live: Live, effect: Effect[Any], now: int) -> int | None:
-    if effect.expire_after is None:
-        return None
-    return outgoing.due_after(f"the expiry of {live.definition.id}", effect.expire_after, now)
+    after = effect.expire_after
+    if after is None:
+        after = live.definition.expire_after
+        if after is None:
+            return None
+    return outgoing.due_after(f"the expiry of {live.definition.id}", after, now)
 
 
 def _extra_of(
@@ -356,6 +359,8 @@ def _settle(
         size += len(entry.payload)
     live.bytes += size
     commit.bytes += size
+    if (metadata := entries[0].metadata) is not None:  # the same in all
+        commit.bytes += len(entries) * len(metadata)
     if origin is not None:
         live.mark(origin)
     # None of a deletion: a snapshot has no word for it, and there is nothing to come back to.

@@ -16,7 +16,7 @@ from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
-from eventmill.model.entry import COMMANDS, Entry, with_members
+from eventmill.model.entry import COMMANDS, Entry, size_of_all, with_members
 from eventmill.model.placement import EMBEDDED, Placement
 from eventmill.model.subject import check_subject
 from eventmill.model.topic import Topic, not_ours
@@ -131,7 +131,7 @@ def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int 
     handler = sending.handler
     if not handler.component:
         raise HandlerFailed(
-            f"{handler.place}: its class has no @component id, so it has no address"
+            f"{handler.function.__qualname__}: its class has no @component id, so it has no address"
         )
     check_subject("an entity id", sending.id)
     payload = handler.encode_arguments(sending.arguments)
@@ -170,17 +170,18 @@ def purge_timer(component: str, id: str, due: int, now: int, home: int = 0) -> T
 
 
 def _weighed(expansion: Expansion, place: str) -> int:
+    entries = expansion.entries
+    if expansion.timers:
+        entries = [*entries, *(t.command for t in expansion.timers.values() if t is not None)]
     size = 0
-    for entry in expansion.entries:
+    for entry in entries:
         size += len(entry.payload)
-    for timer in expansion.timers.values():
-        size += len(timer.command.payload) if timer is not None else 0
     if size > limits.EFFECT_BYTES_MAX:
         raise TooLarge(
             f"{place} publishes, sends and schedules {size} bytes at once, "
             f"{limits.EFFECT_BYTES_MAX} are possible: do it in several steps"
         )
-    return size
+    return size_of_all(entries)
 
 
 def _check_size(what: str, payload: bytes) -> None:

@@ -75,6 +75,7 @@ class EntityDefinition:
     is_key_value: bool
     snapshot_every: int = limits.SNAPSHOT_EVERY
     retention: timedelta = timedelta(seconds=limits.RETENTION_DELETED_SECONDS)
+    expire_after: timedelta | None = None
     schema: str = ""
     encode_state: Callable[[Any], bytes] = field(default=lambda state: b"")
     decode_state: Callable[[bytes], Any] = field(default=lambda state: None)

@@ -11,6 +11,7 @@ entries from 1 without gaps and is 0 for messages and sent commands, which only 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -100,6 +101,22 @@ def without_id(metadata: bytes | None) -> bytes | None:
 def _with_id(id: str, metadata: bytes | None) -> bytes:
     rest = b"," + metadata[1:] if metadata is not None and metadata != b"{}" else b"}"
     return _FIRST + id.encode() + b'"' + rest
+
+
+def size_of(entry: Entry) -> int:
+    """Return how much of a bound in bytes an entry takes: payload and metadata."""
+    metadata = entry.metadata
+    return len(entry.payload) + (0 if metadata is None else len(metadata))
+
+
+def size_of_all(entries: Iterable[Entry]) -> int:
+    """Return the size of entries together; on the road, so without a call per entry."""
+    size = 0
+    for entry in entries:
+        size += len(entry.payload)
+        if entry.metadata is not None:
+            size += len(entry.metadata)
+    return size
 
 
 def metadata_of(entry: Entry) -> dict[str, Any]:

@@ -28,10 +28,12 @@ LETTERS_BETWEEN_TURNS = 32
 class Reacted:
     """What a reaction made of a batch."""
 
-    __slots__ = ("behind", "failed", "fills", "left", "refused")
+    __slots__ = ("behind", "failed", "fills", "left", "refused", "weight")
 
     def __init__(self) -> None:
         self.fills: list[Callable[[Commit], None]] = []
+        self.weight = 0
+        """What the fills bring: a commit has about `COMMIT_BYTES_MAX`."""
         self.failed: list[tuple[Entry, BaseException]] = []
         self.behind: list[Entry] = []
         """Entries of a key whose earlier entry failed in this batch."""
@@ -42,6 +44,7 @@ class Reacted:
     def add(self, other: Reacted) -> None:
         """Take what became of the entries that came next."""
         self.fills += other.fills
+        self.weight += other.weight
         self.failed += other.failed
         self.behind += other.behind
         self.refused += other.refused

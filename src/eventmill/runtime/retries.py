@@ -141,7 +141,8 @@ class Retries:
         reacted = Reacted()
         for at, entry in enumerate(entries):
             one = None
-            if not at or self._clock.monotonic() < end:
+            is_full = reacted.weight >= limits.COMMIT_BYTES_MAX
+            if not at or (not is_full and self._clock.monotonic() < end):
                 one = await react(name, reaction, [entry], attempt)
             if one is None or one.left:
                 reacted.left = entries[at:]

@@ -20,7 +20,7 @@ from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
-from eventmill.model.handler import Handler
+from eventmill.model.handler import Handler, Texts
 from eventmill.model.topic import Topic
 from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
@@ -328,21 +328,17 @@ class Runtime:
         result: R = await self.views.query(handler.component, handler.name, arguments)
         return result
 
-    async def query_view(self, view: str, query: str, texts: dict[str, str]) -> Answer[bytes]:
+    async def query_view(self, view: str, query: str, texts: Texts) -> Answer[bytes]:
         """Run a view's query with arguments given as texts; return JSON."""
         arguments = self._view_query(view, query).parse_arguments(texts)
         return await self.views.reply(view, query, arguments)
 
-    async def stream_view(
-        self, view: str, query: str, texts: dict[str, str]
-    ) -> Answer[list[bytes]]:
+    async def stream_view(self, view: str, query: str, texts: Texts) -> Answer[list[bytes]]:
         """The same, JSON by row."""
         arguments = self._view_query(view, query).parse_arguments(texts)
         return await self.views.items(view, query, arguments)
 
-    def watch_view(
-        self, view: str, query: str, texts: dict[str, str]
-    ) -> AsyncIterator[list[bytes]]:
+    def watch_view(self, view: str, query: str, texts: Texts) -> AsyncIterator[list[bytes]]:
         """Follow a view's query; yields lists of rows as JSON."""
         arguments = self._view_query(view, query).parse_arguments(texts)
         return self.views.watch(view, query, arguments)

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from eventmill.model import limits
-from eventmill.model.entry import Entry
+from eventmill.model.entry import Entry, size_of_all
 from eventmill.ports.broker import Broker
 from eventmill.ports.store import Scan
 from eventmill.runtime.tails import within
@@ -78,7 +78,7 @@ class StreamTail:
         new = [entry for entry in scan.entries if entry.position > before]
         self._entries += new
         self._positions += [entry.position for entry in new]
-        self._bytes += sum(len(entry.payload) for entry in new)
+        self._bytes += size_of_all(new)
         if len(self._entries) > 2 * self._entries_max or self._bytes > 2 * self._bytes_max:
             self._trim(len(self._entries) // 2)
         return self.position > before
@@ -117,5 +117,5 @@ class StreamTail:
 
     def _trim(self, count: int) -> None:
         self._floor = self._positions[count - 1] if count else self._floor
-        self._bytes -= sum(len(entry.payload) for entry in self._entries[:count])
+        self._bytes -= size_of_all(self._entries[:count])
         del self._entries[:count], self._positions[:count]

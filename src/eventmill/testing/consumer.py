@@ -110,11 +110,13 @@ class ConsumerKit:
             )
         calls = _Calls(self._answers)
         reaction = _Recording(self.definition, calls, Store(), self.clock, Room(), guarded=True)
-        reacted = await reaction.react(entries, attempt)
-        for _, error in reacted.failed:
-            raise error
-        for fill in reacted.fills:
-            fill(Commit())
+        while entries:
+            reacted = await reaction.react(entries, attempt)
+            for _, error in reacted.failed:
+                raise error
+            for fill in reacted.fills:
+                fill(Commit())
+            entries = reacted.left
         wanted = reaction.outgoing
         return Effects(
             published(wanted), sent(wanted), scheduled(wanted), cancelled(wanted), calls.made

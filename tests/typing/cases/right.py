@@ -56,6 +56,20 @@ class Note(KeyValueEntity):
         return self.reply(self.text.upper())
 
     @command
+    def sign(self, name: str) -> Effect[int]:
+        later = timedelta(hours=1)
+        return (
+            self.update(text=name)
+            .with_metadata(author=name)
+            .publish(orders, OrderPlaced(order_id=name, items={}))
+            .send(Cart.check_out, "c1")
+            .schedule("later", later, Cart.check_out, "c1")
+            .cancel("earlier")
+            .expiring(later)
+            .reply(lambda note: note.revision)
+        )
+
+    @command
     def tell(self) -> Effect[None]:
         later = timedelta(hours=1)
         return (
