@@ -81,6 +81,9 @@ def test_topics(node: RunningNode) -> None:
     table = node.run("topics", "list").out
     assert "moves" in table
     assert table.splitlines()[0].endswith("end position")
+    assert topic["keeping"] == {"retention": "7 days", "bytes_max": None, "replicas": None}
+    assert "7 days" in table
+    assert "7 days" in node.run("services", "describe", "wallet").out
 
     event = {"account": "t1", "amount": 3}
     text = json.dumps(event)

@@ -20,6 +20,7 @@ from eventmill.model.definition import EntityDefinition
 from eventmill.model.entry import DELETED, Entry
 from eventmill.ports.store import is_last
 from eventmill.runtime import past
+from eventmill.runtime.keeping import Keeping, keeping_of
 from eventmill.runtime.restoring import restore
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.tails import Positions, Stretch
@@ -76,6 +77,8 @@ class TopicFacts(msgspec.Struct, frozen=True):
     """Whose it is, if it is another's."""
     waiting: str = ""
     """Why nothing of it is read now."""
+    keeping: Keeping = Keeping()
+    """How its messages are kept, if it is this service's."""
 
 
 class Messages(msgspec.Struct, frozen=True):
@@ -183,6 +186,7 @@ class Inspection:
                 sum((await tails.find_ends(placement.of_topic(topic.id))).values()),
                 topic.service,
                 waiting.get(topic.id, ""),
+                keeping_of(topic),
             )
             for topic in (*service.topics.values(), *service.foreign.values())
         ]

@@ -42,6 +42,7 @@ from eventmill.runtime.cells import Cell, Cells, Key
 from eventmill.runtime.claims import Claims
 from eventmill.runtime.committer import Batch, Committer
 from eventmill.runtime.guards import Guards
+from eventmill.runtime.room import Room
 
 
 class Entities:
@@ -58,6 +59,7 @@ class Entities:
         clock: Clock,
         guards: Guards,
         held: Collection[int],
+        room: Room,
         *,
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
@@ -68,6 +70,7 @@ class Entities:
         self._clock = clock
         self._guards = guards
         self._held = held
+        self._room = room
         self.cells = Cells(
             self.definitions, store, entities_max=cache_entities, bytes_max=cache_bytes
         )
@@ -226,6 +229,8 @@ class Entities:
         envelope: Envelope,
         once: bytes | None,
     ) -> bytes | asyncio.Future[bytes]:
+        if self._room.full:
+            self._room.check_effects(effect.outgoing)
         batch = self._committer.open_batch()
         size, now = cell.bytes, cell.identity.now
         try:

@@ -8,7 +8,7 @@ from typing import Any
 from eventmill.errors import ConfigurationError
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.problems import Problems
-from eventmill.model.topic import Topic, not_ours
+from eventmill.model.topic import WHEN_READ, Topic, not_ours
 from eventmill.sdk.component import check_name, id_of, place_of
 from eventmill.sdk.consumer import Consumer
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
@@ -73,6 +73,7 @@ class _Reader:
             with self.problems.noting(place_of(thing)):
                 self.check_sources(thing)
                 self.check_publications(thing)
+        self.check_views()
         for definition in (self.definition.consumers, self.definition.entities):
             for component in definition.values():
                 component.topics = self.definition.topics
@@ -156,6 +157,17 @@ class _Reader:
                     f"{place}: its source {id!r} is not part of service "
                     f"{self.service.name!r}; add it to components= or topics="
                 )
+
+    def check_views(self) -> None:
+        for view in self.definition.views.values():
+            for handler in view.handlers:
+                topic = self.definition.topics.get(handler.source.id)
+                if topic is not None and topic.retention is WHEN_READ:
+                    self.problems.found.append(
+                        f"{place_of(handler.route.function)}: a view is built anew from the "
+                        f"beginning, and topic {topic.id!r} removes what was read "
+                        "(WHEN_READ): give it a time, or let a consumer keep it in an entity"
+                    )
 
     def check_publications(self, thing: Any) -> None:
         if isinstance(thing, Consumer):

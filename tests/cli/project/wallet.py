@@ -46,7 +46,13 @@ class Noted(Event):
     text: str
 
 
-moves = Topic("moves", Moved, Noted, key=lambda event: getattr(event, "account", ""))
+moves = Topic(
+    "moves",
+    Moved,
+    Noted,
+    key=lambda event: getattr(event, "account", ""),
+    retention=timedelta(days=7),
+)
 
 
 @component("account")

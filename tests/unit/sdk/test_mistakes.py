@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from eventmill import (
+    WHEN_READ,
     ConfigurationError,
     Effect,
     Event,
@@ -398,5 +399,42 @@ def test_a_topic_of_another_service_is_declared_as_such() -> None:
     assert "topic 'rooms' is of this service itself: leave service= out" in problems[0]
     _, problems = Service("hotel", topics=[Topic("rooms", Opened, service="No!")]).define()
     assert "service id 'No!'" in problems[0]
-    with pytest.raises(ConfigurationError, match="for that service to say: leave retention= out"):
+    others: list[Any] = [{"replicas": 3}, {"bytes_max": 1 << 30}, {"retention": WHEN_READ}]
+    for settings in others:
+        with pytest.raises(ConfigurationError, match="for that service to say"):
+            Topic("rooms", Opened, service="hostel", **settings)
+    with pytest.raises(ConfigurationError, match="for that service to say: leave retention="):
         Topic("rooms", Opened, service="hostel", retention=timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"retention": 7}, "a timedelta or WHEN_READ, not 7"),
+        ({"bytes_max": 1 << 20}, "bytes_max=1048576 is less than"),
+        ({"replicas": 0}, "replicas=0 is not in 1 to 5"),
+        ({"replicas": 6}, "replicas=6 is not in 1 to 5"),
+    ],
+)
+def test_a_topic_that_cannot_be_kept_so(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        Topic("rooms", Opened, **settings)
+
+
+def test_a_view_of_a_topic_that_does_not_keep_what_was_read() -> None:
+    passing = Topic("passing", Opened, retention=WHEN_READ)
+
+    @component("rooms")
+    class Rooms(View):
+        class Row(Record):
+            id: str
+
+        @on(passing)
+        def opened(self, event: Opened, row: Row | None) -> Row:
+            return self.Row("x")
+
+        @query("SELECT * FROM rooms")
+        def all(self) -> list[Row]: ...
+
+    _, problems = Service("hostel", components=[Rooms], topics=[passing]).define()
+    assert "a view is built anew from the beginning, and topic 'passing'" in problems[0]
