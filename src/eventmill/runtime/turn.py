@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -45,6 +45,12 @@ from eventmill.runtime.guards import Guards
 from eventmill.runtime.room import Room
 
 
+class Lease(Protocol):
+    """What a node's shards are held under."""
+
+    def has_expired(self) -> bool: ...
+
+
 class Entities:
     """All entities of this node: runs their turns.
 
@@ -70,6 +76,8 @@ class Entities:
         self._clock = clock
         self._guards = guards
         self._held = held
+        self.lease: Lease | None = None
+        """Of a node that is one of several."""
         self._room = room
         self.cells = Cells(
             self.definitions, store, entities_max=cache_entities, bytes_max=cache_bytes
@@ -175,7 +183,7 @@ class Entities:
     def _turn(
         self, key: Key, cell: Cell, envelope: Envelope, once: bytes | None
     ) -> bytes | asyncio.Future[bytes]:
-        if cell.shard not in self._held:
+        if cell.shard not in self._held or (self.lease is not None and self.lease.has_expired()):
             raise NotOwner(f"shard {cell.shard} is not held here")
         if envelope.deadline is not None and self._clock.monotonic() >= envelope.deadline:
             raise DeadlineExceeded()
