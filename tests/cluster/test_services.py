@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -267,6 +268,24 @@ async def test_a_store_belongs_to_one_service(shops: Nodes) -> None:
     shops.service = inventory
     with pytest.raises(ConfigurationError, match="the store belongs to service 'shop'"):
         await shops.start("a")
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_of_two_services_that_start_at_once_one_gets_the_store(
+    shops: Nodes, inventories: Nodes, turns: int
+) -> None:
+    """Whatever the second one sees of the first: it is that many turns of the loop behind."""
+    inventories.store, inventories.leases = shops.store, shops.leases
+
+    async def start_later() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await inventories.start("b")
+
+    started = await asyncio.gather(shops.start("a"), start_later(), return_exceptions=True)
+    (refused,) = [outcome for outcome in started if outcome is not None]
+    assert isinstance(refused, ConfigurationError)
+    assert "the store belongs to service" in refused.message
 
 
 async def test_a_name_belongs_to_one_store(shops: Nodes) -> None:

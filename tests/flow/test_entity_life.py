@@ -62,6 +62,21 @@ async def test_a_raised_snapshot_version_folds_the_events_anew(store: FaultyStor
         assert await host.call(DoubleAccount.content, "a") == 12
 
 
+async def test_a_deletion_at_which_a_snapshot_is_due_is_no_less_a_deletion(
+    store: FaultyStore,
+) -> None:
+    async with Host(service, store=store) as host:
+        for _ in range(3):
+            await host.call(Account.deposit, "a", 1)
+        await host.call(Account.close, "a", reason="moved")
+        assert await sequences(host, "a") == [1, 2, 3, 4, 5]  # one is due at every fifth
+        await host.restart(crash=True)
+        with pytest.raises(Deleted):
+            await host.call(Account.deposit, "a", 1)
+        await host.advance(timedelta(days=3))
+        assert await host.call(Account.who, "a") == ("a", 0)
+
+
 async def test_a_deleted_entity_refuses_commands_and_queries(store: FaultyStore) -> None:
     async with Host(service, store=store) as host:
         await host.call(Account.deposit, "a", 5)

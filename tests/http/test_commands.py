@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import traceback
 from io import BytesIO
@@ -56,6 +57,32 @@ async def test_a_rejection_says_why_in_a_problem_document(tmp_path: Path) -> Non
         assert (answer.status, problem["code"]) == (409, "barrel.full")
         assert problem["type"] == "urn:eventmill:problem:rejected"
         assert problem["details"] == {"left": 100}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [("fill", 409, {"litres": 101}), ("fill", 400, {})],
+)
+async def test_a_refused_request_leaves_nothing_to_the_collector(
+    tmp_path: Path, path: str, status: int, body: dict[str, int]
+) -> None:
+    async with serving(tmp_path) as node, session(node) as http:
+
+        async def refused() -> None:
+            answer = await http.post(f"/components/barrel/b1/{path}", json=body)
+            assert answer.status == status
+            await answer.read()
+
+        await refused()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(100):
+                await refused()
+            left = gc.collect()
+        finally:
+            gc.enable()
+        assert left < 100
 
 
 async def test_a_handlers_defect_is_500_and_names_the_handler_only(tmp_path: Path) -> None:

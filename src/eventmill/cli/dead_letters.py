@@ -141,21 +141,8 @@ def _none_dead(client: Client, subscription: str | None) -> str:
 def _letters(
     client: Client, subscription: str | None, statuses: list[str], limit: int, after: str = ""
 ) -> list[dict[str, Any]]:
-    """Get letters in as many pages as the node makes of them."""
-    rows: list[dict[str, Any]] = []
-    while len(rows) < limit:
-        page = client.get(
-            "/dead-letters",
-            subscription=subscription,
-            status=statuses,
-            after=after or None,
-            limit=limit - len(rows),
-        )
-        if not page:
-            break
-        rows += page
-        after = page[-1]["id"]
-    return rows
+    found = {"subscription": subscription, "status": statuses}
+    return client.pages("/dead-letters", limit=limit, last="id", after=after or None, **found)
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

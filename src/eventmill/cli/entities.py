@@ -64,7 +64,8 @@ def events(
     client: Client, output: str, component: str, id: str, after: int, metadata: bool, limit: int
 ) -> None:
     """Show the events of an entity."""
-    rows = client.get(f"/entities/{component}/events", id=id, after=after, limit=limit)
+    path = f"/entities/{component}/events"
+    rows = client.pages(path, limit=limit, last="sequence", after=after, id=id)
     columns = ["sequence", "time", "type", "version", "data", *(["metadata"] if metadata else [])]
     show(rows, columns, output, empty=f"{component}/{id} has no events after {after}.")
 

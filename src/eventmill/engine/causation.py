@@ -4,17 +4,44 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from eventmill.model.entry import Entry, metadata_of
+import msgspec
 
-INHERITED: Final[tuple[str, ...]] = ("correlation", "traceparent", "tracestate", "request_id")
+from eventmill.model import codec
+from eventmill.model.entry import Entry, metadata_of, without_id
 
 
-def caused_by(entry: Entry) -> dict[str, Any]:
+class Causation(msgspec.Struct, omit_defaults=True, gc=False):
+    """The members of metadata that are inherited. JSON values as somebody gave them."""
+
+    causation: Any = msgspec.UNSET
+    correlation: Any = msgspec.UNSET
+    traceparent: Any = msgspec.UNSET
+    tracestate: Any = msgspec.UNSET
+    request_id: Any = msgspec.UNSET
+
+
+_decode = msgspec.json.Decoder(Causation).decode
+_BEGIN: Final = b'{"causation":'
+
+
+def caused_by(entry: Entry) -> bytes:
     """Return the metadata of whatever a reaction to `entry` causes."""
-    if entry.metadata is None:
-        return {"causation": entry.id, "correlation": entry.id}
-    own = metadata_of(entry)
-    metadata: dict[str, Any] = {name: own[name] for name in INHERITED if name in own}
-    metadata["causation"] = entry.id
-    metadata.setdefault("correlation", entry.id)
-    return metadata
+    return codec.encode(causation_of(entry, entry.id))
+
+
+def causation_of(entry: Entry, id: str) -> Causation:
+    """Return what a reaction to `entry`, known by that id, inherits."""
+    caused = Causation() if entry.metadata is None else _decode(entry.metadata)
+    caused.causation = id
+    if caused.correlation is msgspec.UNSET:
+        caused.correlation = id
+    return caused
+
+
+def of_command(entry: Entry) -> bytes:
+    """Return the metadata of what a sent command causes: its own, and the command itself as the
+    cause if they name none."""
+    metadata = without_id(entry.metadata)
+    if metadata is not None and metadata.startswith(_BEGIN):
+        return metadata
+    return codec.encode({"causation": entry.id, **metadata_of(entry)})

@@ -20,7 +20,7 @@ from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Snapshot
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
-from eventmill.model.entry import DELETED, STATE, Entry
+from eventmill.model.entry import DELETED, STATE, Entry, with_members
 from eventmill.model.events import MISFITS, event_type_of
 from eventmill.model.handler import Handler
 from eventmill.model.identity import Identity
@@ -171,7 +171,7 @@ def decide(
     handler: Handler[Any, Any],
     effect: Effect[Any],
     now: int,
-    metadata: dict[str, Any] | None,
+    metadata: bytes | None,
     origin: str | None,
     commit: Commit,
 ) -> bytes:
@@ -205,8 +205,7 @@ def decide(
     if entries:
         _settle(live, effect, entries, now, expires, origin, commit)
     if later is not None:
-        commit.entries += later.entries
-        commit.timers.update(later.timers)
+        later.add_to(commit)
         commit.bytes += later.bytes
     return reply
 
@@ -216,7 +215,7 @@ def _entries_of(
     handler: Handler[Any, Any],
     effect: Effect[Any],
     now: int,
-    metadata: dict[str, Any] | None,
+    metadata: bytes | None,
     origin: str | None,
 ) -> tuple[list[Entry], list[Any]]:
     """Return the entries, and the events as they will be read back."""
@@ -243,7 +242,7 @@ def _entries_of(
                 live.id,
                 sequence,
                 kind.name,
-                kind.version,
+                kind.written,
                 now,
                 payload,
                 extra,
@@ -285,10 +284,10 @@ def _expiry_of(live: Live, effect: Effect[Any], now: int) -> int | None:
 
 
 def _extra_of(
-    handler: Handler[Any, Any], effect: Effect[Any], metadata: dict[str, Any] | None
-) -> bytes:
-    extra = codec.encode({**(metadata or {}), **(effect.metadata or {})})
-    if len(extra) > limits.METADATA_BYTES_MAX:
+    handler: Handler[Any, Any], effect: Effect[Any], metadata: bytes | None
+) -> bytes | None:
+    extra = with_members(metadata, effect.metadata)
+    if extra is not None and len(extra) > limits.METADATA_BYTES_MAX:
         raise TooLarge(
             f"metadata of {handler.component}.{handler.name} has {len(extra)} bytes, "
             f"{limits.METADATA_BYTES_MAX} are possible"
@@ -360,9 +359,13 @@ def _settle(
         size += len(entry.payload)
     live.bytes += size
     commit.bytes += size
+    if (metadata := entries[0].metadata) is not None:  # the same in all
+        commit.bytes += len(entries) * len(metadata)
     if origin is not None:
         live.mark(origin)
-    if not definition.is_key_value and 0 < definition.snapshot_every <= live.since:
+    # None of a deletion: a snapshot has no word for it, and there is nothing to come back to.
+    is_due = 0 < definition.snapshot_every <= live.since and not effect.deleted
+    if is_due and not definition.is_key_value:
         commit.snapshots.append(_snapshot(live, now))
         commit.bytes += live.bytes
     # Nothing raises from here on: either all of the effect is in the commit, or nothing.

@@ -14,12 +14,12 @@ import msgspec
 
 from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
-from eventmill.model.commit import Timer
+from eventmill.model.commit import Commit, Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
-from eventmill.model.entry import COMMANDS, Entry
+from eventmill.model.entry import COMMANDS, Entry, size_of_all, with_members
 from eventmill.model.placement import EMBEDDED, Placement
 from eventmill.model.subject import check_subject
-from eventmill.model.topic import Topic
+from eventmill.model.topic import Topic, not_ours
 
 EXPIRE: Final = "$expire"
 """Built-in command: delete the entity unless it changed since the timer was set."""
@@ -37,6 +37,11 @@ class Expansion(msgspec.Struct):
     bytes: int = 0
     """Of all payloads."""
 
+    def add_to(self, commit: Commit) -> None:
+        """Let them become true with a commit; it counts the bytes of entries itself."""
+        commit.entries += self.entries
+        commit.timers.update(self.timers)
+
 
 class Author(NamedTuple):
     """Whose effects they are."""
@@ -52,7 +57,7 @@ class Author(NamedTuple):
 
 
 def expand(
-    effects: Sequence[Outgoing], now: int, metadata: dict[str, Any] | None, author: Author
+    effects: Sequence[Outgoing], now: int, metadata: bytes | None, author: Author
 ) -> Expansion:
     """Turn the outgoing effects of a handler into entries and timers.
 
@@ -60,7 +65,9 @@ def expand(
     field, `TooLarge` for a payload beyond its limit, or for too many of them, `HandlerFailed` for a
     topic that is not the service's.
     """
-    count = sum(len(e.events) if isinstance(e, Publication) else 1 for e in effects)
+    count = 0
+    for effect in effects:
+        count += len(effect.events) if isinstance(effect, Publication) else 1
     if count > limits.OUTGOING_PER_EFFECT_MAX:
         raise TooLarge(
             f"{author.place} publishes, sends and schedules {count} things at once, "
@@ -69,15 +76,15 @@ def expand(
     expansion = Expansion()
     for effect in effects:
         match effect:
+            case Sending():
+                expansion.entries.append(command_entry(effect, now, metadata, author.home))
             case Publication(topic, events, own):
                 check_topic(topic, author.topics)
-                extra = {**(metadata or {}), **own} if own else metadata
+                extra = with_members(metadata, own)
                 for event in events:
                     expansion.entries.append(
                         message_entry(topic, event, now, extra, author.placement)
                     )
-            case Sending():
-                expansion.entries.append(command_entry(effect, now, metadata, author.home))
             case Scheduling(name, after, at, sending):
                 due = _due(f"timer {name!r}", after, at, now)
                 command = command_entry(sending, now, metadata, author.home)
@@ -91,6 +98,8 @@ def expand(
 def check_topic(topic: Topic[Any], known: Collection[str] | None) -> None:
     """Raise `HandlerFailed` for a topic that nobody could follow; None knows all."""
     if known is not None and topic.id not in known:
+        if topic.service:
+            raise HandlerFailed(not_ours(topic))
         raise HandlerFailed(
             f"topic {topic.id!r} is not part of the service, so nobody could read what is "
             f"published to it: add it to topics= of the Service; it has "
@@ -102,21 +111,18 @@ def message_entry(
     topic: Topic[Any],
     event: Any,
     now: int,
-    metadata: dict[str, Any] | None,
+    metadata: bytes | None,
     placement: Placement = EMBEDDED,
 ) -> Entry:
     """Make the entry of an event that is published to a topic."""
     kind, key, payload = topic.encode(event)
     check_subject(f"a key of topic {topic.id!r}", key, least=0)
     _check_size(f"an event of topic {topic.id!r}", payload)
-    extra = codec.encode(metadata) if metadata else None
     shard = placement.message(topic.id, key)
-    return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, extra, None, shard)
+    return Entry(topic.id, key, 0, kind.name, kind.written, now, payload, metadata, None, shard)
 
 
-def command_entry(
-    sending: Sending, now: int, metadata: dict[str, Any] | None, home: int = 0
-) -> Entry:
+def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int = 0) -> Entry:
     """Make the entry of a command that is sent.
 
     Raises `InvalidPayload` for arguments that could not be read when it is delivered: a struct
@@ -131,9 +137,8 @@ def command_entry(
     payload = handler.encode_arguments(sending.arguments)
     handler.decode_arguments(payload)
     _check_size(f"the command {handler.component}.{handler.name}", payload)
-    extra = codec.encode(metadata) if metadata else None
     subject = f"{handler.component}/{sending.id}"
-    return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, extra, None, home)
+    return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, metadata, None, home)
 
 
 def timer_name(name: str) -> str:
@@ -165,14 +170,18 @@ def purge_timer(component: str, id: str, due: int, now: int, home: int = 0) -> T
 
 
 def _weighed(expansion: Expansion, place: str) -> int:
-    commands = (timer.command for timer in expansion.timers.values() if timer is not None)
-    size = sum(len(entry.payload) for entry in (*expansion.entries, *commands))
+    entries = expansion.entries
+    if expansion.timers:
+        entries = [*entries, *(t.command for t in expansion.timers.values() if t is not None)]
+    size = 0
+    for entry in entries:
+        size += len(entry.payload)
     if size > limits.EFFECT_BYTES_MAX:
         raise TooLarge(
             f"{place} publishes, sends and schedules {size} bytes at once, "
             f"{limits.EFFECT_BYTES_MAX} are possible: do it in several steps"
         )
-    return size
+    return size_of_all(entries)
 
 
 def _check_size(what: str, payload: bytes) -> None:

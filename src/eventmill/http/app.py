@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from starlette.exceptions import HTTPException
 
-from eventmill.engine.tracebacks import of_users
+from eventmill.engine.tracebacks import let_go, of_users
 from eventmill.errors import (
     EventmillError,
     HandlerFailed,
@@ -45,7 +45,8 @@ from eventmill.http.wire import (
     send_answer,
     target_of,
 )
-from eventmill.model import depth, limits
+from eventmill.model import codec, depth, limits
+from eventmill.model.entry import read_metadata
 from eventmill.model.envelope import Envelope
 from eventmill.runtime.runtime import Runtime
 
@@ -128,10 +129,13 @@ class App:
         component, id, name = target_of(scope)
         handler = self._runtime.entities.handler(component, name)
         envelope = Envelope(component, id, name, ())
+        metadata: dict[str, str] = {}
         for header, value in scope["headers"]:
             read = _HEADERS.get(header)
             if read is not None and value != _JSON:
-                read(envelope, value.decode("latin-1"), self._runtime)
+                read(envelope, metadata, value.decode("latin-1"), self._runtime)
+        if metadata:
+            envelope.metadata = codec.encode(metadata)
         body = await self.bodies.read(receive, limits.PAYLOAD_BYTES_MAX)
         envelope.arguments = handler.decode_arguments(body)
         if len(body) > _SHALLOW and depth.exceeds(body):
@@ -200,11 +204,12 @@ class App:
         else:
             self._meter.failed(envelope.component, envelope.name, error)
             headers += _request_id(envelope)
+        let_go(error)
         await send_answer(scope, send, status, headers, body)
 
 
 def _request_id(envelope: Envelope) -> list[problems.Header]:
-    id = envelope.metadata.get("request_id") if envelope.metadata else None
+    id = read_metadata(envelope.metadata).get("request_id")
     return [(b"x-request-id", id.encode())] if id else []
 
 
@@ -225,10 +230,11 @@ def unexpected(error: Exception) -> InternalError:
     return told
 
 
-HeaderReader = Callable[[Envelope, str, Runtime], None]
+HeaderReader = Callable[[Envelope, dict[str, str], str, Runtime], None]
+"""Takes a header's value into an envelope or its metadata."""
 
 
-def _read_key(envelope: Envelope, value: str, runtime: Runtime) -> None:
+def _read_key(envelope: Envelope, metadata: dict[str, str], value: str, runtime: Runtime) -> None:
     if envelope.idempotency_key is not None:
         raise InvalidPayload("Idempotency-Key comes twice")
     if not 0 < len(value) <= limits.IDEMPOTENCY_KEY_CHARACTERS_MAX:
@@ -238,28 +244,29 @@ def _read_key(envelope: Envelope, value: str, runtime: Runtime) -> None:
     envelope.idempotency_key = value
 
 
-def _read_deadline(envelope: Envelope, value: str, runtime: Runtime) -> None:
+def _read_deadline(
+    envelope: Envelope, metadata: dict[str, str], value: str, runtime: Runtime
+) -> None:
     if envelope.deadline is not None:
         raise InvalidPayload("Request-Timeout comes twice")
     envelope.deadline = runtime.clock.monotonic() + seconds_of(value)
 
 
 def _read_metadata(header: str, name: str) -> HeaderReader:
-    def read(envelope: Envelope, value: str, runtime: Runtime) -> None:
+    def read(envelope: Envelope, metadata: dict[str, str], value: str, runtime: Runtime) -> None:
         if len(value) > limits.SUBJECT_CHARACTERS_MAX:
             most = limits.SUBJECT_CHARACTERS_MAX
             raise TooLarge(f"header {header} has at most {most} characters")
         if not value.isascii():
             raise InvalidPayload(f"header {header}: use ASCII")
-        metadata = envelope.metadata = envelope.metadata or {}
         metadata[name] = value
 
     return read
 
 
 _HEADERS: dict[bytes, HeaderReader] = {
-    b"content-type": lambda envelope, value, runtime: check_json_type(value),
-    b"content-encoding": lambda envelope, value, runtime: check_encoding(value),
+    b"content-type": lambda envelope, metadata, value, runtime: check_json_type(value),
+    b"content-encoding": lambda envelope, metadata, value, runtime: check_encoding(value),
     b"idempotency-key": _read_key,
     b"request-timeout": _read_deadline,
     b"traceparent": _read_metadata("traceparent", "traceparent"),

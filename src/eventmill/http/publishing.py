@@ -33,9 +33,6 @@ _CONTEXT_HEADERS = {
 }
 """Header → metadata member of every event of the request that does not bring its own."""
 
-_PLAIN_CHARACTERS = limits.METADATA_BYTES_MAX // 8
-"""Attributes of fewer characters cannot make the metadata too large."""
-
 
 class Publishing:
     """Appends events from outside to topics."""
@@ -146,15 +143,14 @@ def _message(
     if context:
         metadata = {**context, **metadata}
     version = versions.get(kind, 1)
-    if event.extensions or len(event.source) + len(event.id) > _PLAIN_CHARACTERS:
+    if event.extensions:
         version = _version(event.extensions.get(cloudevent.VERSION, version))
-        if len(msgspec.json.encode(metadata)) > limits.METADATA_BYTES_MAX:
-            raise TooLarge(
-                f"attributes of one event have at most {limits.METADATA_BYTES_MAX} bytes"
-            )
+    encoded = msgspec.json.encode(metadata)
+    if len(encoded) > limits.METADATA_BYTES_MAX:
+        raise TooLarge(f"attributes of one event have at most {limits.METADATA_BYTES_MAX} bytes")
     # A space cannot stand in a source, so no two pairs read the same.
     dedupe = f"{event.source} {event.id}"
-    return Message(kind, version, subject, event.data or b"{}", metadata, dedupe)
+    return Message(kind, version, subject, event.data or b"{}", encoded, dedupe)
 
 
 def _version(value: object) -> int:

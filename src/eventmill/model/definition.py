@@ -183,3 +183,5 @@ class ServiceDefinition:
     topics: dict[str, Topic[Any]]
     consumers: dict[str, ConsumerDefinition]
     views: dict[str, ViewDefinition]
+    foreign: dict[str, Topic[Any]] = field(default_factory=dict)
+    """Topics of other services that are followed here."""

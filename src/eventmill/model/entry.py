@@ -11,9 +11,12 @@ entries from 1 without gaps and is 0 for messages and sent commands, which only 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
+
+from eventmill.model import codec
 
 COMMANDS: Final = "$commands"
 """Source of sent commands; the courier delivers them."""
@@ -64,34 +67,74 @@ _ID: Final = "$id"
 
 _FIRST: Final = b'{"%b":"' % _ID.encode()
 
+_decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode
+
 
 def moved(entry: Entry, shard: int, position: int) -> Entry:
     """Return an entry as it is at another place, under the id that it always had: deduplication
     and everything that was made of the id go on."""
-    id, metadata = entry.id, _without_id(entry.metadata)
+    id, metadata = entry.id, without_id(entry.metadata)
     if id != f"{shard}:{position}":
-        rest = b"," + metadata[1:] if metadata is not None and metadata != b"{}" else b"}"
-        metadata = _FIRST + id.encode() + b'"' + rest
+        metadata = _with_id(id, metadata)
     return msgspec.structs.replace(entry, shard=shard, position=position, metadata=metadata)
+
+
+def renamed(entry: Entry, id: str) -> Entry:
+    """Return a copy of an entry under another id."""
+    return msgspec.structs.replace(entry, metadata=_with_id(id, without_id(entry.metadata)))
 
 
 def renewed(entry: Entry, time: int) -> Entry:
     """Return an entry that is to be committed once more, under an id of its own."""
-    metadata = _without_id(entry.metadata)
+    metadata = without_id(entry.metadata)
     return msgspec.structs.replace(entry, time=time, position=0, metadata=metadata)
 
 
-def _without_id(metadata: bytes | None) -> bytes | None:
+def without_id(metadata: bytes | None) -> bytes | None:
+    """Return metadata for another entry: they do not name this one."""
     if metadata is None or not metadata.startswith(_FIRST):
         return metadata
     rest = metadata[metadata.index(b'"', len(_FIRST)) + 1 :]
     return None if rest == b"}" else b"{" + rest[1:]
 
 
+def _with_id(id: str, metadata: bytes | None) -> bytes:
+    rest = b"," + metadata[1:] if metadata is not None and metadata != b"{}" else b"}"
+    return _FIRST + id.encode() + b'"' + rest
+
+
+def size_of(entry: Entry) -> int:
+    """Return how much of a bound in bytes an entry takes: payload and metadata."""
+    metadata = entry.metadata
+    return len(entry.payload) + (0 if metadata is None else len(metadata))
+
+
+def size_of_all(entries: Iterable[Entry]) -> int:
+    """Return the size of entries together; on the road, so without a call per entry."""
+    size = 0
+    for entry in entries:
+        size += len(entry.payload)
+        if entry.metadata is not None:
+            size += len(entry.metadata)
+    return size
+
+
 def metadata_of(entry: Entry) -> dict[str, Any]:
     """Return the entry's metadata as a dict of the caller's own."""
-    if entry.metadata is None:
+    return read_metadata(entry.metadata)
+
+
+def read_metadata(metadata: bytes | None) -> dict[str, Any]:
+    """Decode metadata, which travel as they are stored, for somebody who looks at them."""
+    if metadata is None:
         return {}
-    metadata = msgspec.json.decode(entry.metadata, type=dict[str, Any])
-    metadata.pop(_ID, None)
-    return metadata
+    members = _decode_metadata(metadata)
+    members.pop(_ID, None)
+    return members
+
+
+def with_members(metadata: bytes | None, own: dict[str, Any] | None) -> bytes | None:
+    """Return metadata with members of somebody's own, which win."""
+    if not own:
+        return metadata
+    return codec.encode({**read_metadata(metadata), **own} if metadata is not None else own)

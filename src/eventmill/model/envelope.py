@@ -22,8 +22,8 @@ class Envelope(msgspec.Struct, gc=False):
     idempotency_key: str | None = None
     deadline: float | None = None
     """Monotonic clock, seconds: after it the caller no longer waits."""
-    metadata: dict[str, Any] | None = None
-    """Copied into the metadata of every entry this request causes."""
+    metadata: bytes | None = None
+    """JSON object, copied into the metadata of every entry this request causes."""
     origin: str | None = None
     """`shard:position` of the entry that sent it, for dedupe by high-water mark."""
     keeps_rejection: bool = True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class Identity:
     """What an entity's handlers may know besides the state."""
@@ -14,4 +12,4 @@ class Identity:
         self.id = id
         self.sequence = 0
         self.now = 0
-        self.metadata: dict[str, Any] | None = None
+        self.metadata: bytes | None = None

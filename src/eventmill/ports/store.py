@@ -31,7 +31,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterStatus, Outcome, Snapshot, Timer
-from eventmill.model.entry import Entry
+from eventmill.model.entry import Entry, size_of_all
 from eventmill.model.placement import Placement
 from eventmill.model.table import PhysicalTable
 
@@ -49,8 +49,7 @@ class Scan(NamedTuple):
 
 def is_last(page: list[Entry], limit: int) -> bool:
     """Whether a page of `Journal.history` that was read with `limit` is an entity's last."""
-    size = sum(len(entry.payload) for entry in page)
-    return len(page) < limit and size < limits.SCAN_BYTES_MAX
+    return len(page) < limit and size_of_all(page) < limits.SCAN_BYTES_MAX
 
 
 class Journal(Protocol):
@@ -67,7 +66,7 @@ class Journal(Protocol):
         """Return an entity's entries with a sequence above `after`, in order.
 
         It returns fewer than `limit` where the entity ends, and as soon as those that it has bring
-        `SCAN_BYTES_MAX` bytes of payload: see `is_last`.
+        `SCAN_BYTES_MAX` bytes: see `is_last`.
         """
         ...
 
@@ -76,7 +75,7 @@ class Journal(Protocol):
     ) -> Scan:
         """Look at up to `limit` positions above `after`; return the entries of `sources`.
 
-        It may look at fewer, and stops when it has read `SCAN_BYTES_MAX` bytes of payload: the
+        It may look at fewer, and stops when it has read `SCAN_BYTES_MAX` bytes: the
         scan's `position` says how far it looked.
         """
         ...
@@ -146,6 +145,14 @@ class Parking(Protocol):
         ...
 
 
+class Found(NamedTuple):
+    """Rows of a view's table."""
+
+    rows: list[tuple[Any, ...]]
+    looked: int
+    """At how many of the keys, from the first on."""
+
+
 class ViewTables(Protocol):
     """Tables of views. Their rows change only in `Store.commit`."""
 
@@ -160,8 +167,10 @@ class ViewTables(Protocol):
         """Remove tables with their rows; unknown names are fine."""
         ...
 
-    async def rows(self, table: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Return the stored rows of `keys`: key first, then the columns in order."""
+    async def rows(self, table: str, keys: Sequence[str]) -> Found:
+        """Return the stored rows of `keys`, which are all different, in their order: key first,
+        then the columns in order. It looks at no more keys when the rows that it has bring
+        `SCAN_BYTES_MAX` bytes."""
         ...
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
@@ -226,14 +235,16 @@ class Store(Protocol):
         ...
 
     async def due_timers(self, until: int, shards: Collection[int], *, limit: int) -> list[Timer]:
-        """Return the shards' timers due at `until` (microseconds) or before, earliest first.
+        """Return the shards' timers due at `until` (microseconds) or before, earliest first: up to
+        `limit`, and no more when those that it has bring `SCAN_BYTES_MAX` bytes.
 
         A timer belongs to the shard of its command.
         """
         ...
 
     async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
-        """List timers by name."""
+        """List timers by name: up to `limit`, and no more when those that it has bring
+        `SCAN_BYTES_MAX` bytes. Only an empty page is the last."""
         ...
 
     async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:

@@ -7,15 +7,15 @@ same lane, lanes run at the same time, so order is kept per key and concurrency 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from eventmill.engine import messages, outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.messages import MALFORMED
-from eventmill.engine.outgoing import Author
+from eventmill.engine.outgoing import Author, Expansion
 from eventmill.errors import HandlerFailed, InvalidPayload
-from eventmill.model.commit import Commit
+from eventmill.model import limits
 from eventmill.model.definition import ConsumerDefinition, Source
 from eventmill.model.effect import Effect
 from eventmill.model.entry import DELETED, STATE, Entry
@@ -23,9 +23,14 @@ from eventmill.model.events import EntityDeleted
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime import lanes
+from eventmill.runtime.handled import Early, Handled, Result, weight_of
 from eventmill.runtime.reaction import Queue, Reacted, key_of, queue_of
+from eventmill.runtime.time_limit import within
 from eventmill.sdk import guards
 from eventmill.sdk.context import Calls, Context
+
+Place = tuple[int, Entry]
+"""An entry, and which one it is of its batch."""
 
 SKIP = object()
 """What `event_of` returns for an entry that the reaction does not take."""
@@ -91,55 +96,66 @@ class ConsumerReaction:
         self.retry = definition.retry
         self.batch = definition.batch_size
         self.whole = definition.route.is_batch
+        self.waits = definition.is_async
         self._calls = calls
         self._store = store
         self._clock = clock
         self._guarded = guarded
+        self._early: Early = {}
+        """What was handled when a commit was full already."""
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
-        reacted = Reacted()
         if self.definition.route.is_batch:
-            await self._whole(entries, attempt, reacted)
-        elif self.definition.is_async and len(entries) > 1:
+            return await self._whole(entries, attempt)
+        handled = Handled(entries, self._early)
+        places = list(enumerate(entries))
+        if self.definition.is_async and len(entries) > 1:
             await lanes.run(
-                lanes.split(entries, key_of, self.definition.concurrency),
-                lambda lane: self._lane(lane, attempt, reacted),
+                lanes.split(places, _key_of, self.definition.concurrency),
+                lambda lane: self._lane(lane, attempt, handled),
                 self.definition.place,
             )
         else:
-            await self._lane(entries, attempt, reacted)
-        return reacted
+            await self._lane(places, attempt, handled)
+        return handled.reacted(self._early)
 
     def committed(self) -> None:
-        """Nothing is kept in memory between batches."""
+        """What is kept between batches was not part of this one."""
 
     def taken(self, ends: Mapping[int, int]) -> None:
-        """The same."""
+        """Others may have handled what this node had."""
+        self._early.clear()
 
-    async def _lane(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
+    async def _lane(self, places: list[Place], attempt: int, handled: Handled) -> None:
         failed: set[Queue] = set()
-        for entry in entries:
+        for at, entry in places:
             if failed and queue_of(entry) in failed:
-                reacted.behind.append(entry)
                 continue
-            try:
-                effect = await self._one(entry, attempt)
-                if effect is not None and effect.outgoing:
-                    reacted.fills.append(self._filler(effect, entry))
-            except Exception as error:  # user code may raise anything; the entry is parked
+            if not handled.has(at):
+                if not handled.has_room(at):
+                    return
+                handled.put(at, await self._result(entry, attempt))
+            if handled.has_failed(at):
                 failed.add(queue_of(entry))
-                reacted.failed.append((entry, error))
 
-    async def _one(self, entry: Entry, attempt: int) -> Effect[Any] | None:
+    async def _result(self, entry: Entry, attempt: int) -> Result:
+        try:
+            arguments = self._arguments(entry, attempt)
+            effect = await self._call(arguments) if arguments is not None else None
+            if effect is None or not effect.outgoing:
+                return None
+            return self._expanded(effect, entry)
+        except Exception as error:  # user code may raise anything; the entry is parked
+            return error
+
+    def _arguments(self, entry: Entry, attempt: int) -> tuple[Any, ...] | None:
+        """Return what the function is called with; None if it does not take the entry."""
         definition = self.definition
         route = definition.route
         event = event_of(definition.source, entry, route.types, definition.ignore_unknown)
         if event is SKIP:
             return None
-        arguments: tuple[Any, ...] = (event,)
-        if route.takes_context:
-            arguments += (self._context(entry, attempt),)
-        return await self._call(arguments)
+        return (event, self._context(entry, attempt)) if route.takes_context else (event,)
 
     async def _call(self, arguments: tuple[Any, ...]) -> Effect[Any] | None:
         if self._guarded:
@@ -160,8 +176,7 @@ class ConsumerReaction:
         try:
             if not self.definition.is_async:
                 return function(*arguments)
-            async with asyncio.timeout(self.definition.timeout):
-                return await function(*arguments)
+            return await within(self.definition.timeout, function(*arguments))
         except asyncio.CancelledError as error:
             if lanes.is_ending():
                 raise
@@ -170,12 +185,29 @@ class ConsumerReaction:
                 "catch it where the handler waits for a task or future of its own"
             ) from error
 
-    async def _whole(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
+    async def _whole(self, entries: list[Entry], attempt: int) -> Reacted:
         """Give a batch handler the whole list; if it fails, one by one to find the culprit."""
-        definition, events, taken = self.definition, [], []
+        reacted, taken, events = self._decoded(entries)
+        if not events:
+            return reacted
+        try:
+            effect = await self._call(self._batch_arguments(events, taken, attempt))
+            if effect is not None and effect.outgoing:
+                expansion = self._expanded(effect, taken[-1])
+                reacted.fills.append(expansion.add_to)
+                reacted.weight = weight_of(expansion)
+        except Exception as error:  # user code may raise anything; see below
+            if len(taken) > 1:
+                return await self._singly(entries, attempt)
+            reacted.failed.append((taken[0], error))
+        return reacted
+
+    def _decoded(self, entries: list[Entry]) -> tuple[Reacted, list[Entry], list[Any]]:
+        """Return what is no event, the entries that the handler takes, and their events."""
+        definition, reacted, taken, events = self.definition, Reacted(), [], []
         failed: set[Queue] = set()
         for entry in entries:
-            if queue_of(entry) in failed:
+            if failed and queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
             try:
@@ -189,29 +221,23 @@ class ConsumerReaction:
             if event is not SKIP:
                 events.append(event)
                 taken.append(entry)
-        if not events:
-            return
-        try:
-            effect = await self._call(self._batch_arguments(events, taken, attempt))
-            if effect is not None and effect.outgoing:
-                reacted.fills.append(self._filler(effect, taken[-1]))
-        except Exception as error:  # user code may raise anything; see below
-            if len(taken) == 1:
-                reacted.failed.append((taken[0], error))
-                return
-            await self._singly(taken, attempt, reacted)
+        return reacted, taken, events
 
-    async def _singly(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
-        # What could not be decoded comes behind these entries of its key, whatever becomes of them.
+    async def _singly(self, entries: list[Entry], attempt: int) -> Reacted:
+        reacted = Reacted()
         failed: set[Queue] = set()
-        for entry in entries:
+        for at, entry in enumerate(entries):
+            if reacted.weight >= limits.COMMIT_BYTES_MAX:
+                reacted.left = entries[at:]
+                break
             if queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
-            before = len(reacted.failed)
-            await self._whole([entry], attempt, reacted)
-            if len(reacted.failed) > before:
+            one = await self._whole([entry], attempt)
+            reacted.add(one)
+            if one.failed:
                 failed.add(queue_of(entry))
+        return reacted
 
     def _batch_arguments(
         self, events: list[Any], entries: list[Entry], attempt: int
@@ -225,19 +251,13 @@ class ConsumerReaction:
         deadline = self._clock.monotonic() + definition.timeout if definition.is_async else None
         return Context(entry, definition.subscription, self._calls, attempt, deadline)
 
-    def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
-        # Expanded here, so that an event that its topic does not carry fails this entry alone.
-        now, placement = self._clock.now(), self._store.placement
-        author = Author(
-            self.definition.place,
-            self.definition.topics,
-            placement,
-            placement.home(cause.shard),
-        )
-        expansion = outgoing.expand(effect.outgoing, now, caused_by(cause), author)
+    def _expanded(self, effect: Effect[Any], cause: Entry) -> Expansion:
+        # Done here, so that an event that its topic does not carry fails this entry alone.
+        definition, placement = self.definition, self._store.placement
+        home = placement.home(cause.shard)
+        author = Author(definition.place, definition.topics, placement, home)
+        return outgoing.expand(effect.outgoing, self._clock.now(), caused_by(cause), author)
 
-        def fill(commit: Commit) -> None:
-            commit.entries += expansion.entries
-            commit.timers.update(expansion.timers)
 
-        return fill
+def _key_of(place: Place) -> str:
+    return key_of(place[1])

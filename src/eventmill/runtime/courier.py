@@ -18,11 +18,13 @@ from typing import Any, Final
 
 import msgspec
 
+from eventmill.engine import causation
+from eventmill.engine.entity import NULL
 from eventmill.engine.outgoing import EXPIRE, PURGE
 from eventmill.errors import Deleted, Rejected, Unavailable
 from eventmill.model import limits
 from eventmill.model.definition import Retry
-from eventmill.model.entry import COMMANDS, Entry, metadata_of
+from eventmill.model.entry import COMMANDS, Entry
 from eventmill.model.envelope import Envelope
 from eventmill.ports.store import Store
 from eventmill.runtime import lanes
@@ -59,6 +61,7 @@ class Courier:
     batch = limits.DISPATCH_BATCH
     exclusive = False
     whole = False
+    waits = False
     quiet = 0.0
 
     def __init__(self, entities: Entities, execute: Execute, store: Store) -> None:
@@ -71,17 +74,16 @@ class Courier:
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         delivery = _Delivery(self._tried(entries))
-        here = [entry for entry in entries if self._is_here(entry)]
-        if len(here) == len(entries):
+        away = [entry for entry in entries if not self._is_here(entry)]
+        if not away:
             await self._lane(entries, delivery)
         else:
-            away = [entry for entry in entries if not self._is_here(entry)]
+            here = [entry for entry in entries if self._is_here(entry)]
             remote = lanes.split(away, _subject, limits.COURIER_LANES)
             await lanes.run([here, *remote], lambda lane: self._lane(lane, delivery), NAME)
-        for end in await _ends(delivery.waiting):
-            if isinstance(end, BaseException):
-                # One failed commit fails the whole batch; what did commit is known by its marks.
-                delivery.trouble = delivery.trouble or end
+        if failures := await _failures(delivery.waiting):
+            # One failed commit fails the whole batch; what did commit is known by its marks.
+            delivery.trouble = delivery.trouble or failures[0]
         if delivery.trouble is not None:
             raise delivery.trouble
         return delivery.reacted
@@ -97,7 +99,13 @@ class Courier:
                 reacted.behind.append(entry)
                 continue
             try:
-                await self._deliver(entry, queue, delivery)
+                envelope = self._envelope(entry)
+                answer = self._at_once(entry, envelope, queue, delivery)
+                if answer is None:
+                    answer = await self._deliver(entry, envelope, queue, delivery)
+                if not isinstance(answer, bytes):
+                    delivery.waiting.append(answer)
+                    delivery.latest[queue] = answer
             except Unavailable as error:
                 delivery.trouble = error
             except (Rejected, Deleted) as error:
@@ -107,11 +115,23 @@ class Courier:
                 failed.add(queue)
                 reacted.failed.append((entry, error))
 
-    async def _deliver(self, entry: Entry, queue: Queue, delivery: _Delivery) -> None:
-        envelope = self._envelope(entry)
+    def _at_once(
+        self, entry: Entry, envelope: Envelope, queue: Queue, delivery: _Delivery
+    ) -> bytes | asyncio.Future[bytes] | None:
+        """Deliver without waiting for anything, if that is possible: the usual case."""
+        if entry.position <= delivery.doubtful[entry.shard]:
+            return None
+        before = delivery.latest.get(queue)
+        if before is not None and before.done():
+            return None
+        return self._entities.submit_at_once(envelope)
+
+    async def _deliver(
+        self, entry: Entry, envelope: Envelope, queue: Queue, delivery: _Delivery
+    ) -> bytes | asyncio.Future[bytes]:
         is_doubtful = entry.position <= delivery.doubtful[entry.shard]
         if is_doubtful and await self._is_done(envelope):
-            return
+            return NULL
         before = delivery.latest.get(queue)
         if before is not None and (
             before.done() or (envelope.component, envelope.id) not in self._entities.cells
@@ -119,10 +139,7 @@ class Courier:
             # If the earlier one failed, this one must not pass it: its mark, once committed, says
             # that everything up to it was done.
             await before
-        answer = await self._submit(envelope)
-        if not isinstance(answer, bytes):
-            delivery.waiting.append(answer)
-            delivery.latest[queue] = answer
+        return await self._submit(envelope)
 
     def _is_here(self, entry: Entry) -> bool:
         _, _, id = entry.subject.partition("/")
@@ -145,8 +162,8 @@ class Courier:
     def _tried(self, entries: list[Entry]) -> dict[int, int]:
         """Note that entries are being delivered; return what was doubtful before."""
         doubtful = dict(self._doubtful)
-        for entry in entries:
-            self._doubtful[entry.shard] = max(doubtful[entry.shard], entry.position)
+        for shard, last in {entry.shard: entry.position for entry in entries}.items():
+            self._doubtful[shard] = max(doubtful[shard], last)
         return doubtful
 
     async def _is_done(self, envelope: Envelope) -> bool:
@@ -177,8 +194,7 @@ class Courier:
         else:
             handler = self._entities.handler(component, entry.type)
             arguments = handler.decode_arguments(entry.payload)
-        metadata = metadata_of(entry)
-        metadata["causation"] = metadata.get("causation", entry.id)
+        metadata = causation.of_command(entry)
         return Envelope(component, id, entry.type, arguments, None, None, metadata, entry.id)
 
 
@@ -186,7 +202,17 @@ def _subject(entry: Entry) -> str:
     return entry.subject
 
 
-async def _ends(waiting: list[asyncio.Future[bytes]]) -> list[bytes | BaseException]:
-    """Wait for every answer, or what it failed with: a batch that is repeated must find the marks
-    of its first try, not overlap it."""
-    return await asyncio.gather(*waiting, return_exceptions=True)
+async def _failures(waiting: list[asyncio.Future[bytes]]) -> list[BaseException]:
+    """Wait for every answer; return those that are errors: a batch that is repeated must find the
+    marks of its first try, not overlap it."""
+    try:
+        # One after the other: a commit gives all of its answers at once.
+        for answer in waiting:
+            if not answer.done():
+                await asyncio.wait({answer})
+    except asyncio.CancelledError:
+        for answer in waiting:
+            if not answer.cancel():
+                answer.exception()  # looked at: the loop need not complain of it
+        raise
+    return [error for answer in waiting if (error := answer.exception()) is not None]

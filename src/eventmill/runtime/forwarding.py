@@ -31,6 +31,7 @@ from eventmill.errors import (
     Unreachable,
 )
 from eventmill.model import limits
+from eventmill.model.entry import read_metadata, with_members
 from eventmill.model.envelope import Envelope
 from eventmill.model.failure import Failure, error_of, failure_of
 from eventmill.model.handler import Handler
@@ -141,7 +142,7 @@ class Forwarder:
             self._arguments(envelope),
             envelope.idempotency_key,
             None if deadline is None else deadline - self._clock.monotonic(),
-            envelope.metadata,
+            None if envelope.metadata is None else read_metadata(envelope.metadata),
             envelope.origin,
             envelope.keeps_rejection,
         )
@@ -223,7 +224,9 @@ class Outbox:
         is_repeatable: Callable[[Request], bool],
     ) -> None:
         """Give requests back whose entities this node has no more: those that were not sent, and of
-        those under way the ones that may be repeated."""
+        those under way the ones that may be repeated. The others are answered soon, or never: what
+        was decided before the move is on its way, and nothing is decided after it."""
+        now = self._clock.monotonic()
         for waiting in self._open:
             request, future = waiting.request, waiting.future
             if not waiting.moves or future.done() or address_of(request.id) == self._address:
@@ -231,6 +234,8 @@ class Outbox:
             if not waiting.is_sent or is_repeatable(request):
                 told = f"{request.component}/{request.id} has moved away; try again"
                 future.set_exception(NotOwner(told))
+            else:
+                waiting.give_up = min(waiting.give_up, now)
 
     def _pump(self) -> None:
         while len(self._parcels) < limits.PARCELS_UNDER_WAY and (parcel := self._packed()):
@@ -334,7 +339,7 @@ class Reception:
             arguments,
             request.idempotency_key,
             None if seconds is None else self._clock.monotonic() + seconds,
-            request.metadata,
+            with_members(None, request.metadata),
             request.origin,
             request.keeps_rejection,
         )

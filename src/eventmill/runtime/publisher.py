@@ -31,7 +31,7 @@ class Message(msgspec.Struct, gc=False):
     version: int
     subject: str
     payload: bytes
-    metadata: dict[str, Any] | None = None
+    metadata: bytes | None = None
     dedupe: str | None = None
 
 
@@ -49,7 +49,7 @@ class Publisher:
         topic: Topic[Any],
         events: tuple[Any, ...],
         *,
-        metadata: dict[str, Any] | None = None,
+        metadata: bytes | None = None,
         dedupe: str | None = None,
         key: str | None = None,
     ) -> int:
@@ -117,10 +117,11 @@ class Publisher:
         expires = now + limits.IDEMPOTENCY_SECONDS * 1_000_000
         placement = self._store.placement
         for m, key in fresh:
-            extra = msgspec.json.encode(m.metadata) if m.metadata else None
             shard = placement.message(topic, m.subject)
             commit.entries.append(
-                Entry(topic, m.subject, 0, m.type, m.version, now, m.payload, extra, None, shard)
+                Entry(
+                    topic, m.subject, 0, m.type, m.version, now, m.payload, m.metadata, None, shard
+                )
             )
             if key is not None:
                 commit.outcomes.append(Outcome(topic, "", key, expires, b""))

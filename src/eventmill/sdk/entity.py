@@ -9,6 +9,7 @@ import msgspec
 
 from eventmill.model import limits
 from eventmill.model.effect import EntityEffect
+from eventmill.model.entry import read_metadata
 from eventmill.model.identity import Identity
 from eventmill.sdk import guards
 
@@ -46,7 +47,7 @@ class _Entity(msgspec.Struct, dict=True, kw_only=True):
     @property
     def metadata(self) -> dict[str, Any]:
         """Metadata of the request that is being handled."""
-        return dict(self._identity.metadata or {})
+        return read_metadata(self._identity.metadata)
 
     @property
     def _identity(self) -> Identity:

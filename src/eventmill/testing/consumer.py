@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eventmill.adapters.memory.store import Store
+from eventmill.engine.outgoing import Expansion
 from eventmill.errors import Rejected
 from eventmill.model import codec
 from eventmill.model.commit import Commit
@@ -108,11 +109,13 @@ class ConsumerKit:
             )
         calls = _Calls(self._answers)
         reaction = _Recording(self.definition, calls, Store(), self.clock, guarded=True)
-        reacted = await reaction.react(entries, attempt)
-        for _, error in reacted.failed:
-            raise error
-        for fill in reacted.fills:
-            fill(Commit())
+        while entries:
+            reacted = await reaction.react(entries, attempt)
+            for _, error in reacted.failed:
+                raise error
+            for fill in reacted.fills:
+                fill(Commit())
+            entries = reacted.left
         wanted = reaction.outgoing
         return Effects(
             published(wanted), sent(wanted), scheduled(wanted), cancelled(wanted), calls.made
@@ -126,10 +129,10 @@ class _Recording(ConsumerReaction):
         super().__init__(*args, **options)
         self.outgoing: list[Outgoing] = []
 
-    def _filler(self, effect: Effect[Any], cause: Entry) -> Callable[[Commit], None]:
-        fill = super()._filler(effect, cause)
+    def _expanded(self, effect: Effect[Any], cause: Entry) -> Expansion:
+        expansion = super()._expanded(effect, cause)
         self.outgoing += effect.outgoing
-        return fill
+        return expansion
 
 
 class _Calls:

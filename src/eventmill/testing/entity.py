@@ -19,7 +19,7 @@ from eventmill.errors import Deleted, EventmillError, Rejected
 from eventmill.model.commit import Commit
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect, Outgoing
-from eventmill.model.entry import DELETED, STATE, Entry
+from eventmill.model.entry import DELETED, STATE, Entry, with_members
 from eventmill.model.events import EntityDeleted
 from eventmill.model.handler import Handler
 from eventmill.runtime.guards import Guards
@@ -141,7 +141,7 @@ class EntityKit(Generic[S]):
         arguments = handler.arguments(args, kwargs)
         identity = self._live.identity
         identity.now = now = round(self.now.timestamp() * 1e6)
-        identity.metadata = self.metadata or None
+        identity.metadata = metadata = with_members(None, self.metadata)
         try:
             if self._live.deleted:
                 raise Deleted(f"{self.definition.id}/{self._live.id} was deleted")
@@ -150,9 +150,7 @@ class EntityKit(Generic[S]):
                 return Result(handler, self.state, reply=reply)
             effect = self._guards.run(self._live, handler, arguments)
             commit = Commit()
-            reply = engine.decide(
-                self._live, handler, effect, now, self.metadata or None, None, commit
-            )
+            reply = engine.decide(self._live, handler, effect, now, metadata, None, commit)
         except (Rejected, Deleted) as refusal:
             return Result(handler, self.state, rejected=refusal)
         except EventmillError:

@@ -6,7 +6,7 @@ from typing import Any
 
 from eventmill.engine.outgoing import message_entry
 from eventmill.model import codec
-from eventmill.model.entry import DELETED, STATE, Entry
+from eventmill.model.entry import DELETED, STATE, Entry, with_members
 from eventmill.model.events import EntityDeleted, event_type_of
 from eventmill.model.topic import Topic
 from eventmill.sdk.component import id_of
@@ -25,11 +25,11 @@ def entry_of(
 
     A topic's own key wins over `subject`.
     """
+    extra = with_members(None, metadata)
     if isinstance(source, Topic):
-        entry = message_entry(source, event, now, metadata)
+        entry = message_entry(source, event, now, extra)
     else:
         type, version, payload = _stored_form(source, event)
-        extra = codec.encode(metadata) if metadata else None
         entry = Entry(id_of(source), subject, position, type, version, now, payload, extra)
     entry.position = position
     return entry

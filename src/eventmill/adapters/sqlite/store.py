@@ -24,6 +24,7 @@ from typing import IO
 import apsw
 import msgspec
 
+from eventmill.adapters.sqlite import portion
 from eventmill.adapters.sqlite.connection import (
     WAL_PAGES_MAX,
     errors,
@@ -289,10 +290,8 @@ class Store:
     def _entry_rows(
         self, db: apsw.Connection, entries: list[Entry], change: Change
     ) -> Iterator[tuple[object, ...]]:
-        # A name is stored before the rows that use it: `executemany` may not be nested.
-        for text in sorted({e.source for e in entries} | {e.type for e in entries}):
-            self.names.number(db, text)
-        known = self.names.numbers
+        # Made before they are written, since new names are: `executemany` may not be nested.
+        known, number = self.names.numbers, self.names.number
         position = self._position
         rows = []
         for e in entries:
@@ -303,10 +302,10 @@ class Store:
             rows.append(
                 (
                     position,
-                    known[e.source],
+                    known.get(e.source) or number(db, e.source),
                     e.subject,
                     e.sequence,
-                    known[e.type],
+                    known.get(e.type) or number(db, e.type),
                     e.version,
                     e.time,
                     e.payload,
@@ -343,7 +342,7 @@ class Store:
 
     def _timers(self, name: str, bindings: tuple[object, ...]) -> list[Timer]:
         with errors():
-            rows = self._reader.execute(SQL[name], bindings)
+            rows, _ = portion.take(self._reader.execute(SQL[name], bindings), 2)
             return [Timer(name, due, _decode_entry(command)) for name, due, command in rows]
 
     async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:

@@ -1,0 +1,50 @@
+"""A time limit for coroutines of which most never wait for anything.
+
+Place on the road: around a user's asynchronous handler. A limit costs more than such a handler does,
+and could not end it: so the first step is run without one, and the limit is made for the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine for at most that long.
+
+    Raises `TimeoutError` where it waits when the time is over; what never waits is not limited.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    try:
+        waits_for = work.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    async with asyncio.timeout_at(end):
+        return await _rest(work, waits_for)
+
+
+@types.coroutine
+def _rest(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """Go on with a coroutine that waits for something already, as `await` would."""
+    step: Callable[[Any], Any]
+    while True:
+        try:
+            value = yield waits_for
+            step = work.send
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:  # a cancellation is for the coroutine to take
+            step, value = work.throw, error
+        try:
+            waits_for = step(value)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
