@@ -273,12 +273,27 @@ async def test_headers_that_do_not_fit(tmp_path: Path) -> None:
         assert await answer.json() == 0
 
 
+@pytest.mark.parametrize("path", ["/components/barrel/b1/content", "/views/barrels/holding"])
+async def test_a_deadline_that_is_no_number_is_refused_of_reads_too(
+    tmp_path: Path, path: str
+) -> None:
+    async with serving(tmp_path) as node, session(node) as http:
+        for value in ("abc", "-1", "inf"):
+            answer = await http.get(path, headers={"Request-Timeout": value})
+            assert answer.status == 400
+            assert "Request-Timeout is a number of seconds" in (await problem_of(answer))["detail"]
+        twice = [("Request-Timeout", "5"), ("Request-Timeout", "5")]
+        assert (await http.get(path, headers=twice)).status == 400
+        assert (await http.get(path, headers={"Request-Timeout": "5"})).status == 200
+
+
 async def test_a_deadline_that_has_passed_is_504_and_nothing_happened(tmp_path: Path) -> None:
     async with serving(tmp_path) as node, session(node) as http:
         headers = {"Request-Timeout": "0"}
         answer = await http.post("/components/barrel/b1/fill", json={"litres": 7}, headers=headers)
         assert (answer.status, (await problem_of(answer))["code"]) == (504, "unavailable.deadline")
         assert int(answer.headers["retry-after"]) >= 1
+        assert (await http.get("/components/barrel/b1/content", headers=headers)).status == 504
         headers = {"Request-Timeout": "20"}
         answer = await http.post("/components/barrel/b1/fill", json={"litres": 7}, headers=headers)
         assert await answer.json() == 7

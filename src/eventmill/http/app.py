@@ -11,7 +11,6 @@ goes wrong is answered with a problem document.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
 from typing import Any
 
 import structlog
@@ -42,6 +41,7 @@ from eventmill.http.wire import (
     Send,
     check_encoding,
     check_json_type,
+    seconds_of,
     send_answer,
     target_of,
 )
@@ -249,13 +249,7 @@ def _read_deadline(
 ) -> None:
     if envelope.deadline is not None:
         raise InvalidPayload("Request-Timeout comes twice")
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if not isfinite(seconds) or seconds < 0:
-        raise InvalidPayload("Request-Timeout is a number of seconds, 0 or more")
-    envelope.deadline = runtime.clock.monotonic() + seconds
+    envelope.deadline = runtime.clock.monotonic() + seconds_of(value)
 
 
 def _read_metadata(header: str, name: str) -> HeaderReader:

@@ -46,7 +46,7 @@ _HEADERS: Final[dict[str, Schema]] = {
         },
     },
     "Request-Timeout": {
-        "description": "Seconds from now after which the command is no longer begun.",
+        "description": "Seconds from now after which it is no longer begun.",
         "schema": {"type": "number", "minimum": 0},
     },
     "X-Request-Id": {
@@ -104,7 +104,7 @@ def _entity(entity: EntityDefinition, schemas: Schemas) -> Iterator[tuple[str, S
                 "operationId": f"{entity.id}.{name}.get",
                 "tags": [entity.id],
                 **summary_of(handler),
-                "parameters": [*texts, *_AS_OF],
+                "parameters": [*texts, *_AS_OF, _header("Request-Timeout")],
                 "responses": _responses(schemas.of(handler.result_type), _QUERY_PROBLEMS),
             }
         yield f"/components/{entity.id}/{{id}}/{name}", {"parameters": [_ID], **operations}

@@ -20,6 +20,7 @@ from eventmill.http.wire import (
     send_answer,
     taken_from,
     target_of,
+    timeout_of,
 )
 from eventmill.model.envelope import Envelope
 from eventmill.runtime import past
@@ -52,10 +53,13 @@ class Reads:
         texts = parameters_of(scope)
         sequence = _sequence(taken_from(texts, AS_OF_SEQUENCE))
         time = time_of(taken_from(texts, AS_OF_TIME), AS_OF_TIME)
+        timeout = timeout_of(scope)
         arguments = handler.parse_arguments(texts) if texts or handler.parameters else ()
         try:
             if sequence is None and time is None:
                 envelope = Envelope(component, id, name, arguments)
+                if timeout is not None:
+                    envelope.deadline = self._runtime.clock.monotonic() + timeout
                 reply = await self._runtime.execute(envelope)
             else:
                 reply = await past.query(

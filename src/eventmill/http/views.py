@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from eventmill.http import streams
-from eventmill.http.wire import parameters_of
+from eventmill.http.wire import parameters_of, timeout_of
 from eventmill.model import limits
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.view_state import Running, Stopped
@@ -39,6 +39,7 @@ class Views:
         """
         view, name = request.path_params["view"], request.path_params["query"]
         texts = parameters_of(request.scope)
+        timeout_of(request.scope)  # only looked at: a view's query begins at once or is refused
         kind = streams.accepts(request, JSON, NDJSON, streams.CONTENT_TYPE)
         if kind == streams.CONTENT_TYPE:
             return self._streams.answer(_items(self._runtime.watch_view(view, name, texts)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from math import isfinite
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -91,6 +92,28 @@ def taken_from(texts: Texts, name: str) -> str | None:
     if len(values) > 1:
         raise InvalidPayload(f"{name} comes twice in the URL's query")
     return values[0] if values else None
+
+
+def timeout_of(scope: Scope) -> float | None:
+    """Return the seconds of a `Request-Timeout`, if there is one.
+
+    Raises `InvalidPayload`.
+    """
+    given = [value for name, value in scope["headers"] if name == b"request-timeout"]
+    if len(given) > 1:
+        raise InvalidPayload("Request-Timeout comes twice")
+    return seconds_of(given[0].decode("latin-1")) if given else None
+
+
+def seconds_of(value: str) -> float:
+    """Read a `Request-Timeout`; raises `InvalidPayload`."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not isfinite(seconds) or seconds < 0:
+        raise InvalidPayload("Request-Timeout is a number of seconds, 0 or more")
+    return seconds
 
 
 def check_json_type(value: str) -> None:
