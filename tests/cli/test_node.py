@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
@@ -154,3 +155,26 @@ def test_targets_that_cannot_run_say_why(tmp_path: Path) -> None:
         assert refused.code == 1, target
         assert message in refused.err, refused
         assert "Traceback" not in refused.err
+
+
+@pytest.mark.parametrize("how", ["task", "thread"])
+def test_a_stop_that_does_not_end_names_what_runs_and_ends_the_process(
+    tmp_path: Path, how: str
+) -> None:
+    with RunningNode(tmp_path / "data", "--drain-seconds", "0", target="stubborn:service") as node:
+        node.run("topics", "publish", "told", json.dumps({"how": how}))
+        if how == "task":
+            late = node.wait_for(
+                "handler outlives its cancellation, and holds up what is behind it"
+            )
+            assert late["handler"] == "deaf"
+            assert "stubborn.py:" in late["place"]
+        else:
+            node.wait_for("begun")
+        assert node.stop() == 4
+        report = node.wait_for("stop did not end: what still runs must end when it is cancelled")
+        if how == "task":
+            places = report["tasks"]["subscription deaf"]
+            assert any(at.startswith("deaf at ") and "stubborn.py:" in at for at in places)
+        else:
+            assert report["threads"].keys() > {"MainThread"}

@@ -179,6 +179,10 @@ CONCURRENCY: Final = 16
 HANDLER_SECONDS: Final = 30.0
 """Time one asynchronous handler call may take before it counts as failed."""
 
+STOP_SECONDS: Final = 10.0
+"""Time that a stop may take when the requests under way have been answered: handlers are cancelled,
+the last commit is written. Then the process ends as in a crash."""
+
 LETTERS_SECONDS: Final = 1.0
 """Time after which no more entries of a parked key are tried before others may have its letters:
 an operator who redrives or discards waits so long, and for one call of a handler."""

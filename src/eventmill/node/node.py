@@ -71,6 +71,10 @@ def checked(service: Service) -> ServiceDefinition:
     return definition
 
 
+def _nothing() -> None:
+    pass
+
+
 class Node:
     """Runs a service on the engine that its settings name."""
 
@@ -134,8 +138,12 @@ class Node:
             await self.stop()
             raise
 
-    async def stop(self) -> None:
-        """Stop in order; nothing that was accepted is lost."""
+    async def stop(self, drained: Callable[[], None] = _nothing) -> None:
+        """Stop in order; nothing that was accepted is lost.
+
+        Parameters: `drained` is called when the requests under way have been answered, or have had
+        their time.
+        """
         self.runtime.ready = False
         self._front.stop()
         self.runtime.tails.wake()  # whoever waits for news from this node need not wait any longer
@@ -147,10 +155,11 @@ class Node:
         if self._servers:
             tasks = [task for _, task in self._servers]
             await asyncio.wait(tasks, timeout=self.config.drain_seconds)
+        drained()
         await self.runtime.stop()
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Run a started node until `stopping` is set or a loop fails; then stop it.
+    async def run(self, stopping: asyncio.Event, drained: Callable[[], None] = _nothing) -> None:
+        """Run a started node until `stopping` is set or a loop fails; then stop it, as `stop` does.
 
         Raises `InternalError` when a loop failed.
         """
@@ -163,7 +172,7 @@ class Node:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
-        await self.stop()
+        await self.stop(drained)
         if supervisor.failures:
             names = ", ".join(f"{n} ({e!r})" for n, e in supervisor.failures.items())
             raise InternalError(f"the node stopped because a loop ended by an error: {names}")
