@@ -49,6 +49,13 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
         assert "--admin-port" in refused.err
 
 
+def test_a_start_without_space_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "node.new").symlink_to("/dev/full")
+    refused = eventmill("run", "wallet:service", "--data", tmp_path, "--port", "0")
+    assert refused.code == 1
+    assert f"no space left for the data directory {tmp_path}: free some" in refused.err
+
+
 def test_a_stop_answers_what_was_accepted_and_keeps_it(tmp_path: Path) -> None:
     acknowledged: list[int] = []
     with RunningNode(tmp_path / "data") as node:

@@ -29,7 +29,7 @@ from eventmill.adapters.luck import system_luck
 from eventmill.adapters.sqlite import lock
 from eventmill.admin.app import admin_app
 from eventmill.engine.views.definition import compile_view
-from eventmill.errors import ConfigurationError, InternalError
+from eventmill.errors import ConfigurationError, InternalError, StoreFull
 from eventmill.http.problems import document
 from eventmill.http.routes import front
 from eventmill.model import limits
@@ -134,8 +134,10 @@ class Node:
             self._announce()
             if self.runtime.peers is not None:
                 await self.runtime.peers.announce(self._addresses())
-        except BaseException:
+        except BaseException as error:
             await self.stop()
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise _full(config.data) from error
             raise
 
     async def stop(self, drained: Callable[[], None] = _nothing) -> None:
@@ -274,6 +276,13 @@ def _taken(host: str, port: int, option: str) -> int:
                 f"{option}, or 0 for a free one"
             )
         raise ConfigurationError(text, code="configuration.port") from error
+
+
+def _full(data: Path) -> StoreFull:
+    return StoreFull(
+        f"there is no space left for the data directory {data}: free some on its disk, then start "
+        "the node again; nothing is lost"
+    )
 
 
 def _push_private(config: NodeConfig) -> bool:
