@@ -15,7 +15,7 @@ from eventmill.errors import (
 )
 from eventmill.model.definition import Retry
 from eventmill.model.effect import Effect
-from eventmill.model.events import EntityDeleted, Event, event_type, upcast
+from eventmill.model.events import EntityDeleted, Event, downcast, event_type, upcast
 from eventmill.model.page import Page
 from eventmill.model.topic import Topic
 from eventmill.sdk.component import component
@@ -57,6 +57,7 @@ __all__ = [
     "command",
     "component",
     "consumer",
+    "downcast",
     "event_type",
     "ignore",
     "on",

@@ -219,6 +219,15 @@ def test_views(node: RunningNode) -> None:
     assert "1,000" in node.run("views", "query", "balances", "at_least", "minimum=1000").out
     assert "No rows" in node.run("views", "query", "balances", "at_least", "minimum=5000").out
 
+    for given in (
+        ["accounts=v1", "accounts=v2", "path=1", "path=1000"],
+        ['accounts=["v1", "v2"]', "path=[1, 1000]"],
+    ):
+        assert node.json("views", "query", "balances", "some", *given) == rows
+    assert node.json("views", "query", "balances", "some", "accounts=[]", "path=[]") == []
+    twice = node.run("views", "query", "balances", "at_least", "minimum=1", "minimum=2")
+    assert "minimum is given 2 times" in twice.err
+
     (view,) = node.json("views", "list")
     before = view["live"]["version"]
     assert "is being built as version" in node.run("views", "rebuild", "balances").out

@@ -174,6 +174,28 @@ async def test_where_topics_live_in_a_broker_marks_tell_what_was_read(
     await moved.close()
 
 
+async def test_how_far_a_topic_of_another_service_was_read_stays_behind(
+    postgres: Server, empty: str
+) -> None:
+    """Its positions and marks are the broker's."""
+    store = await filled(await postgres.fresh(4))
+    await store.place(["shop/orders"])
+    shard = store.placement.message("shop/orders", "a")
+    await put(
+        store,
+        offsets=[Offset("biller", shard, 0, 900), Offset("biller~outbox/17", shard, 0, 5)],
+        registry={"topics": b"broker"},
+    )
+    await store.close()
+    text = await exported(store.dsn)
+    assert b"~outbox" not in text
+    await imported(empty, text)
+    moved = Store(empty)
+    await open_alone(moved)
+    assert {name for name, _ in await moved.offsets()} <= {"biller"}
+    await moved.close()
+
+
 async def test_letters_of_messages_in_a_broker_are_not_left_behind(postgres: Server) -> None:
     store = await filled(await postgres.fresh(4))
     shard = store.placement.message("orders", "a")

@@ -56,6 +56,10 @@ class Book(EventSourcedEntity):
         return self.persist(*events).reply(lambda book: book.pages)
 
     @command
+    def label(self, size: int) -> Effect[None]:
+        return self.persist(Text()).with_metadata(label="x" * size)
+
+    @command
     def read_out(self, size: int, times: int) -> Effect[None]:
         return publish(texts, *(Text(text="x" * size) for _ in range(times)))
 
@@ -85,6 +89,19 @@ async def test_a_commit_is_full_when_its_bytes_are_enough(store: FaultyStore) ->
         await asyncio.gather(*calls, *messages)
         assert sum(sizes) >= 25 * FULL
         assert max(sizes) <= limits.COMMIT_BYTES_MAX + limits.PAYLOAD_BYTES_MAX
+
+
+async def test_metadata_count_in_what_a_commit_holds(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Host(service, store=store) as host:
+        await asyncio.gather(*(host.call(Book.content, f"b{n}") for n in range(8)))
+        monkeypatch.setattr(limits, "COMMIT_BYTES_MAX", 20_000)
+        counts: list[int] = []
+        host.runtime.committer.on_commit.append(lambda commit: counts.append(len(commit.entries)))
+        await asyncio.gather(*(host.call(Book.label, f"b{n}", 10_000) for n in range(8)))
+        assert sum(counts) == 8
+        assert max(counts) <= 2
 
 
 async def test_what_waits_for_the_disk_is_bounded_in_bytes(

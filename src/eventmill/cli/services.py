@@ -101,7 +101,8 @@ def describe(system: System, output: str, service: str) -> None:
     shown = [_component(row) for row in document["components"]]
     show(shown, ["component", "kind", "handles"], output, empty="No components.")
     click.echo()
-    show(document["topics"], ["id", "types"], output, empty="No topics.")
+    shown = [_topic(row) for row in document["topics"]]
+    show(shown, ["topic", "of", "types"], output, empty="No topics.")
     click.echo()
     show_facts({"contracts": contracts}, output)
 
@@ -150,6 +151,11 @@ def _component(row: dict[str, Any]) -> dict[str, Any]:
     source = f"follows {row['source']}" if row["source"] else ""
     text = "; ".join(filter(None, [", ".join(handles), source]))
     return {"component": row["id"], "kind": row["kind"], "handles": text}
+
+
+def _topic(row: dict[str, Any]) -> dict[str, Any]:
+    name = row["id"].removeprefix(f"{row['service']}/")
+    return {"topic": name, "of": row["service"] or "this service", "types": row["types"]}
 
 
 def _of(living: list[Instance]) -> dict[str, str]:

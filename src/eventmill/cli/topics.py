@@ -31,9 +31,11 @@ def command() -> None:
 @command.command("list")
 @options.node
 def list_(client: Client, output: str) -> None:
-    """List the topics of the service."""
+    """List the topics of the service, and those of others that it follows."""
+    topics = client.get("/topics")
     columns = ["id", "types", "key", "end"]
-    show(client.get("/topics"), columns, output, empty="The service has no topics.")
+    columns += ["waiting"] if any(topic["waiting"] for topic in topics) else []
+    show(topics, columns, output, empty="The service has no topics.")
 
 
 @command.command()

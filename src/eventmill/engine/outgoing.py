@@ -16,10 +16,10 @@ from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
-from eventmill.model.entry import COMMANDS, Entry, with_members
+from eventmill.model.entry import COMMANDS, Entry, size_of_all, with_members
 from eventmill.model.placement import EMBEDDED, Placement
 from eventmill.model.subject import check_subject
-from eventmill.model.topic import Topic
+from eventmill.model.topic import Topic, not_ours
 
 EXPIRE: Final = "$expire"
 """Built-in command: delete the entity unless it changed since the timer was set."""
@@ -98,6 +98,8 @@ def expand(
 def check_topic(topic: Topic[Any], known: Collection[str] | None) -> None:
     """Raise `HandlerFailed` for a topic that nobody could follow; None knows all."""
     if known is not None and topic.id not in known:
+        if topic.service:
+            raise HandlerFailed(not_ours(topic))
         raise HandlerFailed(
             f"topic {topic.id!r} is not part of the service, so nobody could read what is "
             f"published to it: add it to topics= of the Service; it has "
@@ -117,7 +119,7 @@ def message_entry(
     check_subject(f"a key of topic {topic.id!r}", key, least=0)
     _check_size(f"an event of topic {topic.id!r}", payload)
     shard = placement.message(topic.id, key)
-    return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, metadata, None, shard)
+    return Entry(topic.id, key, 0, kind.name, kind.written, now, payload, metadata, None, shard)
 
 
 def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int = 0) -> Entry:
@@ -129,7 +131,7 @@ def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int 
     handler = sending.handler
     if not handler.component:
         raise HandlerFailed(
-            f"{handler.place}: its class has no @component id, so it has no address"
+            f"{handler.function.__qualname__}: its class has no @component id, so it has no address"
         )
     check_subject("an entity id", sending.id)
     payload = handler.encode_arguments(sending.arguments)
@@ -168,17 +170,18 @@ def purge_timer(component: str, id: str, due: int, now: int, home: int = 0) -> T
 
 
 def _weighed(expansion: Expansion, place: str) -> int:
+    entries = expansion.entries
+    if expansion.timers:
+        entries = [*entries, *(t.command for t in expansion.timers.values() if t is not None)]
     size = 0
-    for entry in expansion.entries:
+    for entry in entries:
         size += len(entry.payload)
-    for timer in expansion.timers.values():
-        size += len(timer.command.payload) if timer is not None else 0
     if size > limits.EFFECT_BYTES_MAX:
         raise TooLarge(
             f"{place} publishes, sends and schedules {size} bytes at once, "
             f"{limits.EFFECT_BYTES_MAX} are possible: do it in several steps"
         )
-    return size
+    return size_of_all(entries)
 
 
 def _check_size(what: str, payload: bytes) -> None:

@@ -15,7 +15,7 @@ from eventmill.engine import cloudevent
 from eventmill.engine.messages import MALFORMED
 from eventmill.errors import InvalidPayload
 from eventmill.http import streams
-from eventmill.http.wire import parameters_of
+from eventmill.http.wire import parameters_of, taken_from
 from eventmill.model import cloudevents, cursor, limits
 from eventmill.model.entry import Entry
 from eventmill.ports.store import Scan
@@ -40,7 +40,8 @@ class Following:
         topic = self._runtime.topic(request.path_params["topic"])
         streams.accepts(request, streams.CONTENT_TYPE)
         texts = parameters_of(request.scope)
-        start = request.headers.get("last-event-id") or texts.pop("from", "latest")
+        asked = taken_from(texts, "from")
+        start = request.headers.get("last-event-id") or ("latest" if asked is None else asked)
         if texts:
             raise InvalidPayload(f"unknown parameter {min(texts)[:40]!r}: there is 'from'")
         positions = await self._looks.cursor(topic.id, start)

@@ -149,7 +149,7 @@ class Commit(msgspec.Struct):
     """What facts that this commit changes must be before, None for not there; otherwise it is refused:
     two nodes may want to change one."""
     bytes: int = 0
-    """Not written: the payload bytes of what can be large, counted by whoever adds it."""
+    """Not written: the bytes of what can be large, counted by whoever adds it."""
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""

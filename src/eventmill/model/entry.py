@@ -11,6 +11,7 @@ entries from 1 without gaps and is 0 for messages and sent commands, which only 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -74,9 +75,13 @@ def moved(entry: Entry, shard: int, position: int) -> Entry:
     and everything that was made of the id go on."""
     id, metadata = entry.id, without_id(entry.metadata)
     if id != f"{shard}:{position}":
-        rest = b"," + metadata[1:] if metadata is not None and metadata != b"{}" else b"}"
-        metadata = _FIRST + id.encode() + b'"' + rest
+        metadata = _with_id(id, metadata)
     return msgspec.structs.replace(entry, shard=shard, position=position, metadata=metadata)
+
+
+def renamed(entry: Entry, id: str) -> Entry:
+    """Return a copy of an entry under another id."""
+    return msgspec.structs.replace(entry, metadata=_with_id(id, without_id(entry.metadata)))
 
 
 def renewed(entry: Entry, time: int) -> Entry:
@@ -91,6 +96,27 @@ def without_id(metadata: bytes | None) -> bytes | None:
         return metadata
     rest = metadata[metadata.index(b'"', len(_FIRST)) + 1 :]
     return None if rest == b"}" else b"{" + rest[1:]
+
+
+def _with_id(id: str, metadata: bytes | None) -> bytes:
+    rest = b"," + metadata[1:] if metadata is not None and metadata != b"{}" else b"}"
+    return _FIRST + id.encode() + b'"' + rest
+
+
+def size_of(entry: Entry) -> int:
+    """Return how much of a bound in bytes an entry takes: payload and metadata."""
+    metadata = entry.metadata
+    return len(entry.payload) + (0 if metadata is None else len(metadata))
+
+
+def size_of_all(entries: Iterable[Entry]) -> int:
+    """Return the size of entries together; on the road, so without a call per entry."""
+    size = 0
+    for entry in entries:
+        size += len(entry.payload)
+        if entry.metadata is not None:
+            size += len(entry.metadata)
+    return size
 
 
 def metadata_of(entry: Entry) -> dict[str, Any]:

@@ -83,8 +83,9 @@ FILES_RESERVED: Final = 768
 """File descriptors for everything but the service's connections: the operating surface, 256
 connections to sinks, the store and the interpreter."""
 
-QUERY_PARAMETERS_MAX: Final = 100
-"""Parameters in one URL's query; more than any handler has."""
+URL_VALUES_MAX: Final = 1_000
+"""Values in one URL's query; a list's come one by one. So many UUIDs take 42 of the 64 KiB of
+`HEADER_BYTES_MAX`."""
 
 STREAMS_MAX: Final = 1_024
 """`text/event-stream` answers of one node at the same time: each holds a connection."""
@@ -118,7 +119,8 @@ COMMIT_ENTRIES_MAX: Final = 4_096
 """Entries after which a commit is full and the next one collects: bounds a commit's duration."""
 
 COMMIT_BYTES_MAX: Final = 8 << 20
-"""The same bound in payload bytes (measured: SQLite writes some 8 ms per MiB, on the loop)."""
+"""The same bound in bytes of payloads and metadata (measured: SQLite writes some 8 ms per MiB, on
+the loop)."""
 
 COMMITS_WAITING_MAX: Final = 4
 """Commits that may wait for the disk, 32 MiB and 16,384 entries together; beyond them callers are
@@ -140,6 +142,10 @@ CACHE_BYTES: Final = 256 << 20
 SNAPSHOT_EVERY: Final = 100
 """Events between two snapshots of an entity (Kalix and Akka default)."""
 
+SNAPSHOT_BYTES_MAX: Final = 32 << 20
+"""One snapshot, which is written on the loop (8 ms per MiB): a larger state is made of its events each
+time it is loaded, from the last snapshot that was smaller."""
+
 TIME_MICROSECONDS_MAX: Final = 253_402_300_799_999_999
 """The last moment of the year 9999, the latest that a time of Python's can be: when a timer may be
 due. A store's integers do not hold every `timedelta`."""
@@ -154,7 +160,7 @@ TAIL_RECORDS: Final = 32_768
 """Newest records kept in memory for readers that are at the end of the journal."""
 
 TAIL_BYTES: Final = 64 << 20
-"""The same bound in payload bytes."""
+"""The same bound in bytes of payloads and metadata."""
 
 DISPATCH_BATCH: Final = 512
 """Records a subscription takes at once: one commit of its effects."""
@@ -166,8 +172,8 @@ SCAN_ROWS: Final = 1_024
 """Journal rows read from the store in one go; keeps the loop's turn below a few milliseconds."""
 
 SCAN_BYTES_MAX: Final = 4 << 20
-"""The same bound in payload bytes (measured: SQLite reads 0.6 ms per MiB, decoding takes more); the
-entry that reaches it is the last, so a payload of any size is read."""
+"""The same bound in bytes of payloads and metadata (measured: SQLite reads 0.6 ms per MiB, decoding
+takes more); the entry that reaches it is the last, so a payload of any size is read."""
 
 PAGE_BYTES_MAX: Final = SCAN_BYTES_MAX
 """Payloads of one page of the operating surface; the entry that reaches it is the last, or the first

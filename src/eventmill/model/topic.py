@@ -27,21 +27,46 @@ class Topic(Generic[E]):
     carries; `key` names the field (or is a function of the event) by which order is kept and that
     becomes the CloudEvents subject; without it, all events share the empty key. `retention` is how
     long messages are kept, for ever without it; a message that a subscription has still to read is
-    kept longer.
+    kept longer. `service` names another service that the topic is of: it can be followed here, and
+    is published to by that service alone.
     """
 
     # Several types make a union: without the overloads mypy takes their common base, `Event`.
     @overload
     def __init__(
-        self: Topic[A], id: str, a: type[A], /, *, key: Key = "", retention: timedelta | None = None
+        self: Topic[A],
+        id: str,
+        a: type[A],
+        /,
+        *,
+        key: Key = "",
+        retention: timedelta | None = None,
+        service: str = "",
     ) -> None: ...
     @overload
     def __init__(
-        self: Topic[A | B], id: str, a: type[A], b: type[B], /, *, key: Key = ""
+        self: Topic[A | B],
+        id: str,
+        a: type[A],
+        b: type[B],
+        /,
+        *,
+        key: Key = "",
+        retention: timedelta | None = None,
+        service: str = "",
     ) -> None: ...
     @overload
     def __init__(
-        self: Topic[A | B | C], id: str, a: type[A], b: type[B], c: type[C], /, *, key: Key = ""
+        self: Topic[A | B | C],
+        id: str,
+        a: type[A],
+        b: type[B],
+        c: type[C],
+        /,
+        *,
+        key: Key = "",
+        retention: timedelta | None = None,
+        service: str = "",
     ) -> None: ...
     @overload
     def __init__(
@@ -55,13 +80,24 @@ class Topic(Generic[E]):
         *,
         key: Key = "",
         retention: timedelta | None = None,
+        service: str = "",
     ) -> None: ...
     @overload
     def __init__(
-        self: Topic[Any], id: str, *types: type, key: Key = "", retention: timedelta | None = None
+        self: Topic[Any],
+        id: str,
+        *types: type,
+        key: Key = "",
+        retention: timedelta | None = None,
+        service: str = "",
     ) -> None: ...
     def __init__(
-        self, id: str, *types: type, key: Key = "", retention: timedelta | None = None
+        self,
+        id: str,
+        *types: type,
+        key: Key = "",
+        retention: timedelta | None = None,
+        service: str = "",
     ) -> None:
         if not types:
             raise ConfigurationError(f"topic {id!r}: name at least one event type")
@@ -72,7 +108,15 @@ class Topic(Generic[E]):
             )
         if retention is not None and retention <= timedelta():
             raise ConfigurationError(f"topic {id!r}: retention={retention!r} is not above zero")
-        self.id = id
+        if service and retention is not None:
+            raise ConfigurationError(
+                f"topic {id!r} of service {service!r}: how long its messages are kept is for that "
+                "service to say: leave retention= out"
+            )
+        self.name = id
+        self.service = service
+        self.id = f"{service}/{id}" if service else id
+        """What it is called in the service that declares it: another's is `service/name`."""
         self.retention = retention
         self.types = types
         self.key = key
@@ -103,6 +147,14 @@ class Topic(Generic[E]):
         kind = event_type_of(type(event))
         payload, event = kind.stored(event)
         return kind, self.subject_of(event), payload
+
+
+def not_ours(topic: Topic[Any]) -> str:
+    """Say that a topic of another service is published to."""
+    return (
+        f"topic {topic.name!r} is of service {topic.service!r}, which alone publishes to it: "
+        "publish to a topic of your own, or call that service"
+    )
 
 
 def _has(cls: type, path: str) -> bool:

@@ -11,6 +11,7 @@ Invariants every adapter keeps (tested by `eventmill.testing.contract.BrokerCont
 - Entries of one partition are stored in the order in which they were given; if one cannot be, none
   behind it is. After an error, give the same entries again, in the same order.
 - Positions of a shard grow, with gaps.
+- Of topics of other services nothing is changed, they are only read.
 - What plain clients published is read as well: CloudEvents become entries like our own; what is no
   valid event becomes an entry of type `engine.messages.MALFORMED`, with the original bytes in its payload.
 Driver errors never leave an adapter; a lost connection is made again by itself, for ever.
@@ -41,6 +42,19 @@ class TopicLayout(msgspec.Struct, frozen=True):
     Never are messages removed to make room: somebody might not have read them."""
 
 
+class Neighbour(msgspec.Struct, frozen=True):
+    """A topic of another service, as it lies in the broker. Two that are equal have the same
+    positions."""
+
+    store: str
+    """Identity of that service's store."""
+    shards: int
+    number: int
+    """Of the topic in that store."""
+    made: str = ""
+    """When it was made there."""
+
+
 class Receipt(NamedTuple):
     """Where an entry was stored."""
 
@@ -69,6 +83,16 @@ class Broker(Protocol):
         another owner) raises `ConfigurationError`. `on_news` is called with a shard that has
         something new: for shards that have been read, and, for messages that wait to be admitted,
         with the topic's first shard. Raises `BrokerUnavailable`.
+        """
+        ...
+
+    async def attach(self, number: int, service: str, topic: str) -> Neighbour | None:
+        """Find a topic of another service; None if it has no such topic in this broker.
+
+        From then on its messages are read here as the message shards of `number`, one per home
+        shard of this store: in each are those whose keys live there (`model.placement`), however
+        many shards the other store has. Their source is `service/topic`; `engine.adopting` says
+        how they are called. Raises `BrokerUnavailable`.
         """
         ...
 

@@ -31,7 +31,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterStatus, Outcome, Snapshot, Timer
-from eventmill.model.entry import Entry
+from eventmill.model.entry import Entry, size_of_all
 from eventmill.model.placement import Placement
 from eventmill.model.table import PhysicalTable
 
@@ -49,8 +49,7 @@ class Scan(NamedTuple):
 
 def is_last(page: list[Entry], limit: int) -> bool:
     """Whether a page of `Journal.history` that was read with `limit` is an entity's last."""
-    size = sum(len(entry.payload) for entry in page)
-    return len(page) < limit and size < limits.SCAN_BYTES_MAX
+    return len(page) < limit and size_of_all(page) < limits.SCAN_BYTES_MAX
 
 
 class Journal(Protocol):
@@ -67,7 +66,7 @@ class Journal(Protocol):
         """Return an entity's entries with a sequence above `after`, in order.
 
         It returns fewer than `limit` where the entity ends, and as soon as those that it has bring
-        `SCAN_BYTES_MAX` bytes of payload: see `is_last`.
+        `SCAN_BYTES_MAX` bytes: see `is_last`.
         """
         ...
 
@@ -76,7 +75,7 @@ class Journal(Protocol):
     ) -> Scan:
         """Look at up to `limit` positions above `after`; return the entries of `sources`.
 
-        It may look at fewer, and stops when it has read `SCAN_BYTES_MAX` bytes of payload: the
+        It may look at fewer, and stops when it has read `SCAN_BYTES_MAX` bytes: the
         scan's `position` says how far it looked.
         """
         ...

@@ -21,7 +21,8 @@ import structlog
 
 from eventmill.errors import Conflict, Overloaded, Unavailable
 from eventmill.model import limits
-from eventmill.model.commit import Commit
+from eventmill.model.commit import Commit, Snapshot
+from eventmill.model.entry import size_of_all
 from eventmill.ports.store import Store
 
 log = structlog.get_logger()
@@ -124,8 +125,8 @@ class Committer:
         commit = batch.commit
         entries, letters = len(commit.entries), len(commit.letters)
         fill(commit)
-        commit.bytes += sum(len(entry.payload) for entry in commit.entries[entries:])
-        commit.bytes += sum(len(letter.entry.payload) for letter in commit.letters[letters:])
+        commit.bytes += size_of_all(commit.entries[entries:])
+        commit.bytes += size_of_all(letter.entry for letter in commit.letters[letters:])
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         batch.replies.append((future, None))
         return future
@@ -188,6 +189,8 @@ class Committer:
         batch = self._under_way = self._queue.popleft()
         if not self._queue:
             self._queue.append(Batch())
+        if batch.commit.snapshots:
+            _drop_large(batch.commit.snapshots)
         try:
             await self._store.commit(batch.commit)
         except Exception as error:  # every waiting caller must hear of it, whatever it is
@@ -240,6 +243,19 @@ class Committer:
                 if not future.done():
                     future.set_exception(_answer_to(error))
             batch.let_go()
+
+
+def _drop_large(snapshots: list[Snapshot]) -> None:
+    """Leave out what would hold up everybody: a snapshot only saves reading events again."""
+    most = limits.SNAPSHOT_BYTES_MAX
+    for s in snapshots:
+        if len(s.state) > most:
+            advice = "keep less in its state, it is made of its events at each load"
+            size = len(s.state)
+            log.warning(
+                f"no snapshot: {advice}", entity=f"{s.source}/{s.subject}", bytes=size, most=most
+            )
+    snapshots[:] = [s for s in snapshots if len(s.state) <= most]
 
 
 def _answer_to(error: Exception) -> Unavailable:

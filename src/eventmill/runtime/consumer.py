@@ -96,6 +96,7 @@ class ConsumerReaction:
         self.retry = definition.retry
         self.batch = definition.batch_size
         self.whole = definition.route.is_batch
+        self.waits = definition.is_async
         self._calls = calls
         self._store = store
         self._clock = clock

@@ -61,6 +61,7 @@ class Courier:
     batch = limits.DISPATCH_BATCH
     exclusive = False
     whole = False
+    waits = False
     quiet = 0.0
 
     def __init__(self, entities: Entities, execute: Execute, store: Store) -> None:

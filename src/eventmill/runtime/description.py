@@ -32,11 +32,19 @@ class Component(msgspec.Struct, frozen=True):
     source: str = ""
 
 
+BROKER: Final = "broker"
+STORE: Final = "store"
+
+
 class Topic(msgspec.Struct, frozen=True):
     """A topic and the types that it carries."""
 
     id: str
     types: list[str]
+    place: str = ""
+    """Where it lives: `BROKER` or `STORE`; empty if a node of an earlier version tells."""
+    service: str = ""
+    """Whose it is, if it is followed here and another's."""
 
 
 class NodeShare(msgspec.Struct, frozen=True):
@@ -76,9 +84,9 @@ def instance(service: ServiceDefinition, id: str, facts: dict[str, Any]) -> Inst
 
 
 async def describe(
-    service: ServiceDefinition, members: list[Member], claims: list[Claim]
+    service: ServiceDefinition, members: list[Member], claims: list[Claim], place: str
 ) -> Description:
-    """Describe a service whole."""
+    """Describe a service whole. Parameter: `place` is where its topics live."""
     # Reads source files, which must not hold up the node's work.
     graph = await asyncio.to_thread(graph_of, service)
     held = Counter(claim.owner for claim in claims)
@@ -86,7 +94,7 @@ async def describe(
         service.name,
         [NodeShare(member.node, held[member.node]) for member in members],
         list(_components(service)),
-        [Topic(t.id, [kind.name for kind in t.event_types()]) for t in service.topics.values()],
+        list(_topics(service, place)),
         graph.parts,
         graph.connections,
     )
@@ -101,6 +109,14 @@ def _components(service: ServiceDefinition) -> Iterator[Component]:
         yield Component(view.id, "view", [], list(view.queries), ", ".join(sources))
     for consumer in service.consumers.values():
         yield Component(consumer.id, "consumer", source=consumer.source.id)
+
+
+def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
+    for topic in service.topics.values():
+        yield Topic(topic.id, [kind.name for kind in topic.event_types()], place)
+    for topic in service.foreign.values():
+        types = [kind.name for kind in topic.event_types()]
+        yield Topic(topic.id, types, BROKER, topic.service)
 
 
 def _endpoints(service: ServiceDefinition) -> Iterator[Endpoint]:

@@ -71,6 +71,10 @@ class TopicFacts(msgspec.Struct, frozen=True):
     key: str
     end: int
     """Where its shards end, together; its messages have positions up to there."""
+    service: str = ""
+    """Whose it is, if it is another's."""
+    waiting: str = ""
+    """Why nothing of it is read now."""
 
 
 class Messages(msgspec.Struct, frozen=True):
@@ -162,16 +166,20 @@ class Inspection:
             await asyncio.sleep(0)  # large events must not hold up the node's work
 
     async def topics(self) -> list[TopicFacts]:
-        """The topics of the service."""
+        """The topics of the service, and those of others that it follows."""
         tails, placement = self._runtime.tails, self._runtime.store.placement
+        service, streams = self._runtime.service, self._runtime.streams
+        waiting = streams.foreign.waiting if streams is not None else {}
         return [
             TopicFacts(
                 topic.id,
                 [kind.name for kind in topic.event_types()],
                 topic.key if isinstance(topic.key, str) else topic.key.__name__,
                 sum((await tails.find_ends(placement.of_topic(topic.id))).values()),
+                topic.service,
+                waiting.get(topic.id, ""),
             )
-            for topic in self._runtime.service.topics.values()
+            for topic in (*service.topics.values(), *service.foreign.values())
         ]
 
     async def messages(

@@ -149,6 +149,7 @@ class Projector:
     batch = limits.VIEW_BATCH
     exclusive = True
     whole = True
+    waits = False
     quiet = 0.0
 
     def __init__(

@@ -62,6 +62,8 @@ class Reaction(Protocol):
     """Whether a retry must not run beside a batch, because both change the same rows."""
     whole: bool
     """Whether it handles a key's entries in one step: it is given them together."""
+    waits: bool
+    """Whether it may wait for something outside: what a user's function awaits, a sink."""
 
     @property
     def quiet(self) -> float:

@@ -87,7 +87,7 @@ class Retries:
 
     async def _retry(self, queue: Queue, due: int) -> None:
         if self._subscription.reaction.exclusive:
-            async with self._subscription.busy:
+            async with self._subscription.alone():
                 await self._retry_queue(queue, due)
         else:
             await self._retry_queue(queue, due)

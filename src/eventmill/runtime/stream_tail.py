@@ -3,7 +3,7 @@
 Place on the road: between the broker and dispatch, beside the tails of the store's shards.
 
 Invariants: everything above `_floor` up to `position` is in memory, in order; an end never moves
-back.
+back, unless there is none any more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from eventmill.model import limits
-from eventmill.model.entry import Entry
+from eventmill.model.entry import Entry, size_of_all
 from eventmill.ports.broker import Broker
 from eventmill.ports.store import Scan
 from eventmill.runtime.tails import within
@@ -40,6 +40,8 @@ class StreamTail:
         self._positions: list[int] = []
         """Of these entries."""
         self._floor = 0
+        self.is_there = True
+        """Whether the broker has it; not yet, perhaps, if it is another service's."""
         self.is_begun = False
         """Whether the end was found, and what follows it is taken."""
         self._bytes = 0
@@ -55,10 +57,19 @@ class StreamTail:
         Raises `BrokerUnavailable`.
         """
         end = await self._broker.end(self.shard)
+        if not self.is_there:
+            return
         self.is_begun = True
         if end > self.position:
             self._entries, self._positions, self._bytes = [], [], 0
             self.position = self._floor = end
+
+    def forget(self) -> None:
+        """Nothing of it can be read, and perhaps what comes back is something else: nobody is
+        behind it until it is begun anew."""
+        self.is_there = self.is_begun = False
+        self._entries, self._positions, self._bytes = [], [], 0
+        self.position = self.seen = self._floor = 0
 
     def take(self, scan: Scan) -> bool:
         """Take what follows, or that nothing does; return whether the end has moved."""
@@ -67,7 +78,7 @@ class StreamTail:
         new = [entry for entry in scan.entries if entry.position > before]
         self._entries += new
         self._positions += [entry.position for entry in new]
-        self._bytes += sum(len(entry.payload) for entry in new)
+        self._bytes += size_of_all(new)
         if len(self._entries) > 2 * self._entries_max or self._bytes > 2 * self._bytes_max:
             self._trim(len(self._entries) // 2)
         return self.position > before
@@ -83,12 +94,16 @@ class StreamTail:
         return within(Scan(found, end), limits.SCAN_BYTES_MAX)
 
     async def between(self, low: int, high: int, sources: frozenset[str]) -> Scan:
+        if not self.is_there:
+            return Scan([], high)
         scan = await self._broker.read(self.shard, low, limit=limits.SCAN_ROWS, until=high)
         found = [entry for entry in scan.entries if entry.position <= high]
         is_all = len(found) < len(scan.entries) or not found
         return Scan(found, high if is_all else found[-1].position)
 
     async def find_end(self) -> int:
+        if not self.is_there:
+            return self.position
         end = await self._broker.end(self.shard)
         if end > max(self.position, self.seen):
             self.seen = end
@@ -96,9 +111,11 @@ class StreamTail:
         return end
 
     async def position_at(self, time: int) -> int:
+        if not self.is_there:
+            return self.position
         return await self._broker.position_at(self.shard, time)
 
     def _trim(self, count: int) -> None:
         self._floor = self._positions[count - 1] if count else self._floor
-        self._bytes -= sum(len(entry.payload) for entry in self._entries[:count])
+        self._bytes -= size_of_all(self._entries[:count])
         del self._entries[:count], self._positions[:count]

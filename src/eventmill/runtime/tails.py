@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 
 from eventmill.model import limits
 from eventmill.model.commit import Commit
-from eventmill.model.entry import Entry
+from eventmill.model.entry import Entry, size_of, size_of_all
 from eventmill.ports.store import Journal, Scan
 
 Positions = Mapping[int, int]
@@ -47,7 +47,7 @@ class Source(Protocol):
 
     async def read(self, after: int, *, limit: int, sources: frozenset[str]) -> Scan:
         """Read up to `limit` positions after a position, from memory if they are there; fewer when
-        the entries have `SCAN_BYTES_MAX` bytes of payload."""
+        the entries have `SCAN_BYTES_MAX` bytes."""
         ...
 
     async def between(self, low: int, high: int, sources: frozenset[str]) -> Scan:
@@ -167,7 +167,7 @@ class Tails:
         self, positions: Positions, *, limit: int, sources: frozenset[str], first: int = 0
     ) -> Stretch:
         """Look at up to `limit` positions behind these, the same number in each shard that has any;
-        at fewer when the entries have `SCAN_BYTES_MAX` bytes of payload, of all shards together.
+        at fewer when the entries have `SCAN_BYTES_MAX` bytes, of all shards together.
 
         Parameters: `first` is the shard to begin with.
         """
@@ -187,7 +187,7 @@ class Tails:
             entries += scan.entries
             if scan.position > positions[shard]:
                 moved[shard] = scan.position
-            if len(behind) > 1 and (left := left - _bytes(scan)) <= 0:
+            if len(behind) > 1 and (left := left - size_of_all(scan.entries)) <= 0:
                 break
         return Stretch(entries, moved, next(reversed(moved), -1) + 1)
 
@@ -242,7 +242,7 @@ class Tail:
             self._empty(entries[0].position - 1)
         self._entries += entries
         self.position = entries[-1].position
-        self._bytes += sum(len(entry.payload) for entry in entries)
+        self._bytes += size_of_all(entries)
         self._trim()
 
     def move_to(self, end: int) -> bool:
@@ -290,19 +290,15 @@ class Tail:
         if len(self._entries) <= 2 * self._entries_max and self._bytes <= 2 * self._bytes_max:
             return
         half = len(self._entries) // 2
-        self._bytes -= sum(len(entry.payload) for entry in self._entries[:half])
+        self._bytes -= size_of_all(self._entries[:half])
         del self._entries[:half]
         self._first += half
 
 
-def _bytes(scan: Scan) -> int:
-    return sum(len(entry.payload) for entry in scan.entries)
-
-
 def within(scan: Scan, size: int) -> Scan:
-    """Return the part of a scan whose payloads reach a size, or all of it."""
+    """Return the part of a scan whose entries reach a size, or all of it."""
     for number, entry in enumerate(scan.entries, 1):
-        size -= len(entry.payload)
+        size -= size_of(entry)
         if size <= 0:
             return Scan(scan.entries[:number], entry.position)
     return scan

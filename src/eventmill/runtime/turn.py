@@ -205,6 +205,7 @@ class Entities:
     ) -> bytes | asyncio.Future[bytes]:
         if not isinstance(error, EventmillError):
             error = failure_of(handler, error)
+        error = self._guards.disclosed(handler, error)
         if envelope.origin is not None:
             if isinstance(error, Rejected | Deleted):
                 # Later commands move the entity's mark past this one: a second delivery must
@@ -235,7 +236,7 @@ class Entities:
             # A fold may have torn the state; what was decided before is in batches and safe.
             self.cells.drop(key, cell, after=cell.batch)
             if isinstance(error, EventmillError):
-                raise
+                raise self._guards.disclosed(handler, error) from error.__cause__
             raise failure_of(handler, error) from error
         if once is not None:
             batch.commit.outcomes.append(self._outcome(cell, once, reply, None))

@@ -7,7 +7,8 @@ union, `list[…]` of them for a batch, or `Event`, `object` or `Any` for every 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -17,6 +18,7 @@ from eventmill.errors import ConfigurationError
 from eventmill.model import codec
 from eventmill.model.definition import Route, Source
 from eventmill.model.events import EntityDeleted, Event, EventType, event_type_of, is_event_class
+from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.sdk.component import id_of, place_of
 from eventmill.sdk.context import Context
@@ -166,21 +168,33 @@ def fields_need_defaults(cls: type[msgspec.Struct]) -> list[str]:
     return [f.name for f in msgspec.structs.fields(cls) if f.required]
 
 
-def check_annotated(cls: type) -> None:
-    """Raise `ConfigurationError` for a plain class attribute that was meant to be a field.
+def check_annotated(cls: type, settings: Collection[str] = ()) -> None:
+    """Raise `ConfigurationError` for a class attribute that was meant to be a field or a setting.
 
     Without an annotation it is no field: what a fold writes to it is in no snapshot, and an event
-    does not store it.
+    does not store it. Names in upper case are constants or types, names with `_` nobody's business.
+
+    Parameters: `settings` are names that a class gives another value without an annotation.
     """
     known = set(getattr(cls, "__struct_fields__", ())) | set(inspect.get_annotations(cls))
     for name, value in vars(cls).items():
-        if name.startswith("_") or name in known or any(name in vars(b) for b in cls.__mro__[1:]):
+        if name.startswith("_") or name[0].isupper() or name in known or _is_method(value):
             continue
-        if isinstance(value, bool | int | float | str | bytes | list | dict | set | tuple):
-            raise ConfigurationError(
-                f"{place_of(cls)}: {name!r} has no annotation, so it is no field and is not "
-                f"stored: write `{name}: {type(value).__name__} = {value!r}`"
-            )
+        if any(name in vars(base) for base in cls.__mro__[1:]):
+            continue
+        near = get_close_matches(name, [s for s in settings if hasattr(cls, s)], n=1)
+        hint = f", and no setting (did you mean {near[0]!r}?)" if near else ""
+        kind = type(value).__name__
+        raise ConfigurationError(
+            f"{place_of(cls)}: {name!r} has no annotation, so it is no field and is not "
+            f"stored{hint}: write `{name}: {kind} = {value!r}`, or "
+            f"`{name}: ClassVar = …` for what is no state"
+        )
+
+
+def _is_method(value: Any) -> bool:
+    """Whether an attribute is a method, a property or a class: nothing that holds a value."""
+    return callable(value) or hasattr(value, "__get__") or isinstance(value, Handler)
 
 
 def check_event_type(kind: EventType) -> None:

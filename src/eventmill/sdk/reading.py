@@ -33,12 +33,19 @@ from eventmill.sdk.reaction import (
 from eventmill.sdk.view import View
 
 SETTINGS = frozenset(
-    {"retention", "snapshot_every", "snapshot_version", "version", "ignore_unknown"}
+    {
+        "retention",
+        "expire_after",
+        "snapshot_every",
+        "snapshot_version",
+        "version",
+        "ignore_unknown",
+    }
 )
 """Class attributes of our bases that are made to be replaced."""
 
-RETENTION_MAX = timedelta(days=36_525)
-"""A hundred years: longer than any deleted entity is kept, and a time that a store can write."""
+SPAN_MAX = timedelta(days=36_525)
+"""A hundred years: longer than any entity is kept, and a time that a store can write."""
 
 
 def define_entity(cls: type) -> EntityDefinition:
@@ -53,7 +60,7 @@ def define_entity(cls: type) -> EntityDefinition:
         raise ConfigurationError(
             f"{place}: give {', '.join(required)} a default: it is the state of a new entity"
         )
-    check_annotated(cls)
+    check_annotated(cls, SETTINGS)
     members = vars(cls)
     commands: dict[str, Handler[Any, Any]] = {
         n: v for n, v in members.items() if isinstance(v, Command)
@@ -72,11 +79,7 @@ def define_entity(cls: type) -> EntityDefinition:
     for event_class, fold in folds.items():
         check_event_type(event_type_of(event_class))
         _check_fold(cls, event_class, fold)
-    retention: timedelta = cls.retention  # type: ignore[attr-defined]  # both entity bases have it
-    if not timedelta() <= retention <= RETENTION_MAX:
-        raise ConfigurationError(
-            f"{place}: retention must be 0 to {RETENTION_MAX.days} days, not {retention}"
-        )
+    _check_spans(cls)
     if not is_key_value:
         check_persisted(cls)
     return EntityDefinition(
@@ -88,7 +91,8 @@ def define_entity(cls: type) -> EntityDefinition:
         event_types=names_of(map(event_type_of, folds), place),
         is_key_value=is_key_value,
         snapshot_every=getattr(cls, "snapshot_every", 0),
-        retention=retention,
+        retention=cls.retention,  # type: ignore[attr-defined]  # both entity bases have it
+        expire_after=cls.expire_after,  # type: ignore[attr-defined]  # the same
         schema=f"{getattr(cls, 'snapshot_version', 1)}|{codec.schema_fingerprint(cls)}",
         encode_state=codec.encode,
         decode_state=codec.decoder(cls).decode,
@@ -113,6 +117,18 @@ def _own_names(cls: type, base: type) -> Iterator[str]:
             is_field = name in getattr(cls, "__struct_fields__", ())
             if name not in SETTINGS or is_field or isinstance(value, Handler):
                 yield name
+
+
+def _check_spans(cls: Any) -> None:
+    spans = {"retention": cls.retention}
+    if cls.expire_after is not None:
+        spans["expire_after"] = cls.expire_after
+    for name, span in spans.items():
+        if not isinstance(span, timedelta) or not timedelta() <= span <= SPAN_MAX:
+            raise ConfigurationError(
+                f"{place_of(cls)}: {name} must be a timedelta of 0 to {SPAN_MAX.days} days, not "
+                f"{span!r}"
+            )
 
 
 def _check_unmarked(name: str, function: Any) -> None:

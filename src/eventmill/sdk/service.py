@@ -8,7 +8,7 @@ from typing import Any
 
 from eventmill.errors import ConfigurationError
 from eventmill.model.definition import ServiceDefinition
-from eventmill.model.topic import Topic
+from eventmill.model.topic import Topic, not_ours
 from eventmill.sdk.component import check_name, id_of, place_of
 from eventmill.sdk.consumer import Consumer
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
@@ -22,7 +22,8 @@ class Service:
     """A named set of components and topics: what `eventmill run` runs.
 
     Parameters: `name` is part of CloudEvents sources; `components` are entity and view classes and
-    consumers, in any order; `topics` are the topics they publish to and consume from.
+    consumers, in any order; `topics` are the topics they publish to and consume from, those of other
+    services included.
     """
 
     def __init__(
@@ -71,11 +72,19 @@ class _Reader:
         if not isinstance(topic, Topic):
             raise ConfigurationError(f"{topic!r} is no topic: topics= lists Topic(…) objects")
         self.claim(topic.id, topic, f"topic {topic.id!r}")
-        check_name("topic", topic.id)
+        check_name("topic", topic.name)
         names_of(topic.event_types(), f"topic {topic.id!r}")
         for kind in topic.event_types():
             check_event_type(kind)
-        self.definition.topics[topic.id] = topic
+        if not topic.service:
+            self.definition.topics[topic.id] = topic
+            return
+        check_name("service", topic.service)
+        if topic.service == self.service.name:
+            raise ConfigurationError(
+                f"topic {topic.name!r} is of this service itself: leave service= out"
+            )
+        self.definition.foreign[topic.id] = topic
 
     def read_component(self, thing: Any) -> None:
         if isinstance(thing, Consumer):
@@ -125,12 +134,14 @@ class _Reader:
                 self.check_published(handler.place, topics)
 
     def check_published(self, place: str, topics: Iterable[Topic[Any]]) -> None:
-        self.problems += [
-            f"{place}: it publishes to {topic.id!r}, which is not part of service "
-            f"{self.service.name!r}; add it to topics="
-            for topic in topics
-            if topic.id not in self.ids
-        ]
+        for topic in topics:
+            if topic.service:
+                self.problems.append(f"{place}: {not_ours(topic)}")
+            elif topic.id not in self.ids:
+                self.problems.append(
+                    f"{place}: it publishes to {topic.id!r}, which is not part of service "
+                    f"{self.service.name!r}; add it to topics="
+                )
 
     def claim(self, id: str, thing: Any, place: str) -> None:
         other, its_place = self.ids.get(id, (None, ""))

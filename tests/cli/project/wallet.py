@@ -138,6 +138,9 @@ class Balances(View):
     @query("SELECT * FROM balances WHERE balance >= :minimum ORDER BY account")
     def at_least(self, minimum: int) -> list[Row]: ...
 
+    @query("SELECT * FROM balances WHERE account IN (:accounts) AND balance IN (:path)")
+    def some(self, accounts: list[str], path: list[int]) -> list[Row]: ...
+
 
 service = Service(
     "wallet",

@@ -92,3 +92,51 @@ async def test_a_purged_entity_begins_anew_in_the_same_commit(tmp_path: Path) ->
         await store.close()
         await store.open()
     await store.close()
+
+
+async def test_large_entries_do_not_wait_until_all_small_ones_are_filed(tmp_path: Path) -> None:
+    store = Store(tmp_path, round_entries=ROUND)
+    await store.open()
+    small = ROUND - 1
+    await store.commit(Commit(entries=[entry(f"a{number}", 1) for number in range(small)]))
+    for sequence in range(1, 6):
+        large = Entry("cart", "z", sequence, "ItemAdded", 1, 0, b'"%b"' % (b"x" * 100_000))
+        await store.commit(Commit(entries=[large]))
+    assert filed(tmp_path) > small
+    await store.close()
+
+
+async def test_a_start_passes_over_messages_that_it_has_seen(tmp_path: Path) -> None:
+    store = Store(tmp_path, round_entries=ROUND)
+    await store.open()
+    await store.commit(Commit(entries=[entry("c", 1)]))
+    for _ in range(20):
+        await store.commit(Commit(entries=[entry("c", 0) for _ in range(ROUND)]))
+    await store.commit(Commit(entries=[entry("c", 2)]))
+    assert mark(tmp_path) > 16 * ROUND
+    for _ in range(2):
+        assert [e.sequence for e in await store.journal.history("cart", "c", limit=9)] == [1, 2]
+        await store.close()
+        await store.open()
+    await store.close()
+
+
+async def test_states_of_few_keys_move_the_mark_too(tmp_path: Path) -> None:
+    store = Store(tmp_path, round_entries=5)
+    await store.open()
+    for sequence in range(1, 100):
+        await store.commit(
+            Commit(entries=[entry("c", sequence)], compacted=[("cart", "c", sequence)])
+        )
+    assert mark(tmp_path) > 80
+    found = await store.journal.history("cart", "c", limit=9)
+    assert [e.sequence for e in found] == [99]
+    await store.close()
+
+
+def mark(directory: Path) -> int:
+    """Where a start begins to read."""
+    db = apsw.Connection(str(directory / "eventmill.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    found = next(db.execute("SELECT value FROM registry WHERE name = '$filed'"), (b"0",))
+    db.close()
+    return int(found[0])

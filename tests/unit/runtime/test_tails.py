@@ -8,10 +8,18 @@ from eventmill.adapters.memory.store import Store
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.entry import Entry
-from eventmill.runtime.tails import Tails
+from eventmill.runtime.tails import Tail, Tails
 
 SHARDS = 8
 SOURCES = frozenset({"cart"})
+
+
+async def test_metadata_count_in_what_is_kept_in_memory() -> None:
+    tail = Tail(Store().journal, 0, 0, entries_max=1_000, bytes_max=1_000)
+    for position in range(1, 101):
+        tail.extend([Entry("t", "k", 0, "E", 1, 0, b"{}", b"x" * 98, None, 0, position)])
+    kept = int(repr(tail).partition("position 100, ")[2].split()[0])
+    assert 10 <= kept <= 20
 
 
 async def grown(tails: Tails, store: Store, *shards: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -289,3 +290,43 @@ def test_parentheses_that_say_nothing() -> None:
         command()
     with pytest.raises(ConfigurationError, match="write @query without parentheses, or in a view"):
         query()  # type: ignore[call-overload]
+
+
+theirs = Topic("rooms", Opened, service="hostel")
+
+
+def test_a_topic_of_another_service_is_not_published_to() -> None:
+    @consumer("opener", source=theirs)
+    def opener(event: Opened) -> Effect[None]:
+        return publish(theirs, event)
+
+    @component("lift")
+    class Lift(EventSourcedEntity):
+        @command
+        def go(self, floor: int) -> Effect[None]:
+            return self.reply(None).publish(theirs, Opened(floor=floor))
+
+    _, problems = Service("hotel", components=[opener, Lift], topics=[theirs, rooms]).define()
+    assert len(problems) == 2
+    for problem in problems:
+        assert (
+            "topic 'rooms' is of service 'hostel', which alone publishes to it: publish to a topic "
+            "of your own, or call that service"
+        ) in problem
+
+
+def test_a_topic_of_another_service_is_declared_as_such() -> None:
+    @consumer("opener", source=theirs)
+    def opener(event: Opened) -> None: ...
+
+    definition, problems = Service("hotel", components=[opener], topics=[theirs]).define()
+    assert problems == []
+    assert (definition.topics, definition.foreign) == ({}, {"hostel/rooms": theirs})
+    _, problems = Service("hotel", components=[opener]).define()
+    assert "its source 'hostel/rooms' is not part of service 'hotel'; add it to" in problems[0]
+    _, problems = Service("hostel", components=[opener], topics=[theirs]).define()
+    assert "topic 'rooms' is of this service itself: leave service= out" in problems[0]
+    _, problems = Service("hotel", topics=[Topic("rooms", Opened, service="No!")]).define()
+    assert "service id 'No!'" in problems[0]
+    with pytest.raises(ConfigurationError, match="for that service to say: leave retention= out"):
+        Topic("rooms", Opened, service="hostel", retention=timedelta(days=1))

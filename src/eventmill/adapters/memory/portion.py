@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from eventmill.model import limits
-from eventmill.model.entry import Entry
+from eventmill.model.entry import Entry, size_of
 
 T = TypeVar("T")
 
 
 def take(items: Iterable[T], entry: Callable[[T], Entry]) -> tuple[list[T], bool]:
-    """Take items until their payloads have `SCAN_BYTES_MAX` bytes; say whether that was the end."""
+    """Take items until their entries have `SCAN_BYTES_MAX` bytes; say whether that was the end."""
     taken: list[T] = []
     left = limits.SCAN_BYTES_MAX
     for item in items:
         taken.append(item)
-        left -= len(entry(item).payload)
+        left -= size_of(entry(item))
         if left <= 0:
             return taken, False
     return taken, True

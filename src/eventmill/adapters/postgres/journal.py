@@ -11,7 +11,7 @@ from eventmill.adapters.postgres.reader import Reader
 from eventmill.adapters.postgres.text import loaded, stored
 from eventmill.model import limits
 from eventmill.model.commit import Outcome, Snapshot
-from eventmill.model.entry import Entry
+from eventmill.model.entry import Entry, size_of_all
 from eventmill.ports.store import Scan
 
 _decode_marks = msgspec.msgpack.Decoder(dict[str, int]).decode
@@ -62,7 +62,7 @@ class Journal:
             bytes=limits.SCAN_BYTES_MAX,
         )
         entries = entries_of(rows)
-        if sum(len(entry.payload) for entry in entries) >= limits.SCAN_BYTES_MAX:
+        if size_of_all(entries) >= limits.SCAN_BYTES_MAX:
             until = entries[-1].position
         return Scan(entries, until)
 

@@ -218,8 +218,8 @@ WHERE source = :source::text AND subject = :subject::text
 -- name: history
 SELECT shard, position, source, subject, sequence, type, version, time, payload, metadata, origin
 FROM (
-    SELECT *, sum(length(payload)) OVER (ORDER BY sequence ROWS UNBOUNDED PRECEDING)
-        - length(payload) AS bytes_before
+    SELECT *, coalesce(sum(length(payload) + coalesce(length(metadata), 0)) OVER (
+        ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
     FROM (
         SELECT * FROM entry_home
         WHERE source = :source::text AND subject = :subject::text AND sequence > :after::bigint
@@ -231,8 +231,8 @@ ORDER BY sequence
 -- name: scan
 SELECT shard, position, source, subject, sequence, type, version, time, payload, metadata, origin
 FROM (
-    SELECT *, sum(length(payload)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING)
-        - length(payload) AS bytes_before
+    SELECT *, coalesce(sum(length(payload) + coalesce(length(metadata), 0)) OVER (
+        ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
     FROM entry
     WHERE shard = :shard::integer AND position > :after::bigint AND position <= :until::bigint
       AND (:sources::text[] IS NULL OR source = ANY (:sources::text[]))) AS weighed
@@ -253,19 +253,22 @@ SELECT key, expires, reply, rejection FROM outcome
 WHERE source = :source::text AND subject = :subject::text AND key = ANY (:keys::bytea[])
 
 -- name: sweep_outcomes
-DELETE FROM outcome WHERE (source, subject, key) IN (
+-- Materialized: a plan that asks again for each row would pass over those it has locked itself.
+WITH due AS MATERIALIZED (
     SELECT source, subject, key FROM outcome WHERE expires <= :now::bigint
     ORDER BY expires LIMIT :limit::bigint FOR UPDATE SKIP LOCKED)
+DELETE FROM outcome WHERE (source, subject, key) IN (SELECT * FROM due)
 RETURNING 1
 
 -- name: sweep_refused
-DELETE FROM letter WHERE (subscription, shard, position) IN (
+WITH due AS MATERIALIZED (
     SELECT subscription, shard, position FROM letter
     WHERE status = 'refused' AND due <= greatest(:now::bigint, (
         SELECT due FROM letter WHERE status = 'refused'
         ORDER BY due DESC, subscription DESC, shard DESC, position DESC
         LIMIT 1 OFFSET :kept::bigint))
     ORDER BY due, subscription, shard, position LIMIT :limit::bigint FOR UPDATE SKIP LOCKED)
+DELETE FROM letter WHERE (subscription, shard, position) IN (SELECT * FROM due)
 RETURNING 1
 
 -- name: trim

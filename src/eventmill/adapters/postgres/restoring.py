@@ -46,7 +46,7 @@ from eventmill.model.archive import (
     TimerLine,
 )
 from eventmill.model.commit import Commit, Offset, Outcome, Snapshot, Timer
-from eventmill.model.entry import COMMANDS, Entry, moved
+from eventmill.model.entry import COMMANDS, Entry, moved, size_of
 from eventmill.model.placement import EVERY_SHARD, Placement
 from eventmill.model.table import PhysicalTable
 
@@ -151,7 +151,7 @@ class _Import:
             case LetterLine():
                 letter = archive.letter_of(line)
                 entry = self._placed(letter.entry)
-                self._bytes += len(entry.payload) + len(letter.traceback)
+                self._bytes += size_of(entry) + len(letter.traceback)
                 rest.letters.append(msgspec.structs.replace(letter, entry=entry))
             case FactLine(name, value):
                 if name == HEAD:
@@ -177,7 +177,7 @@ class _Import:
         return msgspec.structs.replace(command, shard=shard)
 
     def _entry(self, e: Entry) -> None:
-        self._bytes += len(e.payload)
+        self._bytes += size_of(e)
         self._rows.append(
             (
                 *(e.shard, e.position, e.source, stored(e.subject), e.sequence, e.type, e.version),

@@ -14,7 +14,6 @@ from pathlib import Path
 import apsw
 
 from eventmill.errors import ConfigurationError, Conflict, StoreFull, StoreUnavailable
-from eventmill.model import limits
 
 WAL_PAGES_MAX = 4_000
 """Pages in the write-ahead log before a checkpoint: 16 MB, about 50,000 small events."""
@@ -57,13 +56,13 @@ def open_writer(
 
 
 def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
-    """Open a connection that cannot write."""
+    """Open a connection that cannot write. It reads whatever the writer wrote: only queries of
+    views are held to sizes (`view_query.restrict`)."""
     with errors():
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
         db.set_busy_timeout(BUSY_MILLISECONDS)
         db.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
         db.execute("PRAGMA query_only = ON")
-        db.limit(apsw.SQLITE_LIMIT_LENGTH, limits.VIEW_ANSWER_BYTES_MAX)
         db.execute("PRAGMA trusted_schema = OFF")
         # As in PostgreSQL; besides, LIKE 'prefix%' can then use an index.
         db.execute("PRAGMA case_sensitive_like = ON")

@@ -10,18 +10,15 @@ import msgspec
 
 from eventmill.adapters.sqlite.connection import errors
 from eventmill.adapters.sqlite.names import Names
-from eventmill.adapters.sqlite.portion import take
+from eventmill.adapters.sqlite.portion import Row, take
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.adapters.sqlite.unfiled import Unfiled
 from eventmill.model import limits
 from eventmill.model.commit import Outcome, Snapshot
-from eventmill.model.entry import Entry
+from eventmill.model.entry import Entry, size_of, size_of_all
 from eventmill.ports.store import Scan
 
 _decode_marks = msgspec.msgpack.Decoder(dict[str, int]).decode
-_PAYLOAD = 7
-"""Column of an entry's payload."""
-
 KEYS_AT_ONCE = 500
 """Outcomes looked up by one statement: three times as fast as one by one, and not too long a text."""
 
@@ -78,7 +75,7 @@ class Journal:
             return Scan([], after)
         with errors():
             known = self._known().numbers
-            rows, is_all = take(self._reader.execute(SQL["scan"], (after, until)), _PAYLOAD)
+            rows, is_all = take(self._reader.execute(SQL["scan"], (after, until)), _size_of)
         position = until if is_all else rows[-1][0]
         if sources is not None:
             wanted = {known.get(source) for source in sources}
@@ -132,17 +129,17 @@ class Journal:
     def _page(self, source: str, subject: str, after: int, limit: int) -> list[Entry]:
         number = self.names.numbers[source]
         rows = self._reader.execute(SQL["history"], (number, subject, after, limit))
-        filed, is_all = take(rows, _PAYLOAD)
+        filed, is_all = take(rows, _size_of)
         found = self._entries(filed)
         if not is_all or len(found) == limit:
             return found
-        left = limits.SCAN_BYTES_MAX - sum(len(entry.payload) for entry in found)
+        left = limits.SCAN_BYTES_MAX - size_of_all(found)
         last = found[-1].sequence if found else after
         for entry in self.unfiled.of(source, subject):
             # A commit that is just becoming durable may have filed some of them.
             if entry.sequence > last:
                 found.append(entry)
-                left -= len(entry.payload)
+                left -= size_of(entry)
                 if len(found) == limit or left <= 0:
                     break
         return found
@@ -153,6 +150,11 @@ class Journal:
             Entry(texts[r[1]], r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])  # type: ignore[arg-type,index]
             for r in rows
         ]
+
+
+def _size_of(row: Row) -> int:
+    """The `size_of` of an entry that is a row."""
+    return len(row[7]) + len(row[8] or b"")
 
 
 def _any_of(count: int) -> str:

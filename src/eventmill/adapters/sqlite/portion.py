@@ -3,6 +3,7 @@ bytes, because whoever reads holds up the loop."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import apsw
@@ -12,13 +13,13 @@ from eventmill.model import limits
 Row = tuple[Any, ...]
 
 
-def take(rows: apsw.Cursor, column: int) -> tuple[list[Row], bool]:
-    """Take rows until `column` has given `SCAN_BYTES_MAX` bytes; say whether that was the end."""
+def take(rows: apsw.Cursor, size: Callable[[Row], int]) -> tuple[list[Row], bool]:
+    """Take rows until they have `SCAN_BYTES_MAX` bytes; say whether that was the end."""
     taken: list[Row] = []
     left = limits.SCAN_BYTES_MAX
     for row in rows:
         taken.append(row)
-        left -= len(row[column])
+        left -= size(row)
         if left <= 0:
             rows.close()  # an unfinished reader holds back checkpoints
             return taken, False

@@ -26,10 +26,12 @@ SELECT sequence, time, schema, state, marks FROM snapshot WHERE source = ? AND s
 SELECT entry.* FROM history AS h CROSS JOIN entry ON entry.position = h.position
 WHERE h.source = ? AND h.subject = ? AND h.sequence > ? ORDER BY h.sequence LIMIT ?
 
+-- name: filed
+SELECT coalesce((SELECT CAST(value AS INTEGER) FROM registry WHERE name = '$filed'), 0)
+
 -- name: unfiled
 SELECT * FROM entry AS e
-WHERE sequence > 0
-  AND position > coalesce((SELECT CAST(value AS INTEGER) FROM registry WHERE name = '$filed'), 0)
+WHERE sequence > 0 AND position > ?
   AND NOT EXISTS (SELECT 1 FROM history AS h
     WHERE h.source = e.source AND h.subject = e.subject AND h.sequence = e.sequence)
 ORDER BY position

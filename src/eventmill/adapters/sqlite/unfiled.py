@@ -21,7 +21,7 @@ import apsw
 from eventmill.adapters.sqlite.names import Names
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.errors import Conflict
-from eventmill.model.entry import Entry
+from eventmill.model.entry import Entry, size_of_all
 
 FILED: Final = "$filed"
 """Name in the registry of the position up to which all entries are filed."""
@@ -29,7 +29,10 @@ FILED: Final = "$filed"
 ROUND_ENTRIES: Final = 16_384
 """Entries here that start a round: what a start reads, some 0.1 s; the fewer, the fewer to a page."""
 ROUND_BYTES: Final = 16 << 20
-"""The same bound in payload bytes, for memory's sake."""
+"""The same bound in bytes, for memory's sake."""
+ENTRY_BYTES: Final = ROUND_BYTES // ROUND_ENTRIES
+"""An added entry counts once more for each of these, or few large ones would come while many small
+ones are filed."""
 FILED_PER_ADDED: Final = 2
 """Entries filed per entry added while a round is on: it ends before another round's worth has come."""
 
@@ -46,7 +49,7 @@ Row = tuple[int, str, int, int]
 class Change:
     """What one transaction does to the entries in memory, in this order."""
 
-    __slots__ = ("added", "compacted", "filed", "finished", "purged")
+    __slots__ = ("added", "compacted", "filed", "finished", "mark", "purged")
 
     def __init__(self) -> None:
         self.purged: set[Key] = set()
@@ -57,6 +60,8 @@ class Change:
         """How many of each entity, from the oldest on: none of those added."""
         self.finished = 0
         """Entities that the round is done with."""
+        self.mark = 0
+        """The position up to which all is filed, if the transaction moves it."""
 
 
 class Unfiled:
@@ -75,6 +80,10 @@ class Unfiled:
         """Entities that this round has still to file, the last one first."""
         self._round_end = 0
         """Where the journal ended when the round began."""
+        self._mark = 0
+        """What is kept under `FILED`."""
+        self._positions_max = 2 * round_entries
+        """Positions behind the mark that start a round, most of them messages: a start looks at them."""
         self._is_known = False
         self._doubtful: Change | None = None
         """Of a transaction whose outcome is unknown."""
@@ -154,14 +163,11 @@ class Unfiled:
     def file_some(self, db: apsw.Connection, change: Change, count: int, end: int) -> None:
         """File a portion for `count` entries added, if it is time; `end` is the last position that
         was committed before."""
-        if not count:
+        if not count or not (self._round or self._begin_round(end)):
             return
-        if not self._round:
-            if self._count < self._round_entries and self._bytes < ROUND_BYTES:
-                return
-            self._round, self._round_end = sorted(self._entries, reverse=True), end
         rows: list[Row] = []
-        room = FILED_PER_ADDED * count
+        size = sum([size_of_all(entries) for entries in change.added.values()])
+        room = FILED_PER_ADDED * (count + size // ENTRY_BYTES)
         for key in reversed(self._round):
             entries = self._remaining(change, key)
             some = entries[: room - len(rows)]
@@ -176,6 +182,18 @@ class Unfiled:
         db.executemany(SQL["file"], rows)
         if change.finished == len(self._round):
             db.execute(SQL["put_registry"], (FILED, str(self._round_end).encode()))
+            change.mark = self._round_end
+
+    def _begin_round(self, end: int) -> bool:
+        """Begin a round if it is time. It may have nothing to file: then only the mark moves."""
+        if (
+            self._count < self._round_entries
+            and self._bytes < ROUND_BYTES
+            and end - self._mark < self._positions_max
+        ):
+            return False
+        self._round, self._round_end = sorted(self._entries, reverse=True), end
+        return True
 
     def keep(self, change: Change) -> None:
         """The transaction is durable."""
@@ -187,18 +205,21 @@ class Unfiled:
             self._drop(key, count)
         if change.finished:
             del self._round[-change.finished :]
+        if change.mark:
+            self._mark = change.mark
         for key, entries in change.added.items():
             if below := change.compacted.get(key, 0):
                 entries = [entry for entry in entries if entry.sequence >= below]
             self._entries.setdefault(key, []).extend(entries)
             self._count += len(entries)
-            self._bytes += _bytes_of(entries)
+            self._bytes += size_of_all(entries)
 
     def _read_all(self, db: apsw.Connection) -> None:
         self._entries, self._round, self._count, self._bytes = {}, [], 0, 0
+        (self._mark,) = next(db.execute(SQL["filed"]))
         texts = self._names.texts
         change = Change()
-        for r in db.execute(SQL["unfiled"]):
+        for r in db.execute(SQL["unfiled"], (self._mark,)):
             source = texts[r[1]]
             change.added.setdefault((source, r[2]), []).append(
                 Entry(source, r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])
@@ -233,17 +254,10 @@ class Unfiled:
         if entries is None:
             return
         self._count -= count
-        self._bytes -= _bytes_of(entries[:count])
+        self._bytes -= size_of_all(entries[:count])
         del entries[:count]
         if not entries:
             del self._entries[key]
-
-
-def _bytes_of(entries: list[Entry]) -> int:
-    size = 0  # mostly of one entry, for which a generator costs more than all the rest
-    for entry in entries:
-        size += len(entry.payload)
-    return size
 
 
 def _stale(key: Key, sequence: int) -> Conflict:

@@ -28,7 +28,7 @@ class Client:
         self._given = url is not None
         self._admin = url.rstrip("/") if url else _announced(data)
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, /, **query: Any) -> Any:
         """Ask the operating surface.
 
         Raises `Failure`.

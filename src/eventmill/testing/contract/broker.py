@@ -2,6 +2,7 @@
 
     class TestMyBroker(BrokerContract):
         def make_broker(self) -> Broker: ...       # each call: another node on the same topics
+        def make_neighbour(self) -> Broker: ...    # of another service on the same server
         async def publish(self, topic, headers, payload): ...   # as a plain client does
 
 `SHARDS` partitions; nothing is shared between tests. `ORDERS` is a topic's usual name, `ODD` one
@@ -33,14 +34,11 @@ from eventmill.testing.contract.broker_harness import (
     shard_of,
     taken,
 )
+from eventmill.testing.contract.neighbours import NeighbourContract
 
 
-class BrokerContract:
+class BrokerContract(NeighbourContract):
     """Everything a broker must do."""
-
-    def make_broker(self) -> Broker:
-        """Make a broker, not yet open; those of one test share their topics."""
-        raise NotImplementedError("override make_broker() and return yours")
 
     async def publish(self, topic: str, headers: dict[str, str], payload: bytes) -> None:
         """Send a message to a topic as a plain client does; return when it is stored."""
@@ -320,10 +318,6 @@ class BrokerContract:
             start = await broker.position_at(shard, time)
             read = await taken(*opened, shard, len(expected), start)
             assert [entry.origin for entry in read] == [f"3:{n}" for n in expected]
-
-    async def instant(self) -> int:
-        """Return a time (microseconds) after all that is stored and before all that comes."""
-        raise NotImplementedError("override instant(): microseconds of the broker's clock")
 
     # --- layout ------------------------------------------------------------------------------
 

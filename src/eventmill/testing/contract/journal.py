@@ -13,6 +13,9 @@ from eventmill.ports.store import Store, is_last
 from eventmill.testing.contract.harness import SHARD, Harness, entry, message, plain, put
 
 LARGE = b'"%s"' % (b"x" * limits.PAYLOAD_BYTES_MAX)
+of_large_entries = pytest.mark.parametrize(
+    "large", [{"payload": LARGE}, {"metadata": b'{"x":%b}' % LARGE}], ids=["payload", "metadata"]
+)
 PORTION = limits.SCAN_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
 """So many large entries are read in one go."""
 
@@ -72,8 +75,11 @@ class JournalContract(Harness):
         assert [e.sequence for e in entries] == [3, 4, 5]
         assert await store.journal.history("cart", "nobody", limit=3) == []
 
-    async def test_history_ends_early_where_its_bytes_are_enough(self, store: Store) -> None:
-        await put(store, *(entry(sequence=n, payload=LARGE) for n in range(1, PORTION + 3)))
+    @of_large_entries
+    async def test_history_ends_early_where_its_bytes_are_enough(
+        self, store: Store, large: dict[str, Any]
+    ) -> None:
+        await put(store, *(entry(sequence=n, **large) for n in range(1, PORTION + 3)))
         first = await store.journal.history("cart", "c1", limit=99)
         assert [e.sequence for e in first] == [*range(1, PORTION + 1)]
         assert not is_last(first, 99)
@@ -117,8 +123,11 @@ class JournalContract(Harness):
         nothing = await store.journal.read(SHARD, 0, limit=9, sources=frozenset({"unknown"}))
         assert nothing == ([], 5)
 
-    async def test_read_looks_no_further_than_its_bytes_are_enough(self, store: Store) -> None:
-        await put(store, *(message(payload=LARGE) for _ in range(PORTION + 2)))
+    @of_large_entries
+    async def test_read_looks_no_further_than_its_bytes_are_enough(
+        self, store: Store, large: dict[str, Any]
+    ) -> None:
+        await put(store, *(message(**large) for _ in range(PORTION + 2)))
         scan = await store.journal.read(SHARD, 0, limit=99)
         assert (len(scan.entries), scan.position) == (PORTION, PORTION)
         # What nobody asks for may be passed over where it is.
