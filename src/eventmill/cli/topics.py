@@ -31,10 +31,16 @@ def command() -> None:
 @command.command("list")
 @options.node
 def list_(client: Client, output: str) -> None:
-    """List the topics of the service, and those of others that it follows."""
+    """List the topics of the service, and those of others that it follows.
+
+    `end position` is where the part of the journal ends in which the topic lies, among other
+    things: what `tail --from` counts in, not a number of messages.
+    """
     topics = client.get("/topics")
-    columns = ["id", "types", "key", "end"]
+    columns = ["id", "types", "key", "end position"]
     columns += ["waiting"] if any(topic["waiting"] for topic in topics) else []
+    if output == "table":
+        topics = [{**topic, "end position": topic["end"]} for topic in topics]
     show(topics, columns, output, empty="The service has no topics.")
 
 

@@ -176,7 +176,7 @@ SCAN_BYTES_MAX: Final = 4 << 20
 takes more); the entry that reaches it is the last, so a payload of any size is read."""
 
 PAGE_BYTES_MAX: Final = SCAN_BYTES_MAX
-"""Payloads of one page of the operating surface; the entry that reaches it is the last, or the first
+"""Entries of one page of the operating surface; the entry that reaches it is the last, or the first
 where a page ends at the newest."""
 
 CONCURRENCY: Final = 16

@@ -17,7 +17,7 @@ from eventmill.errors import InvalidPayload, NotFound, UnknownComponent
 from eventmill.model import cursor, limits
 from eventmill.model.commit import Timer
 from eventmill.model.definition import EntityDefinition
-from eventmill.model.entry import Entry
+from eventmill.model.entry import DELETED, Entry, size_of, size_of_all
 from eventmill.ports.store import is_last
 from eventmill.runtime import past
 from eventmill.runtime.restoring import restore
@@ -49,6 +49,7 @@ class Instance(msgspec.Struct, frozen=True):
 
     id: str
     sequence: int
+    deleted: bool
 
 
 class State(msgspec.Struct, frozen=True):
@@ -102,14 +103,18 @@ class Inspection:
     async def instances(
         self, component: str, *, after: str = "", limit: int = 100
     ) -> list[Instance]:
-        """List entities of a component by id, above `after`.
+        """List entities of a component by id, above `after`; deleted ones until they are removed.
 
         Raises `UnknownComponent`.
         """
         self._definition(component)
         journal = self._runtime.store.journal
         rows = await journal.subjects(component, after=after, limit=min(limit, PAGE_MAX))
-        return [Instance(id, sequence) for id, sequence in rows]
+        found = []
+        for id, sequence in rows:
+            last = await journal.history(component, id, after=sequence - 1, limit=1)
+            found.append(Instance(id, sequence, any(entry.type == DELETED for entry in last)))
+        return found
 
     async def state(
         self,
@@ -309,7 +314,7 @@ class Inspection:
 
 
 def _is_full(page: list[Entry]) -> bool:
-    return sum(len(entry.payload) for entry in page) >= limits.PAGE_BYTES_MAX
+    return size_of_all(page) >= limits.PAGE_BYTES_MAX
 
 
 def _newest(entries: list[Entry], limit: int) -> list[Entry]:
@@ -318,7 +323,7 @@ def _newest(entries: list[Entry], limit: int) -> list[Entry]:
     for entry in reversed(entries):
         if room <= 0 or left == 0:
             break
-        room -= len(entry.payload)
+        room -= size_of(entry)
         left -= 1
     return entries[len(entries) - (limit - left) :]
 

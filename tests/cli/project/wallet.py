@@ -73,6 +73,10 @@ class Account(EventSourcedEntity):
     def rename(self, to: str) -> Effect[str]:
         return self.reply(to)
 
+    @command
+    def close(self) -> Effect[None]:
+        return self.delete()
+
     @query
     def current(self) -> int:
         return self.balance

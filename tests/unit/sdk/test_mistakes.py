@@ -50,6 +50,76 @@ def problems_of(*components: Any, topics: tuple[Topic, ...] = (rooms,)) -> list[
     return Service("hotel", components=components, topics=topics).define()[1]
 
 
+def test_all_problems_of_all_components_are_told_at_once() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        floor: int
+
+        @command
+        async def open(self, one, two) -> Effect[None]:  # type: ignore[no-untyped-def]
+            return self.persist(Closed(floor=1)).publish(elsewhere, Opened(floor=1))
+
+        @command
+        def close(self, three) -> int:  # type: ignore[no-untyped-def,type-var]
+            return 3
+
+        @on(Opened)
+        async def opened(self, event: Closed) -> None: ...
+
+    @consumer("follower", source=elsewhere)
+    def follower(event: Closed, other: int) -> None: ...
+
+    @component("floors")
+    class Floors(View):
+        class Row(Record):
+            floor: int = 0
+
+        @on(rooms, Room)
+        async def first(self, event: Opened, row: Row | None, ctx: int) -> Row | None: ...
+
+        @on(elsewhere)
+        def second(self, event: Opened) -> Row | None: ...
+
+        @query
+        def bare(self) -> list[Row]: ...
+
+        @query("SELECT * FROM floors WHERE floor = :floor")
+        def typed(self, floor) -> list[Row]: ...  # type: ignore[no-untyped-def]
+
+    @component("lift")
+    class Lift(EventSourcedEntity):
+        sequence: int  # type: ignore[assignment]
+
+    problems = problems_of(Room, follower, Floors, Lift)
+    for place, text in [
+        ("Room", "give floor a default"),
+        ("Room.open", "not async"),
+        ("Room.open", "parameter 'one' needs a type annotation"),
+        ("Room.open", "parameter 'two' needs a type annotation"),
+        ("Room.open", "persists Closed, but Room has no @on(Closed) handler"),
+        ("Room.open", "publishes to 'elsewhere', which is not part of service"),
+        ("Room.close", "parameter 'three' needs a type annotation"),
+        ("Room.close", "a command returns an Effect[…], not int"),
+        ("Room.opened", "no async"),
+        ("Room.opened", "marked @on(Opened), but its event is annotated Closed"),
+        ("follower", "parameter 'other' can only be the Context"),
+        ("follower", "'elsewhere' has no events of type Closed"),
+        ("follower", "its source 'elsewhere' is not part of service"),
+        ("Floors.first", "no async"),
+        ("Floors.first", "name one source"),
+        ("Floors.first", "parameter 'ctx' can only be the Context"),
+        ("Floors.second", "takes (self, event, row)"),
+        ("Floors.second", "its source 'elsewhere' is not part of service"),
+        ("Floors.bare", "a view's query needs SQL"),
+        ("Floors.typed", "parameter 'floor' needs a type annotation"),
+        ("Lift", "'sequence' is a name of EventSourcedEntity itself"),
+        ("Lift", "give sequence a default"),
+    ]:
+        (found,) = [p for p in problems if f"{place} " in p.replace(":", " ") and text in p]
+        problems.remove(found)
+    assert problems == []
+
+
 def test_who_follows_a_broken_component_is_not_told() -> None:
     @component("room")
     class Room(EventSourcedEntity):

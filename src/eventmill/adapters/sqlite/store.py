@@ -105,7 +105,6 @@ class Store:
         return f"<sqlite.Store {self.path} [{state}, position {self._position}]>"
 
     async def open(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
         self._lock = take(self.directory)
         self._executor = ThreadPoolExecutor(1, "eventmill-writer")
         try:
