@@ -7,7 +7,14 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
+from eventmill import Service
+from eventmill.admin.app import admin_app
+from eventmill.http.bodies import Bodies
+from eventmill.http.problems import document
 from eventmill.model import limits
+from eventmill.testing import Host
 from tests.cli.commands import RunningNode
 
 JSON = {"content-type": "application/json"}
@@ -111,3 +118,65 @@ def test_what_no_cli_would_send_is_refused(node: RunningNode) -> None:
     for body in (b"[" * 100_000, b'{"subscription":"\xff"}'):
         status, problem, _ = ask(node, "POST", "/dead-letters/redrive", body, JSON)
         assert (status, problem["code"]) == (400, "request.payload")
+
+
+LARGE = "x:0:9223372036854775808"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", f"/dead-letters?after={LARGE}", None),
+        ("GET", "/dead-letters?after=x:2147483648:0", None),
+        ("GET", f"/dead-letters/letter?id={LARGE}", None),
+        ("GET", "/dead-letters/letter?id=x:%D9%A3:0", None),
+        (
+            "POST",
+            "/dead-letters/redrive",
+            {"subscription": "$courier", "letter": f"$courier{LARGE[1:]}"},
+        ),
+        (
+            "POST",
+            "/dead-letters/discard",
+            {"subscription": "$courier", "letter": f"$courier{LARGE[1:]}"},
+        ),
+        ("GET", "/entities/account?limit=0", None),
+        ("GET", "/timers?limit=0", None),
+        ("POST", "/entities/account/call?id=%00&name=deposit", {"amount": 1}),
+    ],
+)
+def test_what_no_store_holds_is_refused_as_the_callers_mistake(
+    node: RunningNode, method: str, path: str, body: Any
+) -> None:
+    status, problem, _ = ask(node, method, path, json.dumps(body).encode() if body else None, JSON)
+    assert (status, problem["status"]) == (400, 400)
+
+
+async def test_a_defect_of_ours_is_a_problem_document() -> None:
+    def broken() -> dict[str, Any]:
+        raise ZeroDivisionError
+
+    messages: list[Any] = []
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async with Host(Service("wallet")) as host:
+        app = admin_app(
+            host.runtime, broken, host="localhost", problem=document, read=Bodies(host.clock).read
+        )
+        headers = [(b"host", b"localhost")]
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/",
+            "query_string": b"",
+            "headers": headers,
+        }
+        await app(scope, receive, send)
+    assert messages[0]["status"] == 500
+    assert (b"content-type", b"application/problem+json") in messages[0]["headers"]
+    assert json.loads(messages[1]["body"])["code"] == "internal"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -57,6 +58,13 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
         )
         assert refused.code == 1
         assert "--admin-port" in refused.err
+
+
+def test_a_start_without_space_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "node.new").symlink_to("/dev/full")
+    refused = eventmill("run", "wallet:service", "--data", tmp_path, "--port", "0")
+    assert refused.code == 1
+    assert f"no space left for the data directory {tmp_path}: free some" in refused.err
 
 
 def test_a_stop_answers_what_was_accepted_and_keeps_it(tmp_path: Path) -> None:
@@ -186,3 +194,26 @@ def test_targets_that_cannot_run_say_why(tmp_path: Path) -> None:
         assert refused.code == 1, target
         assert message in refused.err, refused
         assert "Traceback" not in refused.err
+
+
+@pytest.mark.parametrize("how", ["task", "thread"])
+def test_a_stop_that_does_not_end_names_what_runs_and_ends_the_process(
+    tmp_path: Path, how: str
+) -> None:
+    with RunningNode(tmp_path / "data", "--drain-seconds", "0", target="stubborn:service") as node:
+        node.run("topics", "publish", "told", json.dumps({"how": how}))
+        if how == "task":
+            late = node.wait_for(
+                "handler outlives its cancellation, and holds up what is behind it"
+            )
+            assert late["handler"] == "deaf"
+            assert "stubborn.py:" in late["place"]
+        else:
+            node.wait_for("begun")
+        assert node.stop() == 4
+        report = node.wait_for("stop did not end: what still runs must end when it is cancelled")
+        if how == "task":
+            places = report["tasks"]["subscription deaf"]
+            assert any(at.startswith("deaf at ") and "stubborn.py:" in at for at in places)
+        else:
+            assert report["threads"].keys() > {"MainThread"}

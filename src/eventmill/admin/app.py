@@ -65,9 +65,13 @@ def admin_app(
         missing = NotFound(f"no {request.method} {request.url.path} on the operating surface")
         return _answer(problem, missing, error.status_code)
 
+    async def unknown(request: Request, error: Exception) -> Response:
+        # It is raised again, and logged by the guard.
+        return _answer(problem, InternalError(f"{type(error).__name__}; see the node's log"))
+
     app = Starlette(
         routes=routes(runtime, facts),
-        exception_handlers={EventmillError: known, HTTPException: unrouted},
+        exception_handlers={EventmillError: known, HTTPException: unrouted, Exception: unknown},
     )
     app.state.read = read
     return _Guard(app, host, problem)

@@ -89,7 +89,7 @@ def _entities(looks: Inspection, acts: Operations) -> list[Route]:
         return looks.components()
 
     async def instances(request: Request) -> Any:
-        after, limit = request.query_params.get("after", ""), _number(request, "limit", 100)
+        after, limit = request.query_params.get("after", ""), _limit(request)
         return await looks.instances(request.path_params["component"], after=after, limit=limit)
 
     async def state(request: Request) -> Any:
@@ -103,7 +103,7 @@ def _entities(looks: Inspection, acts: Operations) -> list[Route]:
             request.path_params["component"],
             _text(request, "id"),
             after=_number(request, "after", 0),
-            limit=_number(request, "limit", 100),
+            limit=_limit(request),
         )
         return [shapes.entry(entry) for entry in found]
 
@@ -131,7 +131,7 @@ def _topics(looks: Inspection, acts: Operations) -> list[Route]:
         return await looks.topics()
 
     async def messages(request: Request) -> Any:
-        topic, limit = request.path_params["topic"], _number(request, "limit", 100)
+        topic, limit = request.path_params["topic"], _limit(request)
         if "after" not in request.query_params:
             found = await looks.last_messages(topic, limit=limit)
         else:
@@ -215,7 +215,7 @@ def _letters(acts: Operations) -> list[Route]:
             request.query_params.get("subscription"),
             statuses=_statuses(request),
             after=request.query_params.get("after", ""),
-            limit=_number(request, "limit", 100),
+            limit=_limit(request),
         )
         return [shapes.letter(letter) for letter in found]
 
@@ -246,7 +246,7 @@ def _letters(acts: Operations) -> list[Route]:
 
 def _timers(looks: Inspection) -> list[Route]:
     async def timers(request: Request) -> Any:
-        after, limit = request.query_params.get("after", ""), _number(request, "limit", 100)
+        after, limit = request.query_params.get("after", ""), _limit(request)
         return [shapes.timer(timer) for timer in await looks.timers(after=after, limit=limit)]
 
     return [_get("/timers", timers)]
@@ -288,6 +288,13 @@ def _number(request: Request, name: str, default: int | None = None) -> int:
     if value is None or not (value.isascii() and value.isdecimal() and len(value) < 19):
         raise InvalidPayload(f"query parameter {name!r} must be a whole number")
     return int(value)
+
+
+def _limit(request: Request) -> int:
+    limit = _number(request, "limit", 100)
+    if limit == 0:
+        raise InvalidPayload("query parameter 'limit' must be at least 1")
+    return limit
 
 
 def _time(request: Request, name: str) -> datetime | None:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from eventmill.cli.surface import logs, options, target
+from eventmill.cli.surface.ending import end_late
 from eventmill.cli.surface.exits import INTERRUPTED
 from eventmill.cli.surface.output import counted
 from eventmill.model.definition import ServiceDefinition
@@ -187,7 +188,7 @@ async def _serve(name: str, config: NodeConfig, for_people: bool) -> None:
         _banner(node)
     else:
         logs.started(node.facts(), guards=config.guards)
-    await node.run(stopping)
+    await node.run(stopping, lambda: end_late(loop))
     logs.stopped(node.runtime.tails.total)
 
 

@@ -11,6 +11,7 @@ from eventmill.errors import InvalidPayload, TooLarge, UnknownHandler
 from eventmill.http.problems import Header, UnsupportedMediaType
 from eventmill.model import limits
 from eventmill.model.handler import Texts
+from eventmill.model.subject import check_text
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -56,12 +57,6 @@ def _raw_parts(scope: Scope) -> list[str]:
         return [unquote_to_bytes(part).decode() for part in raw.split(b"/")[2:]]
     except UnicodeDecodeError as error:
         raise InvalidPayload("the path is not UTF-8") from error
-
-
-def check_text(what: str, text: str) -> None:
-    """Raise `InvalidPayload` if a text holds control characters: it ends up in headers and logs."""
-    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in text):
-        raise InvalidPayload(f"{what} must not hold control characters")
 
 
 def parameters_of(scope: Scope) -> Texts:

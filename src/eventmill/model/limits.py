@@ -176,7 +176,7 @@ SCAN_BYTES_MAX: Final = 4 << 20
 takes more); the entry that reaches it is the last, so a payload of any size is read."""
 
 PAGE_BYTES_MAX: Final = SCAN_BYTES_MAX
-"""Payloads of one page of the operating surface; the entry that reaches it is the last, or the first
+"""Entries of one page of the operating surface; the entry that reaches it is the last, or the first
 where a page ends at the newest."""
 
 CONCURRENCY: Final = 16
@@ -184,6 +184,10 @@ CONCURRENCY: Final = 16
 
 HANDLER_SECONDS: Final = 30.0
 """Time one asynchronous handler call may take before it counts as failed."""
+
+STOP_SECONDS: Final = 10.0
+"""Time that a stop may take when the requests under way have been answered: handlers are cancelled,
+the last commit is written. Then the process ends as in a crash."""
 
 LETTERS_SECONDS: Final = 1.0
 """Time after which no more entries of a parked key are tried before others may have its letters:

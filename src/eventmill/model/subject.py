@@ -22,3 +22,10 @@ def check_subject(what: str, text: str, *, least: int = 1) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidPayload(f"{what} {text!r} is not valid Unicode text") from error
+
+
+def check_text(what: str, text: str) -> None:
+    """Raise `InvalidPayload` if a text from outside holds control characters: it ends up in headers
+    and logs."""
+    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in text):
+        raise InvalidPayload(f"{what} must not hold control characters")

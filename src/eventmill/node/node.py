@@ -29,7 +29,7 @@ from eventmill.adapters.luck import system_luck
 from eventmill.adapters.sqlite import lock
 from eventmill.admin.app import admin_app
 from eventmill.engine.views.definition import compile_view
-from eventmill.errors import ConfigurationError, InternalError
+from eventmill.errors import ConfigurationError, InternalError, StoreFull
 from eventmill.http.problems import document
 from eventmill.http.routes import front
 from eventmill.model import limits
@@ -69,6 +69,10 @@ def checked(service: Service) -> ServiceDefinition:
             f"service {service.name!r} has {number}:\n{lines}", details={"problems": found}
         )
     return definition
+
+
+def _nothing() -> None:
+    pass
 
 
 class Node:
@@ -130,12 +134,18 @@ class Node:
             self._announce()
             if self.runtime.peers is not None:
                 await self.runtime.peers.announce(self._addresses())
-        except BaseException:
+        except BaseException as error:
             await self.stop()
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise _full(config.data) from error
             raise
 
-    async def stop(self) -> None:
-        """Stop in order; nothing that was accepted is lost."""
+    async def stop(self, drained: Callable[[], None] = _nothing) -> None:
+        """Stop in order; nothing that was accepted is lost.
+
+        Parameters: `drained` is called when the requests under way have been answered, or have had
+        their time.
+        """
         self.runtime.ready = False
         self._front.stop()
         self.runtime.tails.wake()  # whoever waits for news from this node need not wait any longer
@@ -147,10 +157,11 @@ class Node:
         if self._servers:
             tasks = [task for _, task in self._servers]
             await asyncio.wait(tasks, timeout=self.config.drain_seconds)
+        drained()
         await self.runtime.stop()
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Run a started node until `stopping` is set or a loop fails; then stop it.
+    async def run(self, stopping: asyncio.Event, drained: Callable[[], None] = _nothing) -> None:
+        """Run a started node until `stopping` is set or a loop fails; then stop it, as `stop` does.
 
         Raises `InternalError` when a loop failed.
         """
@@ -163,7 +174,7 @@ class Node:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
-        await self.stop()
+        await self.stop(drained)
         if supervisor.failures:
             names = ", ".join(f"{n} ({e!r})" for n, e in supervisor.failures.items())
             raise InternalError(f"the node stopped because a loop ended by an error: {names}")
@@ -265,6 +276,13 @@ def _taken(host: str, port: int, option: str) -> int:
                 f"{option}, or 0 for a free one"
             )
         raise ConfigurationError(text, code="configuration.port") from error
+
+
+def _full(data: Path) -> StoreFull:
+    return StoreFull(
+        f"there is no space left for the data directory {data}: free some on its disk, then start "
+        "the node again; nothing is lost"
+    )
 
 
 def _push_private(config: NodeConfig) -> bool:

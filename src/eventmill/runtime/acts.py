@@ -237,9 +237,14 @@ def letter_key(id: str) -> LetterKey:
     """
     subscription, _, rest = id.partition(":")
     shard, _, position = rest.partition(":")
-    if not (subscription and shard.isdecimal() and position.isdecimal()):
-        raise InvalidPayload(f"{id!r} is no letter's id: use subscription:shard:position")
+    if not (subscription and _is_number(shard, 1 << 31) and _is_number(position, 1 << 63)):
+        raise InvalidPayload(f"{id[:80]!r} is no letter's id: use subscription:shard:position")
     return LetterKey(subscription, int(shard), int(position))
+
+
+def _is_number(text: str, beyond: int) -> bool:
+    """Whether a text is a number that a store's columns hold."""
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < beyond
 
 
 async def _positions(tails: Tails, ends: dict[int, int], act: Reset) -> dict[int, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from eventmill.engine.outgoing import Expansion
 from eventmill.model import limits
-from eventmill.model.entry import Entry
+from eventmill.model.entry import Entry, size_of_all
 from eventmill.runtime.reaction import Queue, Reacted, queue_of
 
 Result = Expansion | Exception | None
@@ -31,6 +31,8 @@ class Handled:
     def __init__(self, entries: list[Entry], early: Early) -> None:
         self.entries = entries
         self._results: dict[int, Result] = {}
+        self._weights: dict[int, int] = {}
+        """Of those that have effects."""
         self._weight = 0
         if early:
             for at, entry in enumerate(entries):
@@ -41,7 +43,8 @@ class Handled:
         """Note what became of an entry."""
         self._results[at] = result
         if result.__class__ is Expansion:
-            self._weight += weight_of(result)
+            self._weights[at] = weight = weight_of(result)
+            self._weight += weight
 
     def has(self, at: int) -> bool:
         """Whether an entry is handled."""
@@ -55,8 +58,8 @@ class Handled:
         """Whether a commit that takes what is known before an entry takes it, too."""
         if self._weight < limits.COMMIT_BYTES_MAX:
             return True
-        before = (r for nth, r in self._results.items() if nth < at and isinstance(r, Expansion))
-        return sum(map(weight_of, before)) < limits.COMMIT_BYTES_MAX
+        before = sum(weight for nth, weight in self._weights.items() if nth < at)
+        return before < limits.COMMIT_BYTES_MAX
 
     def reacted(self, early: Early) -> Reacted:
         """Return what one commit takes; what is behind it becomes `early`."""
@@ -77,7 +80,7 @@ class Handled:
                 reacted.failed.append((entry, result))
             elif result is not None:
                 reacted.fills.append(result.add_to)
-                reacted.weight += weight_of(result)
+                reacted.weight += self._weights[at]
         return reacted
 
     def _keep(self, start: int, early: Early) -> None:
@@ -91,5 +94,8 @@ class Handled:
 
 def weight_of(expansion: Expansion) -> int:
     """Return the bytes of what effects lead to; each entry and timer has its share of a commit."""
-    count = len(expansion.entries) + len(expansion.timers)
-    return max(expansion.bytes, count * (limits.COMMIT_BYTES_MAX // limits.COMMIT_ENTRIES_MAX))
+    size, count = size_of_all(expansion.entries), len(expansion.entries)
+    if expansion.timers:
+        size += size_of_all(t.command for t in expansion.timers.values() if t is not None)
+        count += len(expansion.timers)
+    return max(size, count * (limits.COMMIT_BYTES_MAX // limits.COMMIT_ENTRIES_MAX))

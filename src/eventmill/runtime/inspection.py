@@ -17,7 +17,7 @@ from eventmill.errors import InvalidPayload, NotFound, UnknownComponent
 from eventmill.model import cursor, limits
 from eventmill.model.commit import Timer
 from eventmill.model.definition import EntityDefinition
-from eventmill.model.entry import DELETED, Entry
+from eventmill.model.entry import DELETED, Entry, size_of, size_of_all
 from eventmill.ports.store import is_last
 from eventmill.runtime import past
 from eventmill.runtime.keeping import Keeping, keeping_of
@@ -318,7 +318,7 @@ class Inspection:
 
 
 def _is_full(page: list[Entry]) -> bool:
-    return sum(len(entry.payload) for entry in page) >= limits.PAGE_BYTES_MAX
+    return size_of_all(page) >= limits.PAGE_BYTES_MAX
 
 
 def _newest(entries: list[Entry], limit: int) -> list[Entry]:
@@ -327,7 +327,7 @@ def _newest(entries: list[Entry], limit: int) -> list[Entry]:
     for entry in reversed(entries):
         if room <= 0 or left == 0:
             break
-        room -= len(entry.payload)
+        room -= size_of(entry)
         left -= 1
     return entries[len(entries) - (limit - left) :]
 

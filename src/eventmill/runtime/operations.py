@@ -17,6 +17,7 @@ from eventmill.model.commit import Letter, LetterKey, LetterStatus
 from eventmill.model.envelope import Envelope
 from eventmill.model.events import EventType
 from eventmill.model.handler import Texts
+from eventmill.model.subject import check_text
 from eventmill.runtime.acts import (
     LETTERS_AT_ONCE,
     Choice,
@@ -48,6 +49,7 @@ class Operations:
 
         Raises what the turn raises, `UnknownComponent`, `UnknownHandler` or `InvalidPayload`.
         """
+        check_text("an entity id", id)
         handler = self._runtime.entities.handler(component, name)
         key = idempotency_key if handler.writes else None
         envelope = Envelope(component, id, name, handler.decode_arguments(body), key)

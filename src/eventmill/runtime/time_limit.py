@@ -11,6 +11,10 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
+import structlog
+
+log = structlog.get_logger()
+
 T = TypeVar("T")
 
 
@@ -35,6 +39,7 @@ def _rest(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T
     """Go on with a coroutine that waits for something already, as `await` would."""
     step: Callable[[Any], Any]
     while True:
+        was_cancelled = False
         try:
             value = yield waits_for
             step = work.send
@@ -43,8 +48,20 @@ def _rest(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T
             raise
         except BaseException as error:  # a cancellation is for the coroutine to take
             step, value = work.throw, error
+            was_cancelled = isinstance(error, asyncio.CancelledError)
         try:
             waits_for = step(value)
+            if was_cancelled:
+                _tell(work)
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+
+def _tell(work: Any) -> None:
+    frame = work.cr_frame
+    log.warning(
+        "handler outlives its cancellation, and holds up what is behind it",
+        handler=work.__qualname__,
+        place=f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "",
+    )

@@ -10,6 +10,8 @@ REFUSED: Final = 1
 """The node refused, or a problem was found."""
 UNREACHABLE: Final = 3
 """No node answers."""
+LATE: Final = 4
+"""A node was told to stop, and something in it did not end."""
 INTERRUPTED: Final = 130
 
 
