@@ -360,7 +360,10 @@ class Store:
     async def sweep(self, now: int, *, limit: int) -> int:
         async with self._turn:
             with self._writer() as db:
-                db.execute(SQL["sweep_outcomes"], {"now": now, "limit": limit})
+                lifetime = limits.IDEMPOTENCY_SECONDS * 1_000_000
+                db.execute(
+                    SQL["sweep_outcomes"], {"now": now, "lifetime": lifetime, "limit": limit}
+                )
                 outcomes = db.changes()
                 bounds = {"now": now, "limit": limit - outcomes, "kept": limits.REFUSED_MAX}
                 db.execute(SQL["sweep_refused"], bounds)

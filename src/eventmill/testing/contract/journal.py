@@ -216,6 +216,14 @@ class JournalContract(Harness):
         keys = [b"young", *(b"%d" % n for n in range(5))]
         assert [o.key for o in await store.journal.outcomes("cart", "c1", keys)] == [b"young"]
 
+    async def test_sweep_passes_over_outcomes_of_a_clock_that_was_far_ahead(
+        self, store: Store
+    ) -> None:
+        ahead = 3 * limits.IDEMPOTENCY_SECONDS * 1_000_000
+        await put(store, outcomes=[outcome(b"ahead%d" % n, expires=ahead) for n in range(5)])
+        await put(store, outcomes=[outcome(b"%d" % n, expires=10) for n in range(3)])
+        assert [await store.sweep(10, limit=2) for _ in range(3)] == [2, 1, 0]
+
     async def test_compaction_removes_earlier_entries_of_the_subject(self, store: Store) -> None:
         await put(store, entry(), entry("c2"), message("c1", "cart"))
         await put(store, entry(sequence=2), compacted=[("cart", "c1", 2)])
