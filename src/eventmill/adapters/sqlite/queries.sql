@@ -75,8 +75,8 @@ VALUES (?, ?, ?, ?, ?, ?)
 -- name: outcome
 SELECT key, expires, reply, rejection FROM outcome WHERE source = ? AND subject = ? AND key = ?
 
--- What expires later than a new one would was stored while the clock was ahead: pass over it.
 -- name: sweep_outcomes
+-- What expires later than a new one would was stored while the clock was ahead: pass over it.
 DELETE FROM outcome WHERE number IN (
     SELECT number FROM (SELECT number, expires FROM outcome WHERE expires <= :now + :lifetime
                         ORDER BY number LIMIT :limit)
