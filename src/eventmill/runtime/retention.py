@@ -55,6 +55,8 @@ class Retention:
         self._subscriptions = subscriptions
         self._trimmed: dict[tuple[str, int], int] = {}
         """By topic and shard: up to this position everything that may go is gone."""
+        self._old: dict[tuple[str, int], int] = {}
+        """By topic and shard: up to this position all is older than the retention."""
 
     def __repr__(self) -> str:
         return f"<Retention {self._trimmed}>"
@@ -90,6 +92,8 @@ class Retention:
             return self._subscriptions[self._relay].positions.get(shard, 0)
         assert topic.retention is not None
         age = round(topic.retention.total_seconds() * 1e6)
-        old = await self._store.journal.position_at(shard, self._clock.now() - age)
+        known, now = self._old.get((topic.id, shard), 0), self._clock.now()
+        old = await self._store.journal.position_at(shard, now - age, after=known)
+        self._old[topic.id, shard] = old
         readers = [s for s in self._subscriptions.values() if topic.id in s.reaction.sources]
         return min([old, *(reader.positions.get(shard, 0) for reader in readers)])

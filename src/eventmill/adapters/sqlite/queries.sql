@@ -61,8 +61,8 @@ SELECT sequence FROM history WHERE source = ? AND subject = ? ORDER BY sequence 
 SELECT * FROM entry WHERE position > ? AND position <= ? ORDER BY position
 
 -- name: position_at
-SELECT coalesce(min(position) - 1, (SELECT coalesce(max(position), 0) FROM entry)) FROM entry
-WHERE time >= ?
+SELECT min(position) FILTER (WHERE time >= :time), max(position) FROM (
+    SELECT position, time FROM entry WHERE position > :after ORDER BY position LIMIT :limit)
 
 -- name: next_subject
 SELECT subject, max(sequence) FROM history

@@ -171,6 +171,15 @@ class JournalContract(Harness):
         found = {time: await store.journal.position_at(SHARD, time) for time in expected}
         assert found == expected
 
+    async def test_position_at_skips_nothing_where_the_clock_was_set_back(
+        self, store: Store
+    ) -> None:
+        times = [10, 20, 90, 91, *range(30, 60)]
+        await put(store, *(message(time=time) for time in times))
+        found = [await store.journal.position_at(SHARD, time) for time in (15, 40, 80, 91, 92)]
+        assert found == [1, 2, 2, 3, 34]
+        assert await store.journal.position_at(SHARD, 40, after=4) == 14
+
     async def test_position_at_skips_nothing_where_entries_were_removed(self, store: Store) -> None:
         await put(store, message(time=10), *(entry(sequence=n, time=10 + n) for n in range(1, 5)))
         await put(store, message(time=30), compacted=[("cart", "c1", 4)])
