@@ -8,6 +8,7 @@ import pytest
 
 from eventmill import (
     ConfigurationError,
+    Context,
     Deleted,
     Effect,
     EventSourcedEntity,
@@ -15,13 +16,18 @@ from eventmill import (
     Service,
     command,
     component,
+    consumer,
     on,
     query,
 )
 from eventmill.errors import DataMisfit
 from eventmill.runtime import past
 from eventmill.testing import EntityKit, FaultyStore, Host
-from tests.flow.bank import Account, Deposited, ledger
+from eventmill.testing.clock import VirtualClock
+from tests.flow.bank import Account, Closed, Deposited, ledger
+
+FAST = VirtualClock().time + timedelta(days=30)
+"""A clock that is a month ahead."""
 
 service = Service("bank", components=[Account], topics=[ledger])
 
@@ -119,6 +125,30 @@ async def test_a_purge_at_the_journals_end_survives_a_restart(store: FaultyStore
         await host.call(Account.deposit, "a", 1)
         (entry,) = await store.journal.history("account", "a", limit=9)
         assert entry.position > before
+
+
+async def test_a_deletion_waits_for_its_readers_also_when_the_clock_was_set_back(
+    store: FaultyStore,
+) -> None:
+    read: list[int] = []
+
+    @consumer("audit", source=Account)
+    def audit(event: Closed, ctx: Context) -> None:
+        read.append(ctx.sequence)
+
+    audited = Service("bank", components=[Account, audit], topics=[ledger])
+    async with Host(audited, store=store, clock=VirtualClock(FAST)) as host:
+        await host.call(Account.deposit, "a", 1)
+        await host.settle()
+    async with Host(audited, store=store) as host:
+        await host.operations.pause("audit")
+        await host.call(Account.close, "a", reason="moved")
+        await host.advance(timedelta(days=3))
+        assert await sequences(host, "a") == [1, 2, 3]
+        await host.operations.resume("audit")
+        await host.advance(timedelta(hours=2))
+        assert read == [2]
+        assert await store.journal.load("account", "a") == (None, [])
 
 
 async def test_an_expiring_entity_is_deleted_when_nothing_changed_it(store: FaultyStore) -> None:

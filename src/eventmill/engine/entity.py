@@ -373,7 +373,8 @@ def _settle(
     if effect.deleted:
         live.deleted = True
         due = now + round(definition.retention.total_seconds() * 1e6)
-        timer = outgoing.purge_timer(definition.id, live.id, due, now, live.shard)
+        sequence = live.identity.sequence
+        timer = outgoing.purge_timer(definition.id, live.id, sequence, due, now, live.shard)
         commit.timers[timer.name] = timer
         # An expiry of this life must not end the next one of the same id.
         commit.timers[outgoing.expire_name(definition.id, live.id)] = None

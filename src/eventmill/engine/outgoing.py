@@ -163,9 +163,10 @@ def expire_name(component: str, id: str) -> str:
     return f"{EXPIRE}/{component}/{id}"
 
 
-def purge_timer(component: str, id: str, due: int, now: int, home: int = 0) -> Timer:
-    """Make the timer that removes a deleted entity."""
-    entry = Entry(COMMANDS, f"{component}/{id}", 0, PURGE, 1, now, b"{}", None, None, home)
+def purge_timer(component: str, id: str, sequence: int, due: int, now: int, home: int = 0) -> Timer:
+    """Make the timer that removes an entity whose deletion has this sequence."""
+    payload = codec.encode({"sequence": sequence})
+    entry = Entry(COMMANDS, f"{component}/{id}", 0, PURGE, 1, now, payload, None, None, home)
     return Timer(f"{PURGE}/{component}/{id}", due, entry)
 
 

@@ -93,8 +93,10 @@ class Journal(Protocol):
         """Return the last committed position of every shard; empty shards may be missing."""
         ...
 
-    async def position_at(self, shard: int, time: int) -> int:
-        """Return the position before the first entry of `time` (microseconds) or later."""
+    async def position_at(self, shard: int, time: int, *, after: int = 0) -> int:
+        """Return the position before the first entry of `time` (microseconds) or later above
+        `after`. Clocks are set back, so times need not grow: entries behind it may be earlier, none
+        before it is later. It looks at one entry after the other."""
         ...
 
     async def subjects(self, source: str, *, after: str = "", limit: int) -> list[tuple[str, int]]:

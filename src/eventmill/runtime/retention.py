@@ -63,6 +63,8 @@ class Retention:
         """By topic and shard: up to this position everything that may go is gone."""
         self._purged: dict[int, int] = {}
         """The same of the broker's shards."""
+        self._old: dict[tuple[str, int], int] = {}
+        """By topic and shard: up to this position all is older than the retention."""
 
     def __repr__(self) -> str:
         return f"<Retention {self._trimmed}>"
@@ -116,7 +118,9 @@ class Retention:
         if not isinstance(topic.retention, timedelta):
             return read or 0  # as long as nobody follows it, nobody has read it
         age = round(topic.retention.total_seconds() * 1e6)
-        old = await self._store.journal.position_at(shard, self._clock.now() - age)
+        known, now = self._old.get((topic.id, shard), 0), self._clock.now()
+        old = await self._store.journal.position_at(shard, now - age, after=known)
+        self._old[topic.id, shard] = old
         return old if read is None else min(old, read)
 
     async def _purge(self, broker: Broker, topic: Topic[Any], shard: int) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 
+import msgspec
 import structlog
 
 from eventmill.engine.outgoing import PURGE
 from eventmill.errors import Conflict, Unavailable
 from eventmill.model.commit import Commit, Timer
+from eventmill.model.entry import Entry
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
@@ -30,8 +32,6 @@ CHANGING_SECONDS = 0.001
 
 PURGE_AGAIN_SECONDS = 3_600.0
 """After this, a removal is tried again that somebody who reads slowly held back."""
-
-PURGE_MARGIN_MICROSECONDS = 60_000_000
 
 SWEEP_SECONDS = 10.0
 SWEEP_ROWS = 2_000
@@ -113,20 +113,25 @@ class Scheduler:
     async def _unread(self, timers: list[Timer]) -> set[str]:
         """Return those that would remove a deleted entity whose deletion somebody who follows it
         has not read yet: a view would keep its row for ever."""
-        purges: dict[tuple[str, int], list[Timer]] = {}
-        for timer in timers:
-            if timer.command.type == PURGE:
-                source = timer.command.subject.partition("/")[0]
-                purges.setdefault((source, timer.command.shard), []).append(timer)
         unread: set[str] = set()
-        for (source, shard), some in purges.items():
-            # Such a timer was made with the deletion. Clocks are set: look a little further.
-            time = max(timer.command.time for timer in some) + PURGE_MARGIN_MICROSECONDS
-            position = await self._store.journal.position_at(shard, time)
-            readers = [s for s in self._subscriptions.values() if source in s.reaction.sources]
-            if any(reader.positions.get(shard, 0) < position for reader in readers):
-                unread.update(timer.name for timer in some)
+        for timer in timers:
+            command = timer.command
+            if command.type == PURGE:
+                readers = self._readers(command.subject.partition("/")[0])
+                read = min((r.positions.get(command.shard, 0) for r in readers), default=None)
+                if read is not None and await self._deleted_at(command) > read:
+                    unread.add(timer.name)
         return unread
+
+    def _readers(self, source: str) -> list[Subscription]:
+        return [s for s in self._subscriptions.values() if source in s.reaction.sources]
+
+    async def _deleted_at(self, purge: Entry) -> int:
+        """Return the position of the deletion; times do not tell, because clocks are set back."""
+        source, _, id = purge.subject.partition("/")
+        last = msgspec.json.decode(purge.payload)["sequence"]
+        found = await self._store.journal.history(source, id, after=last - 1, limit=1)
+        return found[0].position if found else 0
 
     async def run_sweeps(self) -> None:
         """Remove expired outcomes and refused letters until cancelled."""

@@ -62,9 +62,9 @@ class Journal:
     async def ends(self) -> dict[int, int]:
         return dict(self.last)
 
-    async def position_at(self, shard: int, time: int) -> int:
+    async def position_at(self, shard: int, time: int, *, after: int = 0) -> int:
         for position, entry in self.entries[shard].items():
-            if entry.time >= time:
+            if position > after and entry.time >= time:
                 return position - 1
         return self.last[shard]
 

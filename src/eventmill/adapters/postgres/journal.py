@@ -17,6 +17,10 @@ from eventmill.ports.store import Scan
 _decode_marks = msgspec.msgpack.Decoder(dict[str, int]).decode
 
 
+TIMES_AT_ONCE = 100_000
+"""Entries whose times the server looks at in one statement: some ten milliseconds."""
+
+
 class Journal:
     """The reading half of the store's journal."""
 
@@ -76,15 +80,16 @@ class Journal:
     async def ends(self) -> dict[int, int]:
         return dict(await self._reader.fetch("ends"))
 
-    async def position_at(self, shard: int, time: int) -> int:
-        low, high = 0, await self.end(shard)
-        # Time grows with the position, up to the skew of clocks: search by halves.
-        while low < high:
-            middle = (low + high) // 2
-            rows = await self._reader.fetch("time_after", shard=shard, after=middle)
-            found = rows[0][0] if rows else time
-            low, high = (middle + 1, high) if found < time else (low, middle)
-        return low
+    async def position_at(self, shard: int, time: int, *, after: int = 0) -> int:
+        end = await self.end(shard)
+        while after < end:
+            ((found, last),) = await self._reader.fetch(
+                "position_at", shard=shard, time=time, after=after, limit=TIMES_AT_ONCE
+            )
+            if found is not None:
+                return int(found) - 1
+            after = last or end
+        return end
 
     async def subjects(self, source: str, *, after: str = "", limit: int) -> list[tuple[str, int]]:
         rows = await self._reader.fetch("subjects", source=source, after=stored(after), limit=limit)

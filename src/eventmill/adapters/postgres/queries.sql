@@ -239,9 +239,10 @@ FROM (
 WHERE bytes_before < :bytes::bigint
 ORDER BY position
 
--- name: time_after
-SELECT time FROM entry WHERE shard = :shard::integer AND position > :after::bigint
-ORDER BY position LIMIT 1
+-- name: position_at
+SELECT min(position) FILTER (WHERE time >= :time::bigint), max(position) FROM (
+    SELECT position, time FROM entry WHERE shard = :shard::integer AND position > :after::bigint
+    ORDER BY position LIMIT :limit::bigint) AS portion
 
 -- name: subjects
 SELECT subject, max(sequence) FROM entry_home

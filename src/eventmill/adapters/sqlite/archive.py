@@ -23,7 +23,7 @@ from eventmill.adapters.sqlite.lock import take
 from eventmill.adapters.sqlite.names import Names
 from eventmill.adapters.sqlite.parking import letter_row, letters_of
 from eventmill.adapters.sqlite.statements import SCHEMA, SQL
-from eventmill.adapters.sqlite.store import SCHEMA_VERSION
+from eventmill.adapters.sqlite.store import SCHEMA_VERSION, wrong_version
 from eventmill.errors import ConfigurationError, InvalidPayload
 from eventmill.model import archive
 from eventmill.model.archive import (
@@ -258,9 +258,7 @@ class _Writer:
 def _check_version(db: apsw.Connection, path: Path) -> None:
     (found,) = next(db.execute("PRAGMA user_version"))
     if found != SCHEMA_VERSION:
-        raise ConfigurationError(
-            f"{path} has schema version {found}, this code needs {SCHEMA_VERSION}"
-        )
+        raise wrong_version(path, found)
 
 
 def _sync(path: Path) -> None:

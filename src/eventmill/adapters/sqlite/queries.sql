@@ -61,8 +61,8 @@ SELECT sequence FROM history WHERE source = ? AND subject = ? ORDER BY sequence 
 SELECT * FROM entry WHERE position > ? AND position <= ? ORDER BY position
 
 -- name: position_at
-SELECT coalesce(min(position) - 1, (SELECT coalesce(max(position), 0) FROM entry)) FROM entry
-WHERE time >= ?
+SELECT min(position) FILTER (WHERE time >= :time), max(position) FROM (
+    SELECT position, time FROM entry WHERE position > :after ORDER BY position LIMIT :limit)
 
 -- name: next_subject
 SELECT subject, max(sequence) FROM history
@@ -76,8 +76,10 @@ VALUES (?, ?, ?, ?, ?, ?)
 SELECT key, expires, reply, rejection FROM outcome WHERE source = ? AND subject = ? AND key = ?
 
 -- name: sweep_outcomes
+-- What expires later than a new one would was stored while the clock was ahead: pass over it.
 DELETE FROM outcome WHERE number IN (
-    SELECT number FROM (SELECT number, expires FROM outcome ORDER BY number LIMIT :limit)
+    SELECT number FROM (SELECT number, expires FROM outcome WHERE expires <= :now + :lifetime
+                        ORDER BY number LIMIT :limit)
     WHERE expires <= :now)
 
 -- name: sweep_refused

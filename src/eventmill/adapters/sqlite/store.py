@@ -204,9 +204,7 @@ class Store:
         if found == 0:
             db.execute(f"BEGIN IMMEDIATE; {SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
         elif found != SCHEMA_VERSION:
-            raise ConfigurationError(
-                f"{self.path} has schema version {found}, this code needs {SCHEMA_VERSION}"
-            )
+            raise wrong_version(self.path, found)
         self.names.read(db)
         self.unfiled.read(db)
         (self._position,) = next(db.execute(SQL["end"]))
@@ -362,11 +360,23 @@ class Store:
     async def sweep(self, now: int, *, limit: int) -> int:
         async with self._turn:
             with self._writer() as db:
-                db.execute(SQL["sweep_outcomes"], {"now": now, "limit": limit})
+                lifetime = limits.IDEMPOTENCY_SECONDS * 1_000_000
+                db.execute(
+                    SQL["sweep_outcomes"], {"now": now, "lifetime": lifetime, "limit": limit}
+                )
                 outcomes = db.changes()
                 bounds = {"now": now, "limit": limit - outcomes, "kept": limits.REFUSED_MAX}
                 db.execute(SQL["sweep_refused"], bounds)
                 return outcomes + db.changes()
+
+
+def wrong_version(path: Path, found: int) -> ConfigurationError:
+    """Return the refusal of a file of another schema."""
+    return ConfigurationError(
+        f"{path} has schema version {found}, this code needs {SCHEMA_VERSION}: export it with the "
+        "version of Eventmill that wrote it (eventmill export FILE), then import the file with "
+        "this one into an empty directory (eventmill import FILE --data DIRECTORY)"
+    )
 
 
 def _move(db: apsw.Connection, offset: Offset) -> None:

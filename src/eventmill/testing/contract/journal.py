@@ -171,6 +171,15 @@ class JournalContract(Harness):
         found = {time: await store.journal.position_at(SHARD, time) for time in expected}
         assert found == expected
 
+    async def test_position_at_skips_nothing_where_the_clock_was_set_back(
+        self, store: Store
+    ) -> None:
+        times = [10, 20, 90, 91, *range(30, 60)]
+        await put(store, *(message(time=time) for time in times))
+        found = [await store.journal.position_at(SHARD, time) for time in (15, 40, 80, 91, 92)]
+        assert found == [1, 2, 2, 3, 34]
+        assert await store.journal.position_at(SHARD, 40, after=4) == 14
+
     async def test_position_at_skips_nothing_where_entries_were_removed(self, store: Store) -> None:
         await put(store, message(time=10), *(entry(sequence=n, time=10 + n) for n in range(1, 5)))
         await put(store, message(time=30), compacted=[("cart", "c1", 4)])
@@ -215,6 +224,14 @@ class JournalContract(Harness):
         assert [await store.sweep(10, limit=2) for _ in range(4)] == [2, 2, 1, 0]
         keys = [b"young", *(b"%d" % n for n in range(5))]
         assert [o.key for o in await store.journal.outcomes("cart", "c1", keys)] == [b"young"]
+
+    async def test_sweep_passes_over_outcomes_of_a_clock_that_was_far_ahead(
+        self, store: Store
+    ) -> None:
+        ahead = 3 * limits.IDEMPOTENCY_SECONDS * 1_000_000
+        await put(store, outcomes=[outcome(b"ahead%d" % n, expires=ahead) for n in range(5)])
+        await put(store, outcomes=[outcome(b"%d" % n, expires=10) for n in range(3)])
+        assert [await store.sweep(10, limit=2) for _ in range(3)] == [2, 1, 0]
 
     async def test_compaction_removes_earlier_entries_of_the_subject(self, store: Store) -> None:
         await put(store, entry(), entry("c2"), message("c1", "cart"))
