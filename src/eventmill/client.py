@@ -11,12 +11,12 @@ problem is raised as the error class that it was there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from secrets import SystemRandom, token_hex
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -78,7 +78,7 @@ class Client:
         luck: Callable[[], float] = _luck,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.url = url.rstrip("/")
+        self._addresses: _Addresses = _Address(url.rstrip("/"))
         self._connections = _Connections(timeout_seconds)
         self._retry = retry
         self._source = source
@@ -88,7 +88,27 @@ class Client:
         self._headers: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        return f"<Client {self.url}>"
+        return f"<Client {self._addresses}>"
+
+    @classmethod
+    def of(
+        cls,
+        service: str,
+        *,
+        broker: str,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        retry: Retry = RETRY,
+        source: str = "/eventmill/client",
+    ) -> Self:
+        """Return a client that finds a service by its name, at a broker: `nats://…`.
+
+        It looks for a node that lives with the first request, and for another one when that is
+        gone. Options are those of the class; requests also raise `ConfigurationError` for a broker that is
+        none, and `Unavailable` with the code `unavailable.service` when nobody has that name.
+        """
+        client = cls("", timeout_seconds=timeout_seconds, retry=retry, source=source)
+        client._addresses = _Found(service, broker)
+        return client
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,11 +166,10 @@ class Client:
     async def query(self, handler: Handler[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a view's query and return its rows.
 
-        Raises as `call`.
+        Raises as `call`; `InvalidPayload` and `TooLarge` also for arguments that no URL tells.
         """
         handler.resolve()
-        arguments = handler.arguments(args, kwargs)
-        texts = _texts(handler, dict(zip(handler.parameters, arguments, strict=True)))
+        texts = handler.write_arguments(handler.arguments(args, kwargs))
         path = f"/views/{_part(handler.component)}/{_part(handler.name)}"
         path += f"?{urlencode(texts)}" if texts else ""
         accept = {"accept": "application/json"}
@@ -169,7 +188,7 @@ class Client:
         batch = [self._cloud_event(topic, e, f"{first}-{n}") for n, e in enumerate(events)]
         body = cloudevents.encode_batch(batch)
         headers = {"content-type": cloudevents.BATCH_TYPE}
-        answer = await self._request("POST", f"/topics/{_part(topic.id)}", headers, body)
+        answer = await self._request("POST", f"/topics/{_part(topic.name)}", headers, body)
         return msgspec.json.decode(answer, type=Published)
 
     def _cloud_event(self, topic: Topic[Any], event: Any, id: str) -> cloudevents.CloudEvent:
@@ -181,24 +200,89 @@ class Client:
             subject=subject or None,
             datacontenttype="application/json",
             data=payload,
-            extensions={VERSION: kind.version},
+            extensions={VERSION: kind.written},
         )
 
     async def _request(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
     ) -> bytes:
-        url = URL(self.url + path, encoded=True)
         headers = {**headers, **self._headers}
         attempt = 0
+        address = ""
         while True:
             attempt += 1
             try:
+                address = await self._addresses.next()
+                url = URL(address + path, encoded=True)
                 return await self._connections.send(method, url, headers, body)
             except Unavailable as error:
+                if error.code in (LOST, TIMED_OUT):
+                    self._addresses.failed(address)
                 if attempt >= self._retry.attempts or not _is_worth_repeating(error):
                     raise
                 wait = delay(self._retry, attempt, self._luck())
                 await self._sleep(min(max(wait, _asked(error)), self._retry.maximum))
+
+
+class _Addresses(Protocol):
+    """Where a service is."""
+
+    async def next(self) -> str:
+        """Return the URL for the next request. Raises `Unavailable` if there is none."""
+        ...
+
+    def failed(self, url: str) -> None:
+        """Note that nobody answered there."""
+        ...
+
+
+class _Address:
+    """The one address that was given."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __repr__(self) -> str:
+        return self._url
+
+    async def next(self) -> str:
+        return self._url
+
+    def failed(self, url: str) -> None:
+        """There is no other."""
+
+
+class _Found:
+    """The nodes of a service, as a broker's directory tells them."""
+
+    def __init__(self, service: str, broker: str) -> None:
+        self._service = service
+        self._broker = broker
+        self._urls: Sequence[str] = []
+        self._finding = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"{self._service} at {self._broker}"
+
+    async def next(self) -> str:
+        async with self._finding:
+            if not self._urls:
+                self._urls = await self._find()
+            return self._urls[0]
+
+    def failed(self, url: str) -> None:
+        self._urls = [other for other in self._urls if other != url]
+
+    async def _find(self) -> Sequence[str]:
+        from eventmill.node import discovery  # it brings the engine with it: for who needs it
+
+        nodes = await discovery.find(self._broker, self._service)
+        if not nodes:
+            raise Unavailable(
+                f"no service {self._service!r} runs at {self._broker}", code="unavailable.service"
+            )
+        first = int(_luck() * len(nodes))  # clients spread over the nodes
+        return [node.metadata["url"] for node in (*nodes[first:], *nodes[:first])]
 
 
 class _Connections:
@@ -298,17 +382,3 @@ def _part(text: str) -> str:
     if text in (".", ".."):
         raise InvalidPayload(f"{text!r} cannot be part of a path: use another id")
     return quote(text, safe="")
-
-
-def _texts(handler: Handler[Any, Any], arguments: dict[str, Any]) -> dict[str, str]:
-    """Write arguments as a URL's parameters; None is told by leaving it out."""
-    texts = {}
-    for name, value in msgspec.to_builtins(arguments).items():
-        if value is None:
-            continue
-        if isinstance(value, dict | list):
-            raise InvalidPayload(
-                f"{handler.component}.{handler.name}: {name} does not fit into a URL"
-            )
-        texts[name] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return texts

@@ -32,6 +32,16 @@ def test_a_new_project_passes_its_tests_and_runs(tmp_path: Path) -> None:
     assert tests.returncode == 0, tests.stdout
     assert "4 passed" in tests.stdout
 
+    types = subprocess.run(
+        [sys.executable, "-m", "mypy", f"--cache-dir={tmp_path / 'cache'}"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert types.returncode == 0, types.stdout + types.stderr
+
     checked = eventmill("check", "my_shop.service", cwd=project)
     assert "Pure: 3 connections, nothing but events." in checked.out
     with RunningNode(tmp_path / "d", "--guards", target="my_shop.service", cwd=project) as node:

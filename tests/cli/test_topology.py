@@ -145,3 +145,19 @@ def test_only_a_context_calls_and_helpers_are_followed() -> None:
 def test_a_service_of_one_part_is_judged_too() -> None:
     definition, _ = Service("s", topics=[rings]).define()
     assert judgement(graph_of(definition)) == "No part of it is connected with another."
+
+
+theirs = Topic("rings", Rang, service="church")
+
+
+@consumer("neighbour", source=theirs)
+def hear(event: Rang) -> None: ...
+
+
+def test_a_topic_of_another_service_is_drawn_with_its_name() -> None:
+    definition, problems = Service("house", components=[hear], topics=[theirs]).define()
+    assert problems == []
+    graph = graph_of(definition)
+    (part,) = [part for part in graph.parts if part.id == "church/rings"]
+    assert (part.kind, part.types) == (Kind.REMOTE, ["Rang"])
+    assert "church/rings  remote    Rang\n  ── feeds ──▶ neighbour" in text(graph)

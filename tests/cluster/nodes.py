@@ -27,7 +27,11 @@ ROUNDS = 40
 
 
 class Nodes:
-    """Nodes that come and go. Parameter: `beside` are those of another service, on one network."""
+    """Nodes that come and go.
+
+    Parameters: `beside` are those of another service, on one network and, if both have one, at one
+    broker; `shards` is how many home shards the store has.
+    """
 
     def __init__(
         self,
@@ -36,11 +40,13 @@ class Nodes:
         *,
         beside: Nodes | None = None,
         broker: bool = False,
+        shards: int = SHARDS,
     ) -> None:
         self.clock = beside.clock if beside else VirtualClock()
-        self.topics = Topics(self.clock) if broker else None
+        others = beside.topics if beside else None
+        self.topics = Topics(self.clock, service.name, beside=others) if broker else None
         self.stores: dict[str, FaultyStore] = {}
-        self.store = Store(SHARDS)
+        self.store = Store(shards)
         self.leases = Leases(self.store, self.clock)
         self.network = beside.network if beside else Network(self.clock)
         self.service = service
@@ -48,8 +54,8 @@ class Nodes:
         self.sender = sender
         self.running: dict[str, Runtime] = {}
 
-    async def start(self, *names: str) -> None:
-        """Start nodes one after the other, and let them settle."""
+    async def start(self, *names: str, settle: float = 10) -> None:
+        """Start nodes one after the other, and let them settle for so many seconds."""
         for name in names:
             transport = Transport(self.network, self.place(name))
             membership = Membership(
@@ -76,7 +82,7 @@ class Nodes:
             self.running[name] = runtime
             assert runtime.peers is not None
             await runtime.peers.announce({"version": "1", "url": f"http://{name}"})
-        await self.advance(10)
+        await self.advance(settle)
 
     def place(self, name: str) -> str:
         """Name of a node in the network."""
@@ -101,7 +107,8 @@ class Nodes:
     async def freeze(self, name: str) -> Runtime:
         """Stop everything that a node does by itself, as SIGSTOP does; return it."""
         runtime = self.running.pop(name)
-        await runtime.supervisor.stop("cluster", "moves", "news", "telling")
+        loops = ("cluster", "taking", "following", "giving", "news", "telling")
+        await runtime.supervisor.stop(*loops)
         return runtime
 
     async def crash(self, name: str) -> None:

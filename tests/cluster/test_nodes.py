@@ -24,7 +24,8 @@ from eventmill import (
     query,
     send,
 )
-from eventmill.errors import NotOwner, Unavailable
+from eventmill.errors import DeadlineExceeded, NotOwner, Unavailable
+from eventmill.runtime.cluster import LEASE_SECONDS
 from eventmill.runtime.runtime import Runtime
 from tests.cluster.nodes import SHARDS, Nodes
 
@@ -222,6 +223,47 @@ async def test_a_command_waits_for_a_shard_that_moves(nodes: Nodes) -> None:
     id = next(id for id in IDS if nodes.store.placement.entity(id) in nodes.running["a"].held)
     await nodes.crash("a")
     assert await nodes.call("b", Counter.add, id, 5) == 5
+
+
+async def test_an_unkeyed_command_sent_to_a_frozen_node_is_answered_when_its_shard_moves(
+    nodes: Nodes,
+) -> None:
+    await nodes.start("a", "b")
+    id = next(id for id in IDS if nodes.store.placement.entity(id) in nodes.running["a"].held)
+    zombie = await nodes.freeze("a")
+    nodes.pause("a")
+    began = nodes.clock.monotonic()
+    with pytest.raises(DeadlineExceeded, match="outcome is unknown"):
+        await nodes.call("b", Counter.add, id, 5)
+    assert 5 < nodes.clock.monotonic() - began < LEASE_SECONDS + 3
+    assert await nodes.call("b", Counter.add, id, 5) == 5
+    nodes.resume("a")
+    await zombie.supervisor.stop(*zombie.supervisor.names())
+
+
+@consumer("asker", source=told, timeout=60)
+async def ask(event: Told, ctx: Context) -> None:
+    await ctx.call(Counter.add, f"copy-{event.counter}", event.amount)
+
+
+async def test_a_shard_is_taken_while_a_consumer_waits_for_an_entity_of_it() -> None:
+    nodes = Nodes(Service("asking", components=[Counter, ask], topics=[told]))
+    await nodes.start("a", "b")
+    lost, kept = nodes.running["a"].held.copy(), nodes.running["b"].held.copy()
+    home = nodes.store.placement.entity
+    ids = [id for id in IDS if home(id) in kept and home(f"copy-{id}") in lost]
+    assert ids
+    await nodes.crash("a")
+    began = nodes.clock.monotonic()
+    await nodes.while_time_passes(
+        nodes.running["b"].publish(told, [Told(counter=id, amount=1) for id in ids])
+    )
+    await nodes.until(lambda: nodes.running["b"].held >= lost)
+    assert nodes.clock.monotonic() - began < LEASE_SECONDS + 3
+    await nodes.advance(1)
+    for id in ids:
+        assert await nodes.call("b", Counter.content, f"copy-{id}") == 1
+    await nodes.close()
 
 
 async def test_commands_for_entities_elsewhere_travel_together_and_in_order(nodes: Nodes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -71,6 +72,9 @@ class Shelf(View):
     @query("SELECT * FROM shelf WHERE reserved >= :least ORDER BY sku")
     def above(self, least: int) -> list[Row]: ...
 
+    @query("SELECT * FROM shelf WHERE sku IN (:skus)")
+    def some(self, skus: list[str]) -> list[Row]: ...
+
 
 @component("order")
 class Order(EventSourcedEntity):
@@ -97,6 +101,9 @@ async def reserve(event: Ordered, ctx: Context) -> None:
         answers.append(await inventory.call("stock.content", event.sku))
         answers.append(await inventory.query(Shelf.above, least=0))
         answers.append(await inventory.query("shelf.above", least=0))
+        some = await inventory.query(Shelf.some, skus=[event.sku])
+        assert {row.sku for row in some} <= {event.sku}
+        assert await inventory.query("shelf.some", skus=[]) == []
     except Exception as error:
         failures.append(error)
         raise
@@ -261,6 +268,24 @@ async def test_a_store_belongs_to_one_service(shops: Nodes) -> None:
     shops.service = inventory
     with pytest.raises(ConfigurationError, match="the store belongs to service 'shop'"):
         await shops.start("a")
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_of_two_services_that_start_at_once_one_gets_the_store(
+    shops: Nodes, inventories: Nodes, turns: int
+) -> None:
+    """Whatever the second one sees of the first: it is that many turns of the loop behind."""
+    inventories.store, inventories.leases = shops.store, shops.leases
+
+    async def start_later() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await inventories.start("b")
+
+    started = await asyncio.gather(shops.start("a"), start_later(), return_exceptions=True)
+    (refused,) = [outcome for outcome in started if outcome is not None]
+    assert isinstance(refused, ConfigurationError)
+    assert "the store belongs to service" in refused.message
 
 
 async def test_a_name_belongs_to_one_store(shops: Nodes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,11 +17,14 @@ from eventmill.adapters.nats.broker import Broker as NatsBroker
 from eventmill.adapters.nats.subjects import Subjects
 from eventmill.engine.messages import MALFORMED
 from eventmill.errors import BrokerUnavailable
-from eventmill.model import cloudevents, limits
-from eventmill.ports.broker import Broker, TopicLayout
+from eventmill.model import cloudevents
+from eventmill.model.placement import Placement
+from eventmill.ports.broker import Broker, Neighbour
 from eventmill.testing import VirtualClock
 from eventmill.testing.contract.broker import BrokerContract
 from eventmill.testing.contract.broker_harness import (
+    LONG,
+    NEIGHBOUR,
     SHARDS,
     News,
     event_headers,
@@ -41,6 +45,9 @@ class TestMemory(BrokerContract):
     def make_broker(self) -> Broker:
         return MemoryBroker(self.shared)
 
+    def make_neighbour(self) -> Broker:
+        return MemoryBroker(Topics(self.clock, NEIGHBOUR, beside=self.shared))
+
     async def publish(self, topic: str, headers: dict[str, str], payload: bytes) -> None:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.shared.publish(topic, lines.encode(), payload)
@@ -54,13 +61,16 @@ class TestNats(BrokerContract):
     @pytest.fixture(autouse=True)
     async def server(self, tmp_path: Path) -> AsyncIterator[None]:
         async with NatsServer(tmp_path) as server:
-            self.url = server.url
+            self.server, self.url = server, server.url
             self.plain = await nats.connect(server.url)
             yield
             await self.plain.close()
 
     def make_broker(self) -> Broker:
         return NatsBroker([self.url], SystemClock(), service="shop")
+
+    def make_neighbour(self) -> Broker:
+        return NatsBroker([self.url], SystemClock(), service=NEIGHBOUR, prefix=NEIGHBOUR)
 
     async def publish(self, topic: str, headers: dict[str, str], payload: bytes) -> None:
         subject = Subjects("eventmill").plain(topic)
@@ -116,26 +126,32 @@ class TestNats(BrokerContract):
         (read,) = await taken(*opened, shard_of("k"), 1)
         assert read.payload == b"{}"
 
-    async def test_a_topic_that_is_full_takes_nothing_and_loses_nothing(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(limits, "BROKER_APPEND_SECONDS", 0.3)
-        async with self.node(topics={"orders": TopicLayout(1, bytes=4_096)}) as (broker, news, _):
-            stored = 0
+    async def test_a_stream_that_was_made_anew_is_another_one(self) -> None:
+        """And one whose server was killed and started again is not."""
+        shard = 7 * SHARDS + Placement(SHARDS).entity("k")
+        async with self.beside(SHARDS) as (broker, other, news):
+            await other.append([outgoing(n) for n in range(1, 9)])
+            first = await broker.attach(7, NEIGHBOUR, "orders")
+            assert len(await taken(broker, news, shard, 8)) == 8
+            self.server.kill()
+            await self.server.start()
+            assert await self.attached(broker) == first
+            await self.plain.jetstream().delete_stream(Subjects(NEIGHBOUR).stream("orders"))
+            assert await broker.attach(7, NEIGHBOUR, "orders") is None
+            async with self.beside(SHARDS) as (_, again, _):
+                await again.append([outgoing(9)])
+            assert await self.attached(broker) != first
+            (read,) = await taken(broker, news, shard, 1)
+            assert (read.origin, read.position) == ("3:9", 1)
 
-            async def fill() -> None:
-                nonlocal stored
-                while True:
-                    await broker.append([outgoing(stored + 1)])
-                    stored += 1
-
-            with pytest.raises(BrokerUnavailable, match="maximum bytes"):
-                await fill()
-            assert stored > 3
-            read = await taken(broker, news, shard_of("k"), stored)
-            await broker.trim(shard_of("k"), read[-1].position)
-            (receipt,) = await broker.append([outgoing(stored + 1)])
-            assert not receipt.duplicate
+    async def attached(self, broker: Broker) -> Neighbour | None:
+        """What is found as soon as the server answers."""
+        async with asyncio.timeout(LONG):
+            while True:
+                try:
+                    return await broker.attach(7, NEIGHBOUR, "orders")
+                except BrokerUnavailable:
+                    await asyncio.sleep(0.05)
 
 
 async def test_without_a_server_opening_says_what_to_do() -> None:

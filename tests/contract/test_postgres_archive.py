@@ -65,7 +65,7 @@ async def test_the_number_of_shards_may_change(postgres: Server, empty: str) -> 
     await open_alone(moved)
     assert moved.placement.shards == 3
     await moved.views.prepare([table])  # as a node does at start
-    assert await moved.views.rows(LONG, ["k\0"]) == [("k\0", 1.0, None)]
+    assert (await moved.views.rows(LONG, ["k\0"])).rows == [("k\0", 1.0, None)]
     assert await moved.journal.subjects("cart", limit=99) == [(f"c{n}", 1) for n in range(15, 24)]
     # A topic that comes later begins behind the positions that offsets of the file mean.
     placement = await moved.place(["orders", "news"])
@@ -171,6 +171,28 @@ async def test_where_topics_live_in_a_broker_marks_tell_what_was_read(
         shard = moved.placement.message("orders", key)
         unread[key] = (await moved.journal.read(shard, position, limit=9)).entries
     assert (unread["a"], [e.subject for e in unread["b"]]) == ([], ["b"])
+    await moved.close()
+
+
+async def test_how_far_a_topic_of_another_service_was_read_stays_behind(
+    postgres: Server, empty: str
+) -> None:
+    """Its positions and marks are the broker's."""
+    store = await filled(await postgres.fresh(4))
+    await store.place(["shop/orders"])
+    shard = store.placement.message("shop/orders", "a")
+    await put(
+        store,
+        offsets=[Offset("biller", shard, 0, 900), Offset("biller~outbox/17", shard, 0, 5)],
+        registry={"topics": b"broker"},
+    )
+    await store.close()
+    text = await exported(store.dsn)
+    assert b"~outbox" not in text
+    await imported(empty, text)
+    moved = Store(empty)
+    await open_alone(moved)
+    assert {name for name, _ in await moved.offsets()} <= {"biller"}
     await moved.close()
 
 

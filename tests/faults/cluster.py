@@ -11,9 +11,10 @@ import asyncio
 import os
 import random
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
@@ -25,6 +26,7 @@ from eventmill.testing.postgres import Server
 from tests.faults import history
 from tests.faults.history import Append, Movement, Read, Written
 from tests.faults.process import NodeProcess, command
+from tests.faults.valve import Valve
 from tests.faults.vault import START
 
 VAULTS = [f"v{number}" for number in range(40)]
@@ -42,24 +44,33 @@ FOR EACH ROW WHEN (NEW.sequence > 0) EXECUTE FUNCTION public.note_tenure();
 """
 
 
+class Links(NamedTuple):
+    """A node's ways to the servers."""
+
+    database: Valve
+    broker: Valve
+
+
 class Cluster:
     """Its processes; every fault ends with all of them running again."""
 
     def __init__(self, folder: Path, database: Server, broker: NatsServer, names: str) -> None:
         self.database = database
         self.broker = broker
-        options = ("--store", database.dsn(), "--broker", broker.url, "--log", "json")
-        self.nodes = [
-            NodeProcess.free(
-                "tests.faults.vault:service", folder / name / "data", *options, "--node", name
-            )
-            for name in names
-        ]
-        for node in self.nodes:
-            node.log.parent.mkdir()
+        self.nodes: list[NodeProcess] = []
+        self.links: dict[str, Links] = {}
+        """By the node's address."""
+        self._folder = folder
+        self._names = names
 
     async def start(self, http: aiohttp.ClientSession) -> None:
-        for node in self.nodes:
+        for name in self._names:
+            links = Links(Valve(self._reach_database), Valve(self._reach_broker))
+            for valve in links:
+                await valve.start()
+            node = self._node(name, links)
+            self.links[node.url] = links
+            self.nodes.append(node)
             await node.start()
             await node.ready(http)
             if node is self.nodes[0]:
@@ -67,6 +78,23 @@ class Cluster:
         async with asyncio.timeout(30):
             while not all(self.taken(node) for node in self.nodes):  # noqa: ASYNC110 - processes
                 await asyncio.sleep(0.05)
+
+    def _node(self, name: str, links: Links) -> NodeProcess:
+        store = f"postgresql://postgres@127.0.0.1:{links.database.port}/postgres"
+        broker = f"nats://127.0.0.1:{links.broker.port}"
+        folder = self._folder / name
+        folder.mkdir()
+        return NodeProcess.free(
+            "tests.faults.vault:service",
+            folder / "data",
+            *("--store", store, "--broker", broker, "--node", name, "--log", "json"),
+        )
+
+    async def _reach_database(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(self.database.directory / ".s.PGSQL.5432")
+
+    async def _reach_broker(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.broker.port)
 
     def taken(self, node: NodeProcess) -> int:
         """How often it has taken a shard."""
@@ -81,6 +109,14 @@ class Cluster:
             if node.running:
                 os.kill(node.process.pid, signal.SIGCONT)
             await node.discard()
+        for links in self.links.values():
+            for valve in links:
+                await valve.close()
+
+
+def unbounded() -> aiohttp.TCPConnector:
+    """Connections for everybody: who waits for a frozen node holds up nobody else."""
+    return aiohttp.TCPConnector(limit=0)
 
 
 class Clients:
@@ -91,14 +127,13 @@ class Clients:
         self.reads: list[Read] = []
         self.failures = 0
         """Attempts that were not acknowledged."""
+        self.acknowledged = 0
+        self.by: Counter[str] = Counter()
+        """Those by the address of the node that acknowledged them."""
         self.luck = random.Random(seed)
         self._cluster = cluster
         self._http = http
         self._now = asyncio.get_running_loop().time
-
-    @property
-    def acknowledged(self) -> int:
-        return sum(append.ended is not None for append in self.sent.values())
 
     async def run(self, over: asyncio.Event) -> None:
         """Work until told otherwise; what was begun is brought to its end."""
@@ -132,6 +167,8 @@ class Clients:
             await asyncio.sleep(0.02)
             node = self.luck.choice(nodes or self._cluster.nodes)
         self.sent[op] = Append(vault, op, began, self._now())
+        self.acknowledged += 1
+        self.by[node.url] += 1
         return self._now() - began
 
     async def read(self, vault: str) -> None:
@@ -200,7 +237,7 @@ def problems(
         by_shard.setdefault(entry.shard, []).append(entry.position)
     for entry in events:
         event = msgspec.json.decode(entry.payload)
-        amount = event.get("amount", 0) * (-1 if entry.type == "Paid" else 1)
+        amount = event.get("amount", event.get("value", 0)) * (-1 if entry.type == "Paid" else 1)
         if entry.type != "Received":
             lists.setdefault(entry.subject, []).append(event["op"])
         if amount:

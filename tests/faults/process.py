@@ -16,7 +16,8 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0
+"""On a machine with much else to do."""
 ROOT = Path(__file__).parents[2]
 
 

@@ -1,4 +1,5 @@
-"""Three nodes on PostgreSQL and NATS; each of the five may die or freeze at any moment.
+"""Three nodes on PostgreSQL and NATS; each of the five may die or freeze at any moment, and each node
+may be cut off from the servers.
 
 What must hold: nothing acknowledged is lost, nothing is there twice, no owner of the past writes,
 and work goes on: within a lease and three seconds without the node, within five seconds after the
@@ -20,9 +21,10 @@ import pytest
 from eventmill.runtime.cluster import LEASE_SECONDS
 from eventmill.testing.nats_server import NatsServer
 from eventmill.testing.postgres import Server
-from tests.faults.cluster import VAULTS, Clients, Cluster, journal, problems, tenures
+from tests.faults.cluster import VAULTS, Clients, Cluster, journal, problems, tenures, unbounded
 from tests.faults.figures import Report
 from tests.faults.process import NodeProcess
+from tests.faults.valve import Valve
 
 WORKERS = 8
 AT_ONCE = 100
@@ -31,6 +33,10 @@ HEALED_SECONDS = 5.0
 HEALED_SHARE = 0.95
 BETWEEN = 150
 """Acknowledged operations between two faults."""
+UNDER_WAY_SECONDS = 1.0
+"""After a cut, for answers that were on their way."""
+CUT_SECONDS = 5.0
+FAULTS = 7
 
 
 @pytest.fixture
@@ -66,6 +72,22 @@ class Storm:
             f"slowest: {slowest}"
         )
 
+    async def round(self) -> None:
+        """One fault of each kind, in any order."""
+        faults = [
+            self.kill_node,
+            self.freeze_node,
+            self.cut_off_node,
+            self.cut_off_database,
+            self.cut_off_broker,
+            self.kill_database,
+            self.kill_broker,
+        ]
+        self.clients.luck.shuffle(faults)
+        for fault in faults:
+            await reached(self.clients, self.clients.acknowledged + BETWEEN)
+            await fault()
+
     async def kill_node(self) -> None:
         victim = self.clients.luck.choice(self.cluster.nodes)
         await victim.kill()
@@ -87,6 +109,43 @@ class Storm:
         self.fired["freeze a node"] += 1
         await self._healed("freeze a node")
         await asyncio.gather(*asked)
+
+    async def cut_off_node(self) -> None:
+        """From both servers: it is a minority of one, and must acknowledge nothing."""
+        victim = self.clients.luck.choice(self.cluster.nodes)
+        links = self.cluster.links[victim.url]
+        for valve in links:
+            valve.shut()
+        await asyncio.sleep(UNDER_WAY_SECONDS)
+        acknowledged = self.clients.by[victim.url]
+        asked = [asyncio.ensure_future(self.clients.append(first=victim)) for _ in range(AT_ONCE)]
+        await self._taken_over("cut off a node", victim)
+        assert self.clients.by[victim.url] == acknowledged, "a minority acknowledged commands"
+        await self._open("cut off a node", *links)
+        await asyncio.gather(*asked)
+
+    async def cut_off_database(self) -> None:
+        """A node loses PostgreSQL alone: the others take its shards, and it finds them there."""
+        victim = self.clients.luck.choice(self.cluster.nodes)
+        valve = self.cluster.links[victim.url].database
+        valve.shut()
+        await self._taken_over("cut off PostgreSQL", victim)
+        await self._open("cut off PostgreSQL", valve)
+
+    async def cut_off_broker(self) -> None:
+        """A node loses NATS alone: it keeps its shards, and those who ask it itself are served."""
+        victim = self.clients.luck.choice(self.cluster.nodes)
+        valve = self.cluster.links[victim.url].broker
+        valve.shut()
+        await asyncio.sleep(CUT_SECONDS)
+        await self._open("cut off NATS", valve)
+
+    async def _open(self, what: str, *valves: Valve) -> None:
+        assert all(valve.held_up for valve in valves), "nothing met the cut"
+        for valve in valves:
+            valve.open()
+        self.fired[what] += 1
+        await self._healed(what)
 
     async def kill_database(self) -> None:
         await asyncio.to_thread(self.cluster.database.crash, signal.SIGKILL)
@@ -132,36 +191,31 @@ class Storm:
 
 @pytest.mark.soak  # the short form too, until a takeover is in time on a busy machine as well
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize(("rounds", "operations"), [(1, 1_500), (6, 50_000)])
+@pytest.mark.parametrize(("seconds", "operations"), [(0, 1_500), (300, 50_000)])
 async def test_storm(
     tmp_path: Path,
     database: Server,
     broker: NatsServer,
     report: Report,
-    rounds: int,
+    seconds: int,
     operations: int,
 ) -> None:
+    """At least one fault of each kind, for so long and so much work."""
     cluster = Cluster(tmp_path, database, broker, "abc")
     over = asyncio.Event()
     try:
-        async with aiohttp.ClientSession() as http:
+        async with aiohttp.ClientSession(connector=unbounded()) as http:
             await cluster.start(http)
-            clients = Clients(cluster, http, seed=rounds)
+            clients = Clients(cluster, http, seed=operations)
             storm = Storm(cluster, clients, http)
             async with asyncio.TaskGroup() as group:
                 for _ in range(WORKERS):
                     group.create_task(clients.run(over))
-                for _ in range(rounds):
-                    faults = [
-                        storm.kill_node,
-                        storm.freeze_node,
-                        storm.kill_database,
-                        storm.kill_broker,
-                    ]
-                    clients.luck.shuffle(faults)
-                    for fault in faults:
-                        await reached(clients, clients.acknowledged + BETWEEN)
-                        await fault()
+                end = asyncio.get_running_loop().time() + seconds
+                rounds = 0
+                while not rounds or asyncio.get_running_loop().time() < end:
+                    await storm.round()
+                    rounds += 1
                 await reached(clients, operations)
                 over.set()
             rows = await storm.settled()
@@ -173,7 +227,7 @@ async def test_storm(
     report(storm)
     assert problems(clients, entries, ends, epochs, rows) == []
     assert set(storm.fired.values()) == {rounds}
-    assert len(storm.fired) == 4
+    assert len(storm.fired) == FAULTS
     assert clients.failures > 0  # the faults met work under way
     assert clients.acknowledged == len(clients.sent) >= operations
     assert len(set(epochs.values())) > 1  # shards have moved

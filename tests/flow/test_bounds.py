@@ -22,8 +22,9 @@ from eventmill import (
     send,
 )
 from eventmill.errors import InvalidPayload, TooLarge
-from eventmill.model import limits
+from eventmill.model import codec, limits
 from eventmill.model.commit import LetterStatus
+from eventmill.model.envelope import Envelope
 from eventmill.testing import FaultyStore, Host
 
 
@@ -124,6 +125,28 @@ async def test_metadata_beyond_its_bound(store: FaultyStore) -> None:
         with pytest.raises(TooLarge, match=r"metadata of blob\.label"):
             await host.call(Blob.label, "a", limits.METADATA_BYTES_MAX)
         await host.call(Blob.label, "a", limits.METADATA_BYTES_MAX // 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "size", "fits"),
+    [
+        ("grow", (1, 1), limits.METADATA_BYTES_MAX, False),
+        ("grow", (1, 1), limits.METADATA_BYTES_MAX - 100, True),
+        ("label", (limits.METADATA_BYTES_MAX // 2,), limits.METADATA_BYTES_MAX // 2, False),
+        ("label", (100,), limits.METADATA_BYTES_MAX // 2, True),
+    ],
+)
+async def test_metadata_of_a_request_count_with_those_of_its_effect(
+    store: FaultyStore, name: str, arguments: tuple[int, ...], size: int, fits: bool
+) -> None:
+    metadata = codec.encode({"correlation": "x" * size})
+    async with Host(service, store=store) as host:
+        executing = host.runtime.execute(Envelope("blob", "a", name, arguments, metadata=metadata))
+        if fits:
+            await executing
+        else:
+            with pytest.raises(TooLarge, match=rf"metadata of blob\.{name}"):
+                await executing
 
 
 @pytest.mark.parametrize("id", ["", "x" * (limits.SUBJECT_CHARACTERS_MAX + 1)])

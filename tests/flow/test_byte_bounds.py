@@ -12,6 +12,7 @@ from eventmill import (
     Event,
     EventSourcedEntity,
     Overloaded,
+    Retry,
     Service,
     Topic,
     command,
@@ -25,7 +26,9 @@ from eventmill.adapters.sqlite.store import Store
 from eventmill.errors import TooLarge
 from eventmill.model import limits
 from eventmill.model.commit import Commit
+from eventmill.ports.store import Scan
 from eventmill.runtime.inspection import Inspection
+from eventmill.sdk.consumer import Consumer
 from eventmill.testing import FaultyStore, Host
 from tests.faults import inprocess
 
@@ -37,6 +40,8 @@ class Text(Event):
 
 
 texts = Topic("texts", Text)
+keyed = Topic("keyed", Text, key=lambda event: event.text[0])
+echoes = Topic("echoes", Text, key=lambda event: event.text[0])
 
 
 @component("book")
@@ -151,6 +156,80 @@ async def test_a_batch_of_a_subscription_is_bounded_in_bytes(
         assert sizes == [3, 3, 3, 1]
 
 
+def loud(kind: str, calls: list[str]) -> Consumer:
+    """A consumer that makes a large message of each small one; the last of each key fails."""
+
+    def react(event: Text) -> Effect[None]:
+        calls.append(event.text)
+        if event.text.endswith("9"):
+            raise ValueError("torn")
+        return publish(echoes, Text(text=event.text.ljust(1_000, ".")))
+
+    async def lane(event: Text) -> Effect[None]:
+        await asyncio.sleep(0)
+        return react(event)
+
+    def whole(events: list[Text]) -> Effect[None]:
+        (effect,) = [react(event) for event in events]  # fails unless it is given one alone
+        return effect
+
+    functions = {"sync": react, "async": lane, "batch": whole}
+    return consumer("loud", source=keyed, retry=Retry(attempts=1))(functions[kind])
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "batch"])
+async def test_large_effects_of_small_events_are_committed_in_portions(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    calls: list[str] = []
+    loudly = Service("library", components=[loud(kind, calls)], topics=[keyed, echoes])
+    monkeypatch.setattr(limits, "COMMIT_BYTES_MAX", 10_000)
+    async with Host(loudly, store=store) as host:
+        sizes: list[int] = []
+        host.runtime.committer.on_commit.append(lambda commit: sizes.append(size_of(commit)))
+        probe = host.probe(echoes)
+        await host.operations.pause("loud")
+        names = [f"{key}{n}" for n in range(10) for key in "abcdefgh"]
+        await host.publish(keyed, *(Text(text=name) for name in names))
+        await host.operations.resume("loud")
+        await host.settle()
+        heard = [e.text.rstrip(".") for e in await probe.expect_n(72, Text)]
+        assert max(sizes) < 13_000  # what all letters and a message more may bring
+        for key in "abcdefgh":
+            assert [name for name in heard if name[0] == key] == [f"{key}{n}" for n in range(9)]
+        assert sorted(letter.key for letter in await host.letters()) == [
+            f"keyed/{key}" for key in "abcdefgh"
+        ]
+        if kind != "batch":  # which is given all of them first
+            assert sorted(calls) == sorted(names)
+
+
+async def test_large_effects_of_parked_events_are_committed_in_portions(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mended = False
+
+    @consumer("loud", source=keyed, retry=Retry(attempts=1))
+    def loud(event: Text) -> Effect[None]:
+        if not mended:
+            raise ValueError("torn")
+        return publish(echoes, Text(text=event.text.ljust(1_000, ".")))
+
+    loudly = Service("library", components=[loud], topics=[keyed, echoes])
+    monkeypatch.setattr(limits, "COMMIT_BYTES_MAX", 10_000)
+    async with Host(loudly, store=store) as host:
+        sizes: list[int] = []
+        host.runtime.committer.on_commit.append(lambda commit: sizes.append(size_of(commit)))
+        probe = host.probe(echoes)
+        await host.publish(keyed, *(Text(text=f"a{n}") for n in range(50)))
+        await host.settle()
+        mended = True
+        await host.operations.redrive("loud")
+        await host.settle(retries=True)
+        assert len(await probe.expect_n(50, Text)) == 50
+        assert max(sizes) < 12_000
+
+
 async def test_a_long_history_is_folded_while_others_work(store: FaultyStore) -> None:
     pages = 5
     async with Host(service, store=store) as host:
@@ -186,3 +265,47 @@ async def test_large_events_are_read_in_portions_and_whole(
         looks = Inspection(host.runtime)
         assert len(await looks.events("book", "a")) == 7
         assert len((await looks.last_messages("texts", limit=9)).messages) == 7
+
+
+async def test_pages_of_the_operating_surface_end_by_bytes(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PAGE_BYTES_MAX", 3_000)
+    monkeypatch.setattr(limits, "SCAN_BYTES_MAX", 2_000)
+    async with Host(service, store=store) as host:
+        looks = Inspection(host.runtime)
+        for _ in range(10):
+            await host.call(Book.write, "a", 1_000)
+        events = await looks.events("book", "a")
+        assert [entry.sequence for entry in events] == [1, 2, 3, 4]  # a page, and the next two
+        await host.publish(texts, *(Text(text=f"{n}" * 1_000) for n in range(9)))
+        await host.settle()
+        last = await looks.last_messages("texts", limit=9)
+        assert [entry.payload[9:10] for entry in last.messages] == [b"6", b"7", b"8"]
+        (one,) = (await looks.last_messages("texts", limit=1)).messages
+        assert one.payload == last.messages[-1].payload
+        found, position = [], "beginning"
+        while (page := await looks.messages("texts", after=position, limit=9)).messages:
+            assert len(page.messages) <= 4
+            found += [entry.payload[9:10] for entry in page.messages]
+            position = page.position
+        assert found == [b"%d" % n for n in range(9)]
+
+
+async def test_the_last_message_is_found_without_reading_all_before_it(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Host(service, store=store) as host:
+        await host.publish(texts, *(Text(text=f"{n}") for n in range(500)))
+        await host.settle()
+        looked: list[int] = []
+        read = host.runtime.tails.between
+
+        async def between(shard: int, low: int, high: int, sources: frozenset[str]) -> Scan:
+            looked.append(high - low)
+            return await read(shard, low, high, sources)
+
+        monkeypatch.setattr(host.runtime.tails, "between", between)
+        last = await Inspection(host.runtime).last_messages("texts", limit=1)
+        assert [entry.payload for entry in last.messages] == [b'{"text":"499"}']
+        assert sum(looked) < 20

@@ -130,7 +130,7 @@ class Broken:
     def __init__(self, inner: Reaction, culprit: str) -> None:
         self.sources, self.skipped = inner.sources, inner.skipped
         self.retry, self.batch, self.exclusive = inner.retry, inner.batch, inner.exclusive
-        self.whole = inner.whole
+        self.whole, self.waits = inner.whole, inner.waits
         self.culprit = culprit
         self.attempts: list[int] = []
         self._inner = inner

@@ -12,6 +12,7 @@ from eventmill import (
     Deleted,
     Effect,
     EventSourcedEntity,
+    KeyValueEntity,
     Service,
     command,
     component,
@@ -21,7 +22,7 @@ from eventmill import (
 )
 from eventmill.errors import DataMisfit
 from eventmill.runtime import past
-from eventmill.testing import FaultyStore, Host
+from eventmill.testing import EntityKit, FaultyStore, Host
 from eventmill.testing.clock import VirtualClock
 from tests.flow.bank import Account, Closed, Deposited, ledger
 
@@ -65,6 +66,21 @@ async def test_a_raised_snapshot_version_folds_the_events_anew(store: FaultyStor
             await host.call(Account.deposit, "a", 1)
     async with Host(Service("bank", components=[DoubleAccount]), store=store) as host:
         assert await host.call(DoubleAccount.content, "a") == 12
+
+
+async def test_a_deletion_at_which_a_snapshot_is_due_is_no_less_a_deletion(
+    store: FaultyStore,
+) -> None:
+    async with Host(service, store=store) as host:
+        for _ in range(3):
+            await host.call(Account.deposit, "a", 1)
+        await host.call(Account.close, "a", reason="moved")
+        assert await sequences(host, "a") == [1, 2, 3, 4, 5]  # one is due at every fifth
+        await host.restart(crash=True)
+        with pytest.raises(Deleted):
+            await host.call(Account.deposit, "a", 1)
+        await host.advance(timedelta(days=3))
+        assert await host.call(Account.who, "a") == ("a", 0)
 
 
 async def test_a_deleted_entity_refuses_commands_and_queries(store: FaultyStore) -> None:
@@ -167,6 +183,38 @@ async def test_expiry_is_cancelled_by_any_later_change(store: FaultyStore) -> No
         assert await host.call(Account.content, "a") == 6
 
 
+async def test_a_setting_lets_every_entity_expire_after_its_last_change(
+    store: FaultyStore,
+) -> None:
+    async with Host(Service("bank", components=[Fleeting, Draft]), store=store) as host:
+        for id in ("kept", "lent"):
+            await host.call(Fleeting.deposit, id, 1)
+        await host.call(Draft.write, "d", "a")
+        await host.advance(timedelta(hours=20))
+        await host.call(Fleeting.deposit, "kept", 1)
+        await host.call(Fleeting.lend, "lent", 1, days=10.0)
+        await host.call(Draft.write, "d", "b")
+        await host.restart(crash=True)
+        await host.advance(timedelta(hours=23))
+        assert await host.call(Fleeting.content, "kept") == 2  # a read is no change
+        assert await host.call(Draft.read, "d") == "b"
+        await host.advance(timedelta(hours=2))
+        for gone, id in ((Fleeting.content, "kept"), (Draft.read, "d")):
+            with pytest.raises(Deleted):
+                await host.call(gone, id)
+        assert await host.call(Fleeting.content, "lent") == 2
+        await host.advance(timedelta(days=9))
+        with pytest.raises(Deleted):
+            await host.call(Fleeting.content, "lent")
+
+
+def test_the_kit_tells_when_an_entity_expires() -> None:
+    draft = EntityKit(Draft)
+    assert draft.run(Draft.write, "a").expires_after == timedelta(days=1)
+    assert draft.run(Draft.read).expires_after is None
+    assert draft.run(Draft.drop).expires_after is None
+
+
 async def test_the_expiry_of_a_first_life_does_not_end_the_second(store: FaultyStore) -> None:
     async with Host(service, store=store) as host:
         await host.call(Account.lend, "a", 5, days=30.0)
@@ -246,6 +294,48 @@ class DoubleAccount(EventSourcedEntity):
     @on(Deposited)
     def deposited(self, event: Deposited) -> None:
         self.balance += 2 * event.amount
+
+
+@component("account")
+class Fleeting(EventSourcedEntity):
+    """An account that is gone a day after its last change."""
+
+    expire_after = timedelta(days=1)
+    balance: int = 0
+
+    @command
+    def deposit(self, amount: int) -> Effect[None]:
+        return self.persist(Deposited(amount=amount))
+
+    @command
+    def lend(self, amount: int, days: float) -> Effect[None]:
+        return self.persist(Deposited(amount=amount)).expiring(timedelta(days=days))
+
+    @query
+    def content(self) -> int:
+        return self.balance
+
+    @on(Deposited)
+    def deposited(self, event: Deposited) -> None:
+        self.balance += event.amount
+
+
+@component("draft")
+class Draft(KeyValueEntity):
+    expire_after = timedelta(days=1)
+    text: str = ""
+
+    @command
+    def write(self, text: str) -> Effect[None]:
+        return self.update(text=text)
+
+    @command
+    def drop(self) -> Effect[None]:
+        return self.delete()
+
+    @query
+    def read(self) -> str:
+        return self.text
 
 
 @component("account")

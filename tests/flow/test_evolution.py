@@ -19,6 +19,7 @@ from eventmill import (
     command,
     component,
     consumer,
+    downcast,
     event_type,
     on,
     publish,
@@ -250,3 +251,73 @@ def test_a_payload_that_does_not_fit_names_the_type() -> None:
     broken = Entry("sensor", "test", 1, "Labelled", 1, 0, b'{"text":7}')
     with pytest.raises(InvalidPayload, match="'Labelled' version 1 does not decode"):
         kit.definition.event_types["Labelled"].decode(broken.payload, 1)
+
+
+@event_type("Weighed")
+class WeighedBefore(Event):
+    grams: int
+
+
+@event_type("Weighed", version=2)
+class Weighed(Event):
+    kilos: float
+    scale: str = "unknown"
+
+
+@upcast(Weighed, from_version=1)
+def kilos(data: dict[str, Any]) -> dict[str, Any]:
+    return {"kilos": data["grams"] / 1_000}
+
+
+@downcast(Weighed)
+def grams(data: dict[str, Any]) -> dict[str, Any]:
+    return {"grams": round(data["kilos"] * 1_000)}
+
+
+class Scale(EventSourcedEntity):
+    weights: list[float] = []
+    scales: list[str] = []
+
+    @command
+    def weigh(self, kilos: float) -> Effect[list[str]]:
+        event = Weighed(kilos=kilos, scale="new")
+        return self.persist(event).reply(lambda scale: scale.scales)
+
+    @query
+    def content(self) -> list[float]:
+        return self.weights
+
+    @on(Weighed)
+    def weighed(self, event: Weighed) -> None:
+        self.weights.append(event.kilos)
+        self.scales.append(event.scale)
+
+
+class ScaleBefore(EventSourcedEntity):
+    total: int = 0
+
+    @query
+    def content(self) -> int:
+        return self.total
+
+    @on(WeighedBefore)
+    def weighed(self, event: WeighedBefore) -> None:
+        self.total += event.grams
+
+
+async def test_what_is_lowered_can_be_read_by_the_version_before(store: FaultyStore) -> None:
+    now = component("scale")(Scale)
+    async with Host(Service("shop", components=[now]), store=store) as host:
+        # What the version before cannot hold is not there for this one either, from the start.
+        assert await host.call(Scale.weigh, "s", 1.5) == ["unknown"]
+        (entry,) = await store.journal.history("scale", "s", limit=9)
+        assert (entry.version, entry.payload) == (1, b'{"grams":1500}')
+        assert await host.call(Scale.content, "s") == [1.5]
+    before = component("scale")(ScaleBefore)
+    async with Host(Service("shop", components=[before]), store=store) as host:
+        assert await host.call(ScaleBefore.content, "s") == 1500
+
+
+def test_there_is_nothing_below_version_1() -> None:
+    with pytest.raises(ConfigurationError, match="no version before 1"):
+        downcast(WeighedBefore)(grams)

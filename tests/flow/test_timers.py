@@ -9,6 +9,7 @@ import pytest
 
 from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, on, query
 from eventmill.errors import HandlerFailed
+from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.testing import FaultyStore, Host
 from eventmill.testing.clock import MIDNIGHT
@@ -159,3 +160,18 @@ async def test_a_timer_whose_cancelling_is_under_way_does_not_fire(store: Faulty
         await stopping
         await host.settle()
         assert await host.call(Alarm.content, "a") == []
+
+
+async def test_large_timers_that_are_due_together_fire_in_portions(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SCAN_BYTES_MAX", 3_000)
+    async with Host(service, store=store) as host:
+        fired: list[int] = []
+        host.runtime.committer.on_commit.append(lambda commit: fired.append(len(commit.fired)))
+        for n in range(20):
+            await host.call(Alarm.set, "a", f"t{n}", 5, "x" * 1_000)
+        await host.advance(timedelta(minutes=6))
+        assert len(await host.call(Alarm.content, "a")) == 20
+        assert sum(fired) == 20
+        assert max(fired) == 3

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.commit import LetterStatus as Status
+from eventmill.ports.store import Found
 from eventmill.testing import FaultyStore, Host
 
 ROWS = 400
@@ -42,6 +45,9 @@ class Shelf(View):
         if event.fails:
             raise ValueError("torn")
         return self.Row(times=row.times + 1 if row else 1, text="x" * ROW_BYTES)
+
+    @query("SELECT * FROM shelf")
+    def all(self) -> list[Row]: ...
 
     @query("SELECT times, COUNT(*) AS rows FROM shelf GROUP BY times ORDER BY times")
     def counted(self) -> list[Count]: ...
@@ -114,6 +120,28 @@ async def test_rows_in_memory_are_bounded_in_bytes(
         assert await counts(host) == [(2, ROWS)]
 
 
+async def test_stored_rows_are_read_in_portions(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Host(service, store=store) as host:
+        await write(host)
+        await host.restart()  # nothing of it is in memory any more
+        monkeypatch.setattr(limits, "SCAN_BYTES_MAX", 10 * ROW_BYTES)
+        fetched: list[int] = []
+        read = store.inner.views.rows
+
+        async def rows(table: str, keys: Sequence[str]) -> Found:
+            found = await read(table, keys)
+            fetched.append(len(found.rows))
+            return found
+
+        monkeypatch.setattr(store.inner.views, "rows", rows)
+        await write(host)
+        assert sum(fetched) >= ROWS
+        assert max(fetched) == 10
+        assert await counts(host) == [(2, ROWS)]
+
+
 async def test_a_row_beyond_its_bound_is_parked(store: FaultyStore) -> None:
     @component("archive")
     class Archive(View):
@@ -129,3 +157,21 @@ async def test_a_row_beyond_its_bound_is_parked(store: FaultyStore) -> None:
         await host.publish(pages, Written(page="p"))
         (letter,) = await host.letters()
         assert f"more than {limits.VIEW_ROW_BYTES_MAX} bytes" in letter.error
+
+
+async def test_who_watches_does_not_hold_the_rows(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await write(host)
+        tracemalloc.start()
+        watching = [host.runtime.watch_view("shelf", "all", {}) for _ in range(5)]
+        for one in watching:
+            rows = await anext(one)
+            assert len(rows) == ROWS
+            rows.clear()
+        later = [asyncio.ensure_future(anext(one)) for one in watching]
+        await host.settle()
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert held < ROWS * ROW_BYTES / 2
+        await host.publish(pages, Written(page="p3"))
+        assert [len(rows) for rows in await asyncio.gather(*later)] == [1] * 5

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from eventmill import Context, Record, Service, View, component, on, query
 from eventmill.testing import FaultyStore, Host
-from examples.shopping_cart.shop import Cart, OpenCarts, service
+from examples.shopping_cart.shop import Cart, ItemAdded, OpenCarts, service
 
 
 async def carts(host: Host, minimum: int = 0) -> list[tuple[str, int]]:
@@ -36,3 +39,35 @@ async def test_rows_count_every_event_once_whatever_fails(store: FaultyStore) ->
                 await host.restart(crash=True)
             assert await carts(host) == [("a", total)]
     assert store.injected == 4
+
+
+async def test_a_row_whose_retry_was_not_committed_is_folded_from_what_is_stored(
+    store: FaultyStore,
+) -> None:
+    broken = True
+
+    @component("sums")
+    class Sums(View):
+        class Row(Record):
+            cart_id: str
+            items: int = 0
+
+        @on(Cart)
+        def changed(self, event: ItemAdded, row: Row | None, ctx: Context) -> Row | None:
+            if broken:
+                raise RuntimeError("not now")
+            return self.Row(cart_id=ctx.subject, items=(row.items if row else 0) + event.quantity)
+
+        @query("SELECT * FROM sums")
+        def all(self) -> list[Row]: ...
+
+    async with Host(Service("s", components=[Cart, Sums]), store=store) as host:
+        await host.call(Cart.add_item, "a", sku="x", quantity=1)
+        await host.settle()
+        broken = False
+        store.fail(matching=lambda commit: bool(commit.rows))
+        while not store.injected:
+            await host.advance(timedelta(milliseconds=50))
+        await host.call(Cart.add_item, "a", sku="x", quantity=10)  # is parked behind it
+        await host.settle(retries=True)
+        assert [row.items for row in await host.query(Sums.all)] == [11]

@@ -109,6 +109,10 @@ class Barrel(EventSourcedEntity):
     def similar(self, to: list[int]) -> list[int]:
         return [litres for litres in to if litres == self.litres]
 
+    @query
+    def alike(self, labels: list[Label]) -> bool:
+        return self.label in [label.text for label in labels]
+
     @on(Filled)
     def was_filled(self, event: Filled) -> None:
         self.litres += event.litres
@@ -147,6 +151,12 @@ class Barrels(View):
 
     @query("SELECT * FROM barrels WHERE litres >= :minimum ORDER BY litres DESC")
     def fuller_than(self, minimum: int) -> list[Row]: ...
+
+    @query("SELECT * FROM barrels WHERE barrel IN (:names) ORDER BY barrel")
+    def some(self, names: list[str]) -> list[Row]: ...
+
+    @query("SELECT * FROM barrels WHERE litres IN (:litres) ORDER BY barrel")
+    def holding(self, litres: list[float] | None = None) -> list[Row]: ...
 
 
 service = Service("cellar", components=[Barrel, Note, Barrels], topics=[moves])

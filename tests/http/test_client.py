@@ -46,6 +46,16 @@ async def test_a_view_answers_with_its_rows(tmp_path: Path) -> None:
             while not rows:
                 rows = await client.query(Barrels.fuller_than, minimum=2)
         assert rows == [Barrels.Row(barrel="b1", litres=7)]
+        assert await client.query(Barrels.some, names=["b1", "a & b", ""]) == rows
+        assert await client.query(Barrels.some, ["b1"]) == rows
+        assert await client.query(Barrels.some, names=[]) == []
+        assert await client.query(Barrels.holding, litres=[7.0, 1e300]) == rows
+        assert await client.query(Barrels.holding) == []
+        for wrong in ([""], [None]):
+            with pytest.raises(InvalidPayload):
+                await client.query(Barrels.some, names=wrong)  # type: ignore[arg-type]
+        with pytest.raises(TooLarge):
+            await client.query(Barrels.some, names=["b1"] * 1_001)
 
 
 async def test_events_are_published_whole_and_in_order(tmp_path: Path) -> None:

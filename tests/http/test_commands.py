@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import traceback
 from io import BytesIO
@@ -14,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 from yarl import URL
 
-from eventmill import Effect, EventSourcedEntity, Service, command, component
+from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, on
 from eventmill.engine.cloudevent import time_text
 from eventmill.model import limits
 from eventmill.node.config import NodeConfig
@@ -41,6 +42,8 @@ async def test_a_command_and_a_query_answer_with_json(tmp_path: Path) -> None:
         assert (answer.status, await answer.json()) == (200, 7)
         answer = await http.get("/components/barrel/b1/content?in_cups=true")
         assert await answer.json() == 28
+        answer = await http.get("/components/barrel/b1/similar?to=1&to=7&as_of_sequence=1")
+        assert await answer.json() == [7]
         answer = await http.post("/components/barrel/b1/similar", json={"to": [1, 7]})
         assert await answer.json() == [7]
         answer = await http.head("/components/barrel/b1/content")
@@ -54,6 +57,32 @@ async def test_a_rejection_says_why_in_a_problem_document(tmp_path: Path) -> Non
         assert (answer.status, problem["code"]) == (409, "barrel.full")
         assert problem["type"] == "urn:eventmill:problem:rejected"
         assert problem["details"] == {"left": 100}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [("fill", 409, {"litres": 101}), ("fill", 400, {})],
+)
+async def test_a_refused_request_leaves_nothing_to_the_collector(
+    tmp_path: Path, path: str, status: int, body: dict[str, int]
+) -> None:
+    async with serving(tmp_path) as node, session(node) as http:
+
+        async def refused() -> None:
+            answer = await http.post(f"/components/barrel/b1/{path}", json=body)
+            assert answer.status == status
+            await answer.read()
+
+        await refused()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(100):
+                await refused()
+            left = gc.collect()
+        finally:
+            gc.enable()
+        assert left < 100
 
 
 async def test_a_handlers_defect_is_500_and_names_the_handler_only(tmp_path: Path) -> None:
@@ -177,7 +206,14 @@ async def test_a_wrong_method_is_told_the_right_ones(
 
 @pytest.mark.parametrize(
     "query",
-    ["in_cups=maybe", "in_cups=true&in_cups=false", "other=1", "in_cups=%ff", "as_of_sequence=-1"],
+    [
+        "in_cups=maybe",
+        "in_cups=true&in_cups=false",
+        "other=1",
+        "in_cups=%ff",
+        "as_of_sequence=-1",
+        "as_of_sequence=1&as_of_sequence=1",
+    ],
 )
 async def test_a_urls_query_that_does_not_fit(tmp_path: Path, query: str) -> None:
     async with serving(tmp_path) as node, session(node) as http:
@@ -294,6 +330,10 @@ async def test_a_body_beyond_the_limit_is_413(tmp_path: Path) -> None:
             assert answer.status == status, size
 
 
+class Counted(Event):
+    by: int
+
+
 @component("careless")
 class Careless(EventSourcedEntity):
     count: int = 0
@@ -306,6 +346,22 @@ class Careless(EventSourcedEntity):
     @command
     def divide(self) -> Effect[int]:
         return self.reply(1 // self.count)
+
+    @command
+    def misfit(self) -> Effect[None]:
+        return self.persist(Counted(by="many"))  # type: ignore[arg-type]
+
+    @command
+    def overflow(self) -> Effect[None]:
+        return self.persist(*[Counted(by=0)] * 1_001)
+
+    @command
+    def forget(self) -> Effect[None]:
+        return None  # type: ignore[return-value]
+
+    @on(Counted)
+    def counted(self, event: Counted) -> None:
+        self.count += event.by
 
 
 async def test_the_log_shows_where_the_author_has_to_look_and_none_of_our_frames(
@@ -330,3 +386,28 @@ async def test_the_log_shows_where_the_author_has_to_look_and_none_of_our_frames
     assert "ZeroDivisionError" in shown
     assert "test_commands.py" in shown
     assert "src/eventmill" not in shown
+
+
+@pytest.mark.parametrize("guards", [False, True])
+async def test_where_a_handler_is_written_is_told_to_the_log_and_in_development_only(
+    tmp_path: Path, guards: bool
+) -> None:
+    service = Service("careless", components=[Careless])
+    node = Node(service, NodeConfig(data=tmp_path, port=0, guards=guards))
+    await node.start()
+    try:
+        with capture_logs() as logs:
+            async with aiohttp.ClientSession(node.url) as http:
+                for name in ("misfit", "overflow", "forget"):
+                    answer = await http.post(f"/components/careless/c1/{name}", json={})
+                    detail = (await problem_of(answer))["detail"]
+                    assert f"Careless.{name}" in detail
+                    assert (__file__ in detail) == guards, detail
+    finally:
+        await node.stop()
+    failed = [entry for entry in logs if entry["event"] == "request failed"]
+    assert [entry["place"].partition(" ")[0] for entry in failed] == [
+        "Careless.misfit",
+        "Careless.forget",
+    ]
+    assert all(__file__ in entry["place"] for entry in failed)

@@ -15,6 +15,7 @@ from eventmill.http import asyncapi, openapi
 from eventmill.model import codec
 from eventmill.node.node import checked
 from examples.shopping_cart import shop
+from tests.faults import biller
 from tests.http import serving
 from tests.http.serving import session
 
@@ -26,9 +27,10 @@ def plain(document: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-@pytest.fixture(params=["cellar", "shop"])
+@pytest.fixture(params=[serving.service, shop.service, biller.service], ids=lambda s: s.name)
 def service(request: pytest.FixtureRequest) -> Service:
-    return serving.service if request.param == "cellar" else shop.service
+    found: Service = request.param
+    return found
 
 
 def test_openapi_is_valid(service: Service) -> None:
@@ -54,7 +56,7 @@ def test_every_reference_leads_somewhere(service: Service) -> None:
         for reference in references:
             found: Any = data
             for part in reference.removeprefix("#/").split("/"):
-                found = found[part]
+                found = found[part.replace("~1", "/")]
 
 
 def test_openapi_tells_parameters_replies_and_events() -> None:
@@ -74,7 +76,18 @@ def test_openapi_tells_parameters_replies_and_events() -> None:
     assert names[:2] == ["Idempotency-Key", "Request-Timeout"]
     content = document["paths"]["/components/barrel/{id}/content"]
     assert content["get"]["parameters"][0]["name"] == "in_cups"
-    assert "get" not in document["paths"]["/components/barrel/{id}/similar"]
+    similar = document["paths"]["/components/barrel/{id}/similar"]["get"]["parameters"][0]
+    assert {name: similar[name] for name in ("name", "in", "style", "explode", "schema")} == {
+        "name": "to",
+        "in": "query",
+        "style": "form",
+        "explode": True,
+        "schema": {"type": "array", "items": {"type": "integer"}, "maxItems": 1_000},
+    }
+    assert "get" not in document["paths"]["/components/barrel/{id}/alike"]
+    holding = document["paths"]["/views/barrels/holding"]["get"]["parameters"]
+    assert [p["schema"]["items"]["type"] for p in holding] == ["number"]
+    assert not holding[0]["required"]
     schemas = document["components"]["schemas"]
     assert schemas["Filled"]["properties"] == {"litres": {"type": "integer"}}
     assert schemas["Emptied"]["required"] == ["by"]
@@ -97,6 +110,21 @@ def test_asyncapi_tells_the_messages_of_each_channel() -> None:
         "data": {"$ref": "#/components/schemas/Moved"},
     }
     assert "note.eventmill.state" in document["channels"]["note"]["messages"]
+
+
+def test_asyncapi_tells_what_is_received_from_other_services() -> None:
+    document = plain(asyncapi.document(checked(biller.service)))
+    channel = document["channels"]["shop/orders"]
+    assert channel["description"].startswith("Topic 'orders' of service 'shop'")
+    assert set(channel["messages"]) == {"OrderPlaced"}
+    operations = {
+        name: (operation["action"], operation["channel"]["$ref"])
+        for name, operation in document["operations"].items()
+    }
+    assert operations == {
+        "receive-from-shop/orders": ("receive", "#/channels/shop~1orders"),
+        "react-to-bill": ("send", "#/channels/bill"),
+    }
 
 
 def test_two_classes_of_one_name_get_two_schemas() -> None:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
+from eventmill import Event, Service, Topic
+from eventmill.adapters.sqlite.store import Store
 from eventmill.errors import Overloaded, StoreUnavailable
 from eventmill.http import streams
+from eventmill.http.following import Following
 from eventmill.model import limits
-from eventmill.testing import VirtualClock
+from eventmill.testing import Host, VirtualClock
 
 SCOPE = {"type": "http", "method": "GET"}
+FOLLOW = {**SCOPE, "query_string": b"from=beginning", "headers": []}
+BODY = "http.response.body"
 
 
 class Connection:
@@ -121,6 +130,71 @@ async def test_all_end_when_the_node_stops_and_none_begins() -> None:
         await connection.until(lambda: connection.messages[-1].get("body") == b"")
     with pytest.raises(Overloaded):
         all_streams.answer(silent())
+
+
+async def test_whose_client_is_slowest_ends_when_all_hold_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "STREAMS_BYTES_MAX", 1_000)
+    all_streams = streams.Streams(VirtualClock())
+
+    async def large() -> streams.Items:
+        while True:
+            yield b"data: " + b"x" * 400 + b"\n\n", ""
+
+    slow, slower, fast = Connection(), Connection(), Connection()
+    slower.open.clear()
+    async with running(all_streams.answer(large()), slower):
+        await asyncio.sleep(0)
+        slow.open.clear()
+        async with (
+            running(all_streams.answer(large()), slow),
+            running(all_streams.answer(large()), fast),
+        ):
+            await slower.until(lambda: slower.messages[-1:] == [{"type": BODY, "body": b""}])
+            await fast.until(lambda: len(fast.messages) > 10)
+            assert slow.messages[1:] == []
+            slow.open.set()
+            await slow.until(lambda: len(slow.messages) > 10)
+
+
+class Note(Event):
+    text: str
+
+
+notes = Topic("notes", Note, key=lambda event: "")
+
+
+async def test_slow_followers_of_large_messages_do_not_hold_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STREAMS_BYTES_MAX", 200_000)
+    monkeypatch.setattr(limits, "STREAM_CHUNK_BYTES", 10_000)
+    async with Host(Service("library", topics=[notes]), store=Store(tmp_path)) as host:
+        await host.publish(notes, *(Note(text=f"{n:03}" + "x" * 10_000) for n in range(100)))
+        await host.restart()  # each reads for itself
+        front = Following(host.runtime, streams.Streams(host.runtime.clock))
+        followers = [Connection() for _ in range(10)]
+        async with AsyncExitStack() as stack:
+            tracemalloc.start()
+            for follower in followers:
+                follower.open.clear()
+                answer = await front.follow(Request({**FOLLOW, "path_params": {"topic": "notes"}}))
+                await stack.enter_async_context(running(answer, follower))
+            await host.settle()
+            for follower in followers:
+                follower.open.set()  # for the first heartbeat
+                await follower.until(lambda follower=follower: "heartbeat" in follower.text)
+                follower.open.clear()
+            await host.settle()
+            held, _ = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert held < 2_000_000
+            followers[0].open.set()
+            last = re.compile("099x")
+            await followers[0].until(lambda: bool(last.search(followers[0].text[-20_000:])))
+            found = re.findall(r'"text":"(\d+)x', followers[0].text)
+            assert found == [f"{n:03}" for n in range(100)]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,27 @@ async def test_rows_as_an_array_and_line_by_line(tmp_path: Path) -> None:
         assert [json.loads(line) for line in lines] == [row("c", 3), row("b", 2)]
 
 
+async def test_a_list_is_a_parameter_that_is_repeated(tmp_path: Path) -> None:
+    async with serving(tmp_path) as node, session(node) as http:
+        await fill(node, http, a=1, b=2, c=3)
+        for path, names in (
+            ("some?names=a", "a"),
+            ("some?names=a&names=c&names=none", "ac"),
+            ("some?names=", ""),
+            ("holding?litres=2&litres=3.0", "bc"),
+            ("holding", ""),
+        ):
+            answer = await http.get(f"/views/barrels/{path}")
+            assert answer.status == 200, await answer.text()
+            assert [row["barrel"] for row in await answer.json()] == list(names), path
+        path = "/views/barrels/some?" + "&".join(f"names={n:036}" for n in range(1_000))
+        assert (await http.get(path)).status == 200
+        assert (await http.get(path + "&names=a")).status == 413
+        answer = await http.get("/views/barrels/holding?litres=2&litres=many")
+        assert answer.status == 400
+        assert "litres" in await answer.text()
+
+
 async def test_changed_rows_are_sent_as_they_come(tmp_path: Path) -> None:
     async with serving(tmp_path) as node, session(node) as http:
         await fill(node, http, a=2)

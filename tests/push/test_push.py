@@ -302,7 +302,7 @@ async def test_an_operator_does_not_wait_for_a_sink_that_wants_to_be_left_alone(
     await api.call("POST", f"/subscriptions/{id}/resume")
     push = api.node.runtime.subscription(f"push@{id}")
     await until(lambda: push.reaction.quiet > 0, "the sink's refusal")
-    async with asyncio.timeout(3), push.busy, push.letters:
+    async with asyncio.timeout(3), push.letters, push.alone():
         assert len(receiver.taken) == 3
     refusing = False
     await receiver.until(lambda: len(receiver.taken) >= 20)

@@ -18,6 +18,7 @@ from eventmill.admin import shapes
 from eventmill.errors import InvalidPayload
 from eventmill.model import limits
 from eventmill.model.commit import LetterStatus
+from eventmill.model.handler import Texts
 from eventmill.runtime.inspection import Inspection
 from eventmill.runtime.living import Living
 from eventmill.runtime.operations import Operations
@@ -196,7 +197,7 @@ def _views(acts: Operations) -> list[Route]:
 
     async def query(request: Request) -> Any:
         view, name = request.path_params["view"], request.path_params["query"]
-        return msgspec.Raw(await acts.query(view, name, dict(request.query_params)))
+        return msgspec.Raw(await acts.query(view, name, _texts(request)))
 
     async def rebuild(request: Request) -> Any:
         return {"version": await acts.rebuild(request.path_params["view"])}
@@ -272,6 +273,12 @@ def _text(request: Request, name: str) -> str:
     if not value:
         raise InvalidPayload(f"query parameter {name!r} is missing")
     return value
+
+
+def _texts(request: Request) -> Texts:
+    """Return all parameters, each with its values; the server bounds the bytes of a URL."""
+    given = request.query_params
+    return {name: given.getlist(name) for name in given}
 
 
 def _number(request: Request, name: str, default: int | None = None) -> int:

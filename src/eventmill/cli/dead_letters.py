@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from eventmill.cli.surface import options
+from eventmill.cli.surface.asking import confirm
 from eventmill.cli.surface.client import Client
 from eventmill.cli.surface.output import counted, done, show, show_facts, show_json, to_second
 
@@ -116,7 +117,7 @@ def discard(client: Client, output: str, yes: bool, **choice: Any) -> None:
     body = _body(choice)
     if not yes:
         what = choice["letter"] or choice["key"] or "all"
-        click.confirm(f"Discard {what} of {choice['subscription']}?", abort=True, err=True)
+        confirm(f"Discard {what} of {choice['subscription']}?")
     answer = client.post("/dead-letters/discard", body)
     done(f"{counted(answer['discarded'], 'letter')} discarded.", answer, output)
 
@@ -141,21 +142,8 @@ def _none_dead(client: Client, subscription: str | None) -> str:
 def _letters(
     client: Client, subscription: str | None, statuses: list[str], limit: int, after: str = ""
 ) -> list[dict[str, Any]]:
-    """Get letters in as many pages as the node makes of them."""
-    rows: list[dict[str, Any]] = []
-    while len(rows) < limit:
-        page = client.get(
-            "/dead-letters",
-            subscription=subscription,
-            status=statuses,
-            after=after or None,
-            limit=limit - len(rows),
-        )
-        if not page:
-            break
-        rows += page
-        after = page[-1]["id"]
-    return rows
+    found = {"subscription": subscription, "status": statuses}
+    return client.pages("/dead-letters", limit=limit, last="id", after=after or None, **found)
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

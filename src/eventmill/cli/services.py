@@ -12,6 +12,7 @@ import msgspec
 from eventmill.cli.surface import options
 from eventmill.cli.surface.client import Client
 from eventmill.cli.surface.output import show, show_facts, show_json
+from eventmill.cli.topics import KEEPING
 from eventmill.cli.topology import drawing
 from eventmill.cli.topology.merging import merged
 from eventmill.ports.directory import Instance
@@ -101,7 +102,8 @@ def describe(system: System, output: str, service: str) -> None:
     shown = [_component(row) for row in document["components"]]
     show(shown, ["component", "kind", "handles"], output, empty="No components.")
     click.echo()
-    show(document["topics"], ["id", "types"], output, empty="No topics.")
+    shown = [_topic(row) for row in document["topics"]]
+    show(shown, ["topic", "of", "types", *KEEPING], output, empty="No topics.")
     click.echo()
     show_facts({"contracts": contracts}, output)
 
@@ -150,6 +152,11 @@ def _component(row: dict[str, Any]) -> dict[str, Any]:
     source = f"follows {row['source']}" if row["source"] else ""
     text = "; ".join(filter(None, [", ".join(handles), source]))
     return {"component": row["id"], "kind": row["kind"], "handles": text}
+
+
+def _topic(row: dict[str, Any]) -> dict[str, Any]:
+    name = row["id"].removeprefix(f"{row['service']}/")
+    return {**row["keeping"], "topic": name, "of": row["service"] or "this service", **row}
 
 
 def _of(living: list[Instance]) -> dict[str, str]:

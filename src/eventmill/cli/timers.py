@@ -20,6 +20,6 @@ def command() -> None:
 @options.node
 def list_(client: Client, output: str, after: str, limit: int) -> None:
     """List timers by name, and the commands they will send."""
-    rows = client.get("/timers", after=after, limit=limit)
+    rows = client.pages("/timers", limit=limit, last="name", after=after)
     columns = ["name", "due", "component", "id", "command", "arguments"]
     show(rows, columns, output, empty="No timers are set.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -40,20 +41,24 @@ def list_(client: Client, output: str) -> None:
 def query(client: Client, output: str, view: str, name: str, arguments: tuple[str, ...]) -> None:
     """Run the query NAME of VIEW.
 
-    ARGUMENTS are `name=value`. Example:
+    ARGUMENTS are `name=value`; a list is its values one by one, or one JSON array. Examples:
 
       eventmill views query open-carts larger_than minimum=3
+
+      eventmill views query open-carts some ids=a1 ids=a2
     """
-    pairs = [argument.partition("=") for argument in arguments]
-    wrong = [argument for argument in arguments if "=" not in argument]
-    if wrong:
-        raise click.UsageError(f"{wrong[0]!r}: arguments are name=value")
-    found = client.get(f"/views/{view}/{name}", **{key: value for key, _, value in pairs})
-    if output == "table" and _is_table(found):
-        columns = list({column: None for row in found for column in row})
-        show(found, columns, output, empty="No rows.")
+    texts: dict[str, list[str]] = {}
+    for argument in arguments:
+        key, found, value = argument.partition("=")
+        if not found:
+            raise click.UsageError(f"{argument!r}: arguments are name=value")
+        texts.setdefault(key, []).extend(_values(value))
+    rows = client.get(f"/views/{view}/{name}", **texts)
+    if output == "table" and _is_table(rows):
+        columns = list({column: None for row in rows for column in row})
+        show(rows, columns, output, empty="No rows.")
     else:
-        show_json(found)
+        show_json(rows)
 
 
 @command.command()
@@ -86,6 +91,18 @@ def _wait(client: Client, view: str, version: int) -> None:
             position, lag = building["position"], building["lag"]
             progress(position, position + lag)
             time.sleep(LOOK_SECONDS)
+
+
+def _values(text: str) -> list[str]:
+    """Return the values of a JSON array, none of them told as one that is empty; any other text is
+    one value."""
+    try:
+        found = json.loads(text) if text.startswith("[") else None
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        return [text]
+    return [one if isinstance(one, str) else json.dumps(one) for one in found] or [""]
 
 
 def _is_table(found: Any) -> bool:

@@ -4,9 +4,10 @@ Place on the road: routing. The cluster's loop compares what should be with what
 takes the steps from one to the other; safety never rests on this, but on the epochs that every
 commit checks.
 
-Rendezvous hashing (Thaler and Ravishankar, 1998): a node has a weight for each shard, the heaviest
-live node holds it; so a node that comes or goes moves few shards. As 16 shards are too few for
-chance to spread them evenly, no node takes more than its share, rounded up.
+A live node keeps what it holds, up to its share of all shards, rounded up; a shard beyond it, or
+that nobody alive holds, goes by rendezvous hashing (Thaler and Ravishankar, 1998): a node has a
+weight for each shard, and the heaviest one that has less than its share takes it. So a node that
+dies moves its own shards and no others, and one that comes back moves as many as it takes.
 """
 
 from __future__ import annotations
@@ -26,28 +27,35 @@ class Steps(NamedTuple):
     """Shards that it holds and another live node should have."""
 
 
-def assign(shards: int, nodes: Collection[str]) -> dict[int, str]:
-    """Return the node of each shard; nothing if there are no nodes."""
+def assign(shards: int, nodes: Collection[str], claims: Mapping[int, str]) -> dict[int, str]:
+    """Return the node of each shard; nothing if there are no nodes.
+
+    Parameters: `nodes` are those that live, `claims` tells who has claimed each shard; shards that
+    nobody claimed may be missing.
+    """
     if not nodes:
         return {}
     share = -(-shards // len(nodes))
-    held: Counter[str] = Counter()
     owners: dict[int, str] = {}
+    for node in nodes:
+        its_own = [shard for shard in range(shards) if claims.get(shard) == node]
+        its_own.sort(key=lambda shard: _weight(shard, node), reverse=True)
+        owners.update(dict.fromkeys(its_own[:share], node))
+    held = Counter(owners.values())
     for shard in range(shards):
-        free = [node for node in nodes if held[node] < share]
-        owner = max(free, key=lambda node: (_weight(shard, node), node))
-        held[owner] += 1
-        owners[shard] = owner
+        if shard not in owners:
+            free = [node for node in nodes if held[node] < share]
+            owner = owners[shard] = max(free, key=lambda node: (_weight(shard, node), node))
+            held[owner] += 1
     return owners
 
 
 def steps(me: str, shards: int, live: Collection[str], claims: Mapping[int, str]) -> Steps:
     """Return what `me` should take and give.
 
-    Parameters: `live` are the nodes whose lease holds, `claims` the node that has claimed each
-    shard; shards that nobody claimed may be missing.
+    Parameters: `live` are the nodes whose lease holds, `claims` as for `assign`.
     """
-    wanted = assign(shards, live)
+    wanted = assign(shards, live, claims)
     take = [s for s, node in wanted.items() if node == me and claims.get(s) not in live]
     give = [s for s, node in wanted.items() if node != me and claims.get(s) == me]
     return Steps(take, give)

@@ -242,7 +242,7 @@ def _entries_of(
                 live.id,
                 sequence,
                 kind.name,
-                kind.version,
+                kind.written,
                 now,
                 payload,
                 extra,
@@ -275,9 +275,12 @@ def _built_in(
 
 
 def _expiry_of(live: Live, effect: Effect[Any], now: int) -> int | None:
-    if effect.expire_after is None:
-        return None
-    return outgoing.due_after(f"the expiry of {live.definition.id}", effect.expire_after, now)
+    after = effect.expire_after
+    if after is None:
+        after = live.definition.expire_after
+        if after is None:
+            return None
+    return outgoing.due_after(f"the expiry of {live.definition.id}", after, now)
 
 
 def _extra_of(
@@ -360,7 +363,9 @@ def _settle(
         commit.bytes += len(entries) * len(metadata)
     if origin is not None:
         live.mark(origin)
-    if not definition.is_key_value and 0 < definition.snapshot_every <= live.since:
+    # None of a deletion: a snapshot has no word for it, and there is nothing to come back to.
+    is_due = 0 < definition.snapshot_every <= live.since and not effect.deleted
+    if is_due and not definition.is_key_value:
         commit.snapshots.append(_snapshot(live, now))
         commit.bytes += live.bytes
     # Nothing raises from here on: either all of the effect is in the commit, or nothing.

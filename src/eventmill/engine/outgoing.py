@@ -19,7 +19,7 @@ from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling
 from eventmill.model.entry import COMMANDS, Entry, size_of_all, with_members
 from eventmill.model.placement import EMBEDDED, Placement
 from eventmill.model.subject import check_subject
-from eventmill.model.topic import Topic
+from eventmill.model.topic import Topic, not_ours
 
 EXPIRE: Final = "$expire"
 """Built-in command: delete the entity unless it changed since the timer was set."""
@@ -98,6 +98,8 @@ def expand(
 def check_topic(topic: Topic[Any], known: Collection[str] | None) -> None:
     """Raise `HandlerFailed` for a topic that nobody could follow; None knows all."""
     if known is not None and topic.id not in known:
+        if topic.service:
+            raise HandlerFailed(not_ours(topic))
         raise HandlerFailed(
             f"topic {topic.id!r} is not part of the service, so nobody could read what is "
             f"published to it: add it to topics= of the Service; it has "
@@ -117,7 +119,7 @@ def message_entry(
     check_subject(f"a key of topic {topic.id!r}", key, least=0)
     _check_size(f"an event of topic {topic.id!r}", payload)
     shard = placement.message(topic.id, key)
-    return Entry(topic.id, key, 0, kind.name, kind.version, now, payload, metadata, None, shard)
+    return Entry(topic.id, key, 0, kind.name, kind.written, now, payload, metadata, None, shard)
 
 
 def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int = 0) -> Entry:
@@ -129,7 +131,7 @@ def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int 
     handler = sending.handler
     if not handler.component:
         raise HandlerFailed(
-            f"{handler.place}: its class has no @component id, so it has no address"
+            f"{handler.function.__qualname__}: its class has no @component id, so it has no address"
         )
     check_subject("an entity id", sending.id)
     payload = handler.encode_arguments(sending.arguments)

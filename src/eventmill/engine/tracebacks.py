@@ -1,7 +1,7 @@
 """An error told as Python does, but quickly: an outage parks thousands of entries a second, and
 the standard library takes a millisecond for each (it parses the lines to underline a part of them).
 
-Place on the road: dispatch, where a letter is made.
+Place on the road: dispatch, where a letter is made, and the answers to whoever asked.
 """
 
 from __future__ import annotations
@@ -50,6 +50,20 @@ def of_users(at: TracebackType | None) -> TracebackType | None:
     while users is not None and users.tb_frame.f_code.co_filename.startswith(_OURS):
         users = users.tb_next
     return users or at
+
+
+def let_go(error: BaseException) -> None:
+    """Take the tracebacks off an error that has been answered, and off what led to it.
+
+    A frame that held the error, and that the error's traceback holds, waits for the collector, with
+    the whole request in it.
+    """
+    for _ in range(CAUSES_MAX):
+        error.__traceback__ = None
+        earlier = error.__cause__ or error.__context__
+        if earlier is None:
+            return
+        error = earlier
 
 
 def _alone(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from starlette.exceptions import HTTPException
 
-from eventmill.engine.tracebacks import of_users
+from eventmill.engine.tracebacks import let_go, of_users
 from eventmill.errors import (
     EventmillError,
     HandlerFailed,
@@ -194,12 +194,17 @@ class App:
         if status == INTERNAL:
             # Nobody but the author or the operator can mend it: they read the log.
             id = scope.get(_REQUEST_ID)
-            log.error("request failed", path=scope["path"], request_id=id, **_told(error))
+            told = _told(error)
+            if envelope is not None:
+                handler = self._runtime.entities.handler(envelope.component, envelope.name)
+                told["place"] = handler.place
+            log.error("request failed", path=scope["path"], request_id=id, **told)
         if envelope is None:
             self._meter.refused(error)
         else:
             self._meter.failed(envelope.component, envelope.name, error)
             headers += _request_id(envelope)
+        let_go(error)
         await send_answer(scope, send, status, headers, body)
 
 
@@ -213,7 +218,7 @@ def _told(error: EventmillError) -> dict[str, Any]:
     cause = error.__cause__ or error
     if not isinstance(error, HandlerFailed):
         return {"exc_info": cause}
-    if cause is error:  # a guard's: its message names the handler's place
+    if cause is error:  # the effect was wrong: no frame of the handler's is left
         return {"error": error.message}
     return {"exc_info": (type(cause), cause, of_users(cause.__traceback__))}
 

@@ -29,6 +29,12 @@ def document(service: ServiceDefinition) -> Schema:
         channels[topic.id] = _channel(f"/topics/{topic.id}", "Topic.", kinds)
         operations[f"publish-to-{topic.id}"] = _operation("receive", topic.id, "POST: publish.")
         operations[f"follow-{topic.id}"] = _operation("send", topic.id, "GET: follow.")
+    for topic in service.foreign.values():
+        kinds = _messages(topic.event_types(), schemas)
+        messages.update(kinds)
+        text = f"Topic {topic.name!r} of service {topic.service!r}, followed over the broker."
+        channels[topic.id] = _channel(None, text, kinds)
+        operations[f"receive-from-{topic.id}"] = _operation("receive", topic.id, "Its messages.")
     for entity in service.entities.values():
         kinds = _messages({id(k): k for k in entity.event_types.values()}.values(), schemas)
         kinds.update(_built_in(entity, schemas))
@@ -85,7 +91,8 @@ def _channel(address: str | None, text: str, messages: dict[str, Schema]) -> Sch
 
 
 def _operation(action: str, channel: str, text: str) -> Schema:
-    return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}, "summary": text}
+    pointer = channel.replace("/", "~1")
+    return {"action": action, "channel": {"$ref": f"#/channels/{pointer}"}, "summary": text}
 
 
 def _key(name: str) -> str:

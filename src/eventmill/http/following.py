@@ -7,6 +7,7 @@ comes back with it as `Last-Event-ID` gets what it missed, in order, without gap
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from starlette.requests import Request
 
@@ -14,12 +15,13 @@ from eventmill.engine import cloudevent
 from eventmill.engine.messages import MALFORMED
 from eventmill.errors import InvalidPayload
 from eventmill.http import streams
-from eventmill.http.wire import parameters_of
+from eventmill.http.wire import parameters_of, taken_from
 from eventmill.model import cloudevents, cursor, limits
 from eventmill.model.entry import Entry
+from eventmill.ports.store import Scan
 from eventmill.runtime.inspection import Inspection
 from eventmill.runtime.runtime import Runtime
-from eventmill.runtime.tails import Stretch
+from eventmill.runtime.tails import within
 
 
 class Following:
@@ -38,7 +40,8 @@ class Following:
         topic = self._runtime.topic(request.path_params["topic"])
         streams.accepts(request, streams.CONTENT_TYPE)
         texts = parameters_of(request.scope)
-        start = request.headers.get("last-event-id") or texts.pop("from", "latest")
+        asked = taken_from(texts, "from")
+        start = request.headers.get("last-event-id") or ("latest" if asked is None else asked)
         if texts:
             raise InvalidPayload(f"unknown parameter {min(texts)[:40]!r}: there is 'from'")
         positions = await self._looks.cursor(topic.id, start)
@@ -50,34 +53,45 @@ class Following:
         source = cloudevent.topic_source(self._runtime.service.name, topic)
         start = cursor.write(positions)
         yield streams.heartbeat(start), start
-        stretch = Stretch([], {})
+        first = 0
         async with self._runtime.following(topic):
             while True:
                 stretch = await tails.read(
-                    positions, limit=limits.DISPATCH_BATCH, sources=sources, first=stretch.next
+                    positions, limit=limits.DISPATCH_BATCH, sources=sources, first=first
                 )
-                entries = [entry for entry in stretch.entries if entry.type != MALFORMED]
-                for frames, id in _frames(entries, positions, source):
+                ahead = self._streams.share
+                part = within(Scan(stretch.entries, 0), ahead).entries
+                is_cut = len(part) < len(stretch.entries)
+                first = stretch.entries[len(part)].shard if is_cut else stretch.next
+                reached = {} if is_cut else stretch.positions
+                is_end = not stretch.positions
+                del stretch  # slow clients hold their share, not all that was read
+                for frames, id in _frames(part, positions, source):
                     yield frames, id
-                if not stretch.positions:
+                if is_end:
                     await tails.wait(positions)
-                positions.update(stretch.positions)
+                positions.update(reached)
                 yield b"", cursor.write(positions)
                 await asyncio.sleep(0)  # a long way to the end must not hold up the node's work
 
 
 def _frames(
     entries: list[Entry], positions: dict[int, int], source: str
-) -> list[tuple[bytes, str]]:
-    """Return events as chunks of a stream, each with the id of its last event; moves `positions`."""
-    chunks, parts, size = [], [], 0
+) -> Iterator[tuple[bytes, str]]:
+    """Make chunks of a stream of events, each with the id of its last event; moves `positions`."""
+    parts: list[bytes] = []
+    size = 0
     for entry in entries:
-        event = cloudevents.encode_structured(cloudevent.of_entry(entry, source))
         positions[entry.shard] = entry.position
+        if entry.type == MALFORMED:
+            continue
+        event = cloudevents.encode_structured(cloudevent.of_entry(entry, source))
         id = cursor.write(positions)
         parts.append(streams.frame(event, id=id))
         size += len(event)
-        if size >= limits.STREAM_CHUNK_BYTES or entry is entries[-1]:
-            chunks.append((b"".join(parts), id))
+        if size >= limits.STREAM_CHUNK_BYTES:
+            frames = b"".join(parts)
             parts, size = [], 0
-    return chunks
+            yield frames, id
+    if parts:
+        yield b"".join(parts), cursor.write(positions)

@@ -130,11 +130,30 @@ def _url_parameters(handler: Handler[Any, Any], schemas: Schemas) -> list[Schema
     """Return a query's parameters for a URL, or None if one of them does not fit into a text."""
     parameters = []
     for name, (schema, required) in schemas.parameters_of(handler).items():
-        options = schema.get("anyOf", [schema])
+        parameter = {"name": name, "in": "query", "required": required, "schema": schema}
+        values = schema
+        if name in handler.lists:
+            values, parameter = _repeated(parameter)
+        options = values.get("anyOf", [values])
         if not all(option.get("type") in _PLAIN or "enum" in option for option in options):
             return None
-        parameters.append({"name": name, "in": "query", "required": required, "schema": schema})
+        parameters.append(parameter)
     return parameters
+
+
+def _repeated(parameter: Schema) -> tuple[Schema, Schema]:
+    """Return what each value of a list is, and the parameter that takes all of them."""
+    schema = parameter["schema"]
+    # None is told by leaving the parameter out.
+    (array,) = (option for option in schema.get("anyOf", [schema]) if option["type"] == "array")
+    most = min(limits.URL_VALUES_MAX, array.get("maxItems", limits.URL_VALUES_MAX))
+    described = {
+        "description": f"Repeated for each value; `{parameter['name']}=` alone is the empty list.",
+        "style": "form",
+        "explode": True,
+        "schema": {**array, "maxItems": most},
+    }
+    return array.get("items") or {}, parameter | described
 
 
 def _view(view: ViewDefinition, schemas: Schemas) -> Iterator[tuple[str, Schema]]:

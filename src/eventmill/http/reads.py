@@ -12,7 +12,15 @@ from typing import Final
 from eventmill.errors import EventmillError, InvalidPayload
 from eventmill.http.meter import Meter
 from eventmill.http.problems import MethodNotAllowed
-from eventmill.http.wire import JSON_HEADERS, Scope, Send, parameters_of, send_answer, target_of
+from eventmill.http.wire import (
+    JSON_HEADERS,
+    Scope,
+    Send,
+    parameters_of,
+    send_answer,
+    taken_from,
+    target_of,
+)
 from eventmill.model.envelope import Envelope
 from eventmill.runtime import past
 from eventmill.runtime.runtime import Runtime
@@ -42,8 +50,8 @@ class Reads:
         if handler.writes or scope["method"] not in ("GET", "HEAD"):
             raise MethodNotAllowed(scope["method"], allow)
         texts = parameters_of(scope)
-        sequence = _sequence(texts.pop(AS_OF_SEQUENCE, None))
-        time = time_of(texts.pop(AS_OF_TIME, None), AS_OF_TIME)
+        sequence = _sequence(taken_from(texts, AS_OF_SEQUENCE))
+        time = time_of(taken_from(texts, AS_OF_TIME), AS_OF_TIME)
         arguments = handler.parse_arguments(texts) if texts or handler.parameters else ()
         try:
             if sequence is None and time is None:

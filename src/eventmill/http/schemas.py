@@ -113,7 +113,7 @@ def _types_of(service: ServiceDefinition) -> Iterable[Any]:
         yield from {kind.cls: None for kind in entity.event_types.values()}
         if entity.is_key_value:
             yield entity.cls
-    for topic in service.topics.values():
+    for topic in (*service.topics.values(), *service.foreign.values()):
         yield from topic.types
     for view in service.views.values():
         handlers += (query.handler for query in view.queries.values())

@@ -1,14 +1,15 @@
 """`text/event-stream` answers: frames, heartbeats, their number, and their end.
 
 Backpressure comes from the connection: an item is made only when the one before it was taken.
-A stream ends when its client goes or when the node stops; a client then comes back with the last
-id it saw, to this node or to another one.
+A stream ends when its client goes, when the node stops, or when all streams hold too much and its
+client is the slowest; a client then comes back with the last id it saw, to this node or another.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Final
 
 import structlog
@@ -24,7 +25,7 @@ log = structlog.get_logger()
 
 CONTENT_TYPE: Final = "text/event-stream"
 
-Items = AsyncIterator[tuple[bytes, str]]
+Items = AsyncGenerator[tuple[bytes, str], None]
 """Frames, which may be none, and the id to continue from."""
 
 _HEADERS: Final = [
@@ -57,9 +58,31 @@ class Streams:
         self.clock = clock
         self.open = 0
         self.stopping = asyncio.Event()
+        self._sending: dict[EventStream, int] = {}
+        """Bytes by stream; whose client keeps it waiting longest comes first."""
+        self._bytes = 0
 
     def __repr__(self) -> str:
         return f"<Streams [{self.open} open]>"
+
+    @property
+    def share(self) -> int:
+        """Bytes that each stream may read ahead."""
+        return max(limits.STREAM_CHUNK_BYTES, limits.STREAMS_BYTES_MAX // max(1, self.open))
+
+    @contextmanager
+    def sending(self, stream: EventStream, size: int) -> Iterator[None]:
+        """Count what a stream sends, as long as its client does not take it; make room for it."""
+        self._sending[stream] = size
+        self._bytes += size
+        while self._bytes > limits.STREAMS_BYTES_MAX and len(self._sending) > 1:
+            slowest = next(iter(self._sending))
+            self._bytes -= self._sending.pop(slowest)
+            slowest.ended.set()
+        try:
+            yield
+        finally:
+            self._bytes -= self._sending.pop(stream, 0)
 
     def stop(self) -> None:
         """End every stream, and refuse new ones."""
@@ -82,6 +105,8 @@ class EventStream:
         self._streams = streams
         self._items = items
         self._last_id = ""
+        self.ended = asyncio.Event()
+        """Set when others need its room."""
         self._quiet = True
         self._turn = asyncio.Lock()
 
@@ -98,6 +123,7 @@ class EventStream:
                     group.create_task(self._pump(send)),
                     group.create_task(_gone(receive)),
                     group.create_task(self._streams.stopping.wait()),
+                    group.create_task(self.ended.wait()),
                 ]
                 beat = group.create_task(self._beat(send))
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -109,10 +135,12 @@ class EventStream:
 
     async def _pump(self, send: Send) -> None:
         try:
-            async for frames, id in self._items:
-                self._last_id = id
-                if frames:
-                    await self._send(send, frames)
+            async with aclosing(self._items) as items:
+                async for frames, id in items:
+                    self._last_id = id
+                    if frames:
+                        await self._send(send, frames)
+                    frames = b""  # not held until there is something new
         except EventmillError as error:
             await self._send(send, _problem(error))
         except Exception as error:  # the status is sent already: the stream itself tells of it
@@ -128,7 +156,8 @@ class EventStream:
 
     async def _send(self, send: Send, frames: bytes) -> None:
         async with self._turn:
-            await send({"type": "http.response.body", "body": frames, "more_body": True})
+            with self._streams.sending(self, len(frames)):
+                await send({"type": "http.response.body", "body": frames, "more_body": True})
             self._quiet = False
 
 

@@ -58,7 +58,13 @@ def _headers(version: Running | Stopped) -> dict[str, str]:
 
 async def _items(changes: AsyncIterator[list[bytes]]) -> streams.Items:
     async for rows in changes:
-        yield streams.frame(b"[%s]" % b",".join(rows), event="rows"), ""
+        yield _told(rows), ""
+
+
+def _told(rows: list[bytes]) -> bytes:
+    frame = streams.frame(b"[%s]" % b",".join(rows), event="rows")
+    rows.clear()  # they may be large, and it may take long until the view changes again
+    return frame
 
 
 async def _lines(rows: Iterable[bytes]) -> AsyncIterator[bytes]:

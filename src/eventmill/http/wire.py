@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from eventmill.errors import InvalidPayload, TooLarge, UnknownHandler
 from eventmill.http.problems import Header, UnsupportedMediaType
 from eventmill.model import limits
+from eventmill.model.handler import Texts
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -62,26 +63,34 @@ def check_text(what: str, text: str) -> None:
         raise InvalidPayload(f"{what} must not hold control characters")
 
 
-def parameters_of(scope: Scope) -> dict[str, str]:
-    """Return the parameters of a URL's query, each given once.
+def parameters_of(scope: Scope) -> Texts:
+    """Return the parameters of a URL's query, each with its values.
 
-    Raises `InvalidPayload`.
+    Raises `InvalidPayload`, `TooLarge` for too many values.
     """
-    if not scope["query_string"]:
+    query: bytes = scope["query_string"]
+    if not query:
         return {}
+    if query.count(b"&") >= limits.URL_VALUES_MAX:
+        raise TooLarge(f"the URL's query has more than {limits.URL_VALUES_MAX} values")
+    texts: Texts = {}
     try:
-        pairs = parse_qsl(
-            scope["query_string"].decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=limits.QUERY_PARAMETERS_MAX,
-        )
+        for name, value in parse_qsl(query.decode("ascii"), True, errors="strict"):
+            texts.setdefault(name, []).append(value)
     except ValueError as error:
         raise InvalidPayload(f"the URL's query is not understood: {error}") from error
-    parameters = dict(pairs)
-    if len(parameters) != len(pairs):
-        raise InvalidPayload("a parameter comes twice in the URL's query")
-    return parameters
+    return texts
+
+
+def taken_from(texts: Texts, name: str) -> str | None:
+    """Take a parameter of our own out of a URL's query.
+
+    Raises `InvalidPayload` if it comes twice.
+    """
+    values = texts.pop(name, [])
+    if len(values) > 1:
+        raise InvalidPayload(f"{name} comes twice in the URL's query")
+    return values[0] if values else None
 
 
 def check_json_type(value: str) -> None:

@@ -75,6 +75,7 @@ class EntityDefinition:
     is_key_value: bool
     snapshot_every: int = limits.SNAPSHOT_EVERY
     retention: timedelta = timedelta(seconds=limits.RETENTION_DELETED_SECONDS)
+    expire_after: timedelta | None = None
     schema: str = ""
     encode_state: Callable[[Any], bytes] = field(default=lambda state: b"")
     decode_state: Callable[[bytes], Any] = field(default=lambda state: None)
@@ -182,3 +183,5 @@ class ServiceDefinition:
     topics: dict[str, Topic[Any]]
     consumers: dict[str, ConsumerDefinition]
     views: dict[str, ViewDefinition]
+    foreign: dict[str, Topic[Any]] = field(default_factory=dict)
+    """Topics of other services that are followed here."""

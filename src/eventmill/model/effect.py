@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 import msgspec
 
@@ -70,14 +70,12 @@ class Effect(msgspec.Struct, Generic[T_co]):
     expire_after: timedelta | None = None
     metadata: dict[str, Any] | None = None
 
-    def publish(self, topic: Topic[E], *events: E) -> Effect[T_co]:
+    def publish(self, topic: Topic[E], *events: E) -> Self:
         """Also append `events` to a topic, atomic with everything else of this effect."""
         self.outgoing += (Publication(topic, events),)
         return self
 
-    def send(
-        self, handler: Handler[P, Any], id: str, /, *args: P.args, **kwargs: P.kwargs
-    ) -> Effect[T_co]:
+    def send(self, handler: Handler[P, Any], id: str, /, *args: P.args, **kwargs: P.kwargs) -> Self:
         """Also send a command, delivered later, exactly once in effect."""
         self.outgoing += (sending_of(handler, id, args, kwargs),)
         return self
@@ -91,17 +89,17 @@ class Effect(msgspec.Struct, Generic[T_co]):
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Effect[T_co]:
+    ) -> Self:
         """Also send a command after a delay or at a time; the same name replaces the timer."""
         self.outgoing += (scheduling_of(name, when, sending_of(handler, id, args, kwargs)),)
         return self
 
-    def cancel(self, name: str) -> Effect[T_co]:
+    def cancel(self, name: str) -> Self:
         """Also remove a timer; an unknown name is fine."""
         self.outgoing += (Cancelling(name),)
         return self
 
-    def with_metadata(self, **metadata: Any) -> Effect[T_co]:
+    def with_metadata(self, **metadata: Any) -> Self:
         """Also store JSON-encodable metadata with each event of this effect."""
         self.metadata = {**(self.metadata or {}), **metadata}
         return self
@@ -115,7 +113,7 @@ class EntityEffect(Effect[T_co], Generic[S, T_co]):
         self.function = reply
         return self  # type: ignore[return-value]  # the same object, now typed by its reply
 
-    def expiring(self, after: timedelta) -> EntityEffect[S, T_co]:
+    def expiring(self, after: timedelta) -> Self:
         """Delete the entity `after` this long, unless a later effect changes it before."""
         self.expire_after = after
         return self

@@ -75,9 +75,13 @@ def moved(entry: Entry, shard: int, position: int) -> Entry:
     and everything that was made of the id go on."""
     id, metadata = entry.id, without_id(entry.metadata)
     if id != f"{shard}:{position}":
-        rest = b"," + metadata[1:] if metadata is not None and metadata != b"{}" else b"}"
-        metadata = _FIRST + id.encode() + b'"' + rest
+        metadata = _with_id(id, metadata)
     return msgspec.structs.replace(entry, shard=shard, position=position, metadata=metadata)
+
+
+def renamed(entry: Entry, id: str) -> Entry:
+    """Return a copy of an entry under another id."""
+    return msgspec.structs.replace(entry, metadata=_with_id(id, without_id(entry.metadata)))
 
 
 def renewed(entry: Entry, time: int) -> Entry:
@@ -92,6 +96,11 @@ def without_id(metadata: bytes | None) -> bytes | None:
         return metadata
     rest = metadata[metadata.index(b'"', len(_FIRST)) + 1 :]
     return None if rest == b"}" else b"{" + rest[1:]
+
+
+def _with_id(id: str, metadata: bytes | None) -> bytes:
+    rest = b"," + metadata[1:] if metadata is not None and metadata != b"{}" else b"}"
+    return _FIRST + id.encode() + b'"' + rest
 
 
 def size_of(entry: Entry) -> int:

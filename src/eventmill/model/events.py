@@ -5,6 +5,9 @@ it with `@event_type` before the class is renamed, keep former names as `aliases
 lifted to the current one by `@upcast` functions on the decoded JSON object, one version at a time.
 Fields that the class does not know are ignored.
 
+While nodes of two versions of a service run, the older ones cannot read what is newer. So new code can
+go on writing the version before its own, made by a `@downcast` function, until no old node is left.
+
 Classes may be `Event` structs (the fast way), dataclasses or Pydantic models.
 """
 
@@ -38,7 +41,7 @@ class EntityDeleted(Event, frozen=True):
 
 
 class Upcaster(Protocol):
-    """Lifts the JSON object of an old version by one version."""
+    """Turns the JSON object of one version into that of the next, or of the one before."""
 
     def __call__(self, data: dict[str, Any], /) -> dict[str, Any]: ...
 
@@ -59,6 +62,9 @@ class EventType:
         self.version = version
         self.aliases = aliases
         self.upcasters: dict[int, Upcaster] = {}
+        self.downcaster: Upcaster | None = None
+        self.written = version
+        """The version that is stored: one less where there is a `downcaster`."""
         self.encode, self._decode, self._convert = _codec_of(cls)
 
     def __repr__(self) -> str:
@@ -72,6 +78,9 @@ class EventType:
         """
         payload = self.encode(event)
         try:
+            if self.downcaster is not None:
+                payload = msgspec.json.encode(self.downcaster(msgspec.json.decode(payload)))
+                return payload, self._convert(self._lifted(payload, self.written))
             return payload, self._decode(payload)
         except MISFITS as error:
             raise InvalidPayload(
@@ -137,6 +146,26 @@ def upcast(cls: type, *, from_version: int) -> Callable[[Upcaster], Upcaster]:
                 f"is {kind.version}; raise it with @event_type(…, version=…) first"
             )
         kind.upcasters[from_version] = function
+        return function
+
+    return register
+
+
+def downcast(cls: type) -> Callable[[Upcaster], Upcaster]:
+    """Register the function that turns a JSON object of `cls` into that of the version before, which is
+    then what is stored: for as long as nodes run that know no newer one.
+
+    Raises `ConfigurationError` for a type of version 1.
+    """
+
+    def register(function: Upcaster) -> Upcaster:
+        kind = event_type_of(cls)
+        if kind.version < 2:
+            raise ConfigurationError(
+                f"@downcast({cls.__qualname__}): there is no version before 1; raise the version "
+                "with @event_type(…, version=…) first"
+            )
+        kind.downcaster, kind.written = function, kind.version - 1
         return function
 
     return register

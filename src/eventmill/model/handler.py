@@ -11,12 +11,20 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, get_args, get_type_hints
 
 import msgspec
+from msgspec import inspect as types
 
 from eventmill.errors import ConfigurationError, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
+from eventmill.model.problems import Problems
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
+
+Texts = dict[str, list[str]]
+"""What a URL's query names, each with its values in their order."""
+
+NO_VALUES = [""]
+"""The texts of an empty list: a parameter that is left out has its default instead."""
 
 _NULL = b"null"
 
@@ -62,30 +70,33 @@ class Handler(Generic[P, R_co]):
         except (NameError, TypeError) as error:
             raise ConfigurationError(f"{self.place}: annotation not understood: {error}") from error
         parameters = list(inspect.signature(self.function).parameters.values())[1:]
-        fields = []
-        for parameter in parameters:
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                raise ConfigurationError(
-                    f"{self.place}: *{parameter.name} is not possible; name each parameter"
-                )
-            if parameter.name not in hints:
-                raise ConfigurationError(
-                    f"{self.place}: parameter {parameter.name!r} needs a type annotation"
-                )
-            fields.append(_field(parameter, hints[parameter.name]))
+        problems = Problems()
+        problems.found += filter(None, (self._problem_of(p, hints) for p in parameters))
+        with problems.noting():
+            self.result_type = self._result_of(hints.get("return", Any))
+        problems.refuse()
+        fields = [_field(parameter, hints[parameter.name]) for parameter in parameters]
         self.parameters = [parameter.name for parameter in parameters]
         self._keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         self._positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
-        self.result_type = self._result_of(hints.get("return", Any))
         try:
             self.arguments_type = msgspec.defstruct(
                 f"{self.name}_arguments", fields, forbid_unknown_fields=True, kw_only=True
             )
+            self.lists = {name for name, kind, *_ in fields if _is_list(kind)}
+            """Parameters that take several values."""
             self._decode = codec.decoder(self.arguments_type).decode
             self._decode_reply = codec.decoder(self.result_type).decode
         except TypeError as error:
             raise ConfigurationError(f"{self.place}: {error}") from error
         self._resolved = True
+
+    def _problem_of(self, parameter: inspect.Parameter, hints: dict[str, Any]) -> str:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            return f"{self.place}: *{parameter.name} is not possible; name each parameter"
+        if parameter.name not in hints:
+            return f"{self.place}: parameter {parameter.name!r} needs a type annotation"
+        return ""
 
     def _result_of(self, annotation: Any) -> Any:
         return annotation
@@ -122,17 +133,46 @@ class Handler(Generic[P, R_co]):
         except (msgspec.DecodeError, ValueError, TypeError) as error:
             raise InvalidPayload(f"{self.component}.{self.name}: {error}") from error
 
-    def parse_arguments(self, texts: dict[str, str]) -> tuple[Any, ...]:
+    def parse_arguments(self, texts: Texts) -> tuple[Any, ...]:
         """Validate arguments given as texts, as in a URL's query; numbers and booleans are parsed.
 
         Raises `InvalidPayload` that names the parameter.
         """
+        values = {name: self._value(name, given) for name, given in texts.items()}
         try:
             return msgspec.structs.astuple(
-                msgspec.convert(texts, self.arguments_type, strict=False)
+                msgspec.convert(values, self.arguments_type, strict=False)
             )
         except (msgspec.ValidationError, ValueError, TypeError) as error:
             raise InvalidPayload(f"{self.component}.{self.name}: {error}") from error
+
+    def _value(self, name: str, given: list[str]) -> str | list[str]:
+        if name in self.lists:
+            return [] if given == NO_VALUES else given
+        if len(given) > 1:
+            raise InvalidPayload(
+                f"{self.component}.{self.name}: {name} is given {len(given)} times; it is one value"
+            )
+        return given[0]
+
+    def write_arguments(self, arguments: tuple[Any, ...]) -> list[tuple[str, str]]:
+        """Write arguments as the names and texts of a URL's query; None is told by leaving it out.
+
+        Raises `InvalidPayload` for what no text tells, `TooLarge` for too many values.
+        """
+        place = f"{self.component}.{self.name}"
+        pairs = []
+        for name, value in zip(self.parameters, map(msgspec.to_builtins, arguments), strict=True):
+            if value is None:
+                continue
+            values = value if name in self.lists else [value]
+            if values == NO_VALUES or any(isinstance(v, list | dict | None) for v in values):
+                raise InvalidPayload(f"{place}: {name}={value!r:.40} does not fit into a URL")
+            pairs += [(name, _text(one)) for one in values or NO_VALUES]
+        if len(pairs) > limits.URL_VALUES_MAX:
+            most = limits.URL_VALUES_MAX
+            raise TooLarge(f"{place}: a URL takes {most} values, not {len(pairs)}")
+        return pairs
 
     def encode_arguments(self, arguments: tuple[Any, ...]) -> bytes:
         """Encode arguments as the JSON object that `decode_arguments` reads."""
@@ -160,6 +200,28 @@ def _field(parameter: inspect.Parameter, annotation: Any) -> Any:
     if isinstance(default, list | dict | set):
         return (parameter.name, annotation, msgspec.field(default_factory=default.copy))
     return (parameter.name, annotation, default)
+
+
+def _is_list(annotation: Any) -> bool:
+    """Whether a parameter is a list, set or tuple, or None."""
+    kind = types.type_info(annotation)
+    members = kind.types if isinstance(kind, types.UnionType) else (kind,)
+    return any(isinstance(member, _LISTS) for member in members) and all(
+        isinstance(member, (*_LISTS, types.NoneType)) for member in members
+    )
+
+
+_LISTS = (
+    types.ListType,
+    types.SetType,
+    types.FrozenSetType,
+    types.VarTupleType,
+    types.TupleType,
+)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def effect_result(annotation: Any) -> Any:

@@ -83,11 +83,16 @@ FILES_RESERVED: Final = 768
 """File descriptors for everything but the service's connections: the operating surface, 256
 connections to sinks, the store and the interpreter."""
 
-QUERY_PARAMETERS_MAX: Final = 100
-"""Parameters in one URL's query; more than any handler has."""
+URL_VALUES_MAX: Final = 1_000
+"""Values in one URL's query; a list's come one by one. So many UUIDs take 42 of the 64 KiB of
+`HEADER_BYTES_MAX`."""
 
 STREAMS_MAX: Final = 1_024
 """`text/event-stream` answers of one node at the same time: each holds a connection."""
+
+STREAMS_BYTES_MAX: Final = 128 << 20
+"""Of all streams of one node, on their way to clients: each may read ahead its share of it, and when
+what is being sent reaches it, the streams whose clients keep it waiting longest end."""
 
 STREAM_CHUNK_BYTES: Final = 64 << 10
 """Events of a stream are put together up to this size before they are sent."""
@@ -169,6 +174,10 @@ SCAN_ROWS: Final = 1_024
 SCAN_BYTES_MAX: Final = 4 << 20
 """The same bound in bytes of payloads and metadata (measured: SQLite reads 0.6 ms per MiB, decoding
 takes more); the entry that reaches it is the last, so a payload of any size is read."""
+
+PAGE_BYTES_MAX: Final = SCAN_BYTES_MAX
+"""Payloads of one page of the operating surface; the entry that reaches it is the last, or the first
+where a page ends at the newest."""
 
 CONCURRENCY: Final = 16
 """Keys of one subscription handled at the same time, by default."""
@@ -316,6 +325,13 @@ BROKER_ADMITTED_MAX: Final = BROKER_BATCH - 1
 DUPLICATES_SECONDS: Final = 120.0
 """The broker tells repeated messages apart this long (JetStream's default): it holds their ids in
 memory, so what must never happen twice is kept apart by a high-water mark."""
+
+TOPIC_BYTES_MIN: Final = 16 * BROKER_BATCH_BYTES
+"""The least bound of a topic's bytes: a tenth of it, by which it is full too early, is more than a
+batch of messages, so that no batch waits for room for ever."""
+
+TOPIC_REPLICAS_MAX: Final = 5
+"""Servers that hold a topic's messages (JetStream's limit)."""
 
 SUBJECT_TOKEN_CHARACTERS_MAX: Final = 512
 """A key in a NATS subject; longer ones end in a hash (a server's control line has 4,096 bytes)."""

@@ -56,6 +56,13 @@ class Placement(msgspec.Struct, frozen=True):
         return range(self.shards * (1 + max(self.topics.values(), default=0)))
 
 
+def overlapping(home: int, shards: int, others: int) -> range:
+    """Of `others` home shards of another store, those that have subjects of this one's `home`."""
+    first = -(-home * limits.SLICES // shards)
+    last = -(-(home + 1) * limits.SLICES // shards) - 1
+    return range(first * others // limits.SLICES, last * others // limits.SLICES + 1)
+
+
 EMBEDDED = Placement()
 """One shard for everything."""
 

@@ -19,11 +19,13 @@ def instances(broker: str) -> list[Instance]:
     Raises `ConfigurationError` for a URL that is none, `Unreachable` if nothing answers there.
     """
 
-    async def find() -> list[Instance]:
-        async with _visit(broker) as (_, directory):
-            return await directory.find()
+    return asyncio.run(find(broker))
 
-    return asyncio.run(find())
+
+async def find(broker: str, service: str = "") -> list[Instance]:
+    """Return the nodes of a service at a broker, or of all. Raises as `instances`."""
+    async with _visit(broker) as (_, directory):
+        return await directory.find(service)
 
 
 def describe(broker: str, service: str) -> Description:
@@ -38,7 +40,7 @@ def describe(broker: str, service: str) -> Description:
 
 @asynccontextmanager
 async def _visit(broker: str) -> AsyncIterator[tuple[Transport, Directory]]:
-    transport, directory = neighbourhood_at(broker, "eventmill command line")
+    transport, directory = neighbourhood_at(broker, "eventmill visitor")
     await transport.open()
     try:
         yield transport, directory

@@ -11,6 +11,7 @@ Invariants every adapter keeps (tested by `eventmill.testing.contract.BrokerCont
 - Entries of one partition are stored in the order in which they were given; if one cannot be, none
   behind it is. After an error, give the same entries again, in the same order.
 - Positions of a shard grow, with gaps.
+- Of topics of other services nothing is changed, they are only read.
 - What plain clients published is read as well: CloudEvents become entries like our own; what is no
   valid event becomes an entry of type `engine.messages.MALFORMED`, with the original bytes in its payload.
 Driver errors never leave an adapter; a lost connection is made again by itself, for ever.
@@ -38,7 +39,25 @@ class TopicLayout(msgspec.Struct, frozen=True):
     """Messages older than this are removed; 0: none."""
     bytes: int = 0
     """Beyond this many bytes nothing more is taken until something was removed; 0: no bound.
-    Never are messages removed to make room: somebody might not have read them."""
+    Never does the broker remove messages to make room: somebody might not have read them."""
+    when_read: bool = False
+    """What the service's own subscriptions have read is removed by its nodes (`trim`), so nobody
+    else can rely on finding it."""
+
+
+class Neighbour(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A topic of another service, as it lies in the broker. Two that are equal have the same
+    positions."""
+
+    store: str
+    """Identity of that service's store."""
+    shards: int
+    number: int
+    """Of the topic in that store."""
+    made: str = ""
+    """When it was made there."""
+    when_read: bool = False
+    """That service removes what its own subscriptions have read: nobody else can follow it."""
 
 
 class Receipt(NamedTuple):
@@ -50,8 +69,23 @@ class Receipt(NamedTuple):
     """It had been stored before; nothing was stored now."""
 
 
+class Size(NamedTuple):
+    """How much of a topic is there."""
+
+    bytes: int
+    """As the broker counts them, against `TopicLayout.bytes`."""
+    first: int
+    """Position of the first message, of all shards; one above `last` if there is none."""
+    last: int
+
+
 class Broker(Protocol):
     """Topics' messages: append, read, remove."""
+
+    @property
+    def layouts(self) -> Mapping[str, TopicLayout]:
+        """How the topics are kept, whatever the settings say; known while it is open."""
+        ...
 
     async def open(
         self,
@@ -69,6 +103,16 @@ class Broker(Protocol):
         another owner) raises `ConfigurationError`. `on_news` is called with a shard that has
         something new: for shards that have been read, and, for messages that wait to be admitted,
         with the topic's first shard. Raises `BrokerUnavailable`.
+        """
+        ...
+
+    async def attach(self, number: int, service: str, topic: str) -> Neighbour | None:
+        """Find a topic of another service; None if it has no such topic in this broker.
+
+        From then on its messages are read here as the message shards of `number`, one per home
+        shard of this store: in each are those whose keys live there (`model.placement`), however
+        many shards the other store has. Their source is `service/topic`; `engine.adopting` says
+        how they are called. Raises `BrokerUnavailable`.
         """
         ...
 
@@ -103,6 +147,10 @@ class Broker(Protocol):
 
     async def trim(self, shard: int, position: int) -> None:
         """Remove messages up to a position."""
+        ...
+
+    async def size(self, topic: str) -> Size:
+        """Return how large a topic is. Raises `BrokerUnavailable`."""
         ...
 
     async def admit(self, topic: str) -> int:

@@ -147,6 +147,14 @@ class Parking(Protocol):
         ...
 
 
+class Found(NamedTuple):
+    """Rows of a view's table."""
+
+    rows: list[tuple[Any, ...]]
+    looked: int
+    """At how many of the keys, from the first on."""
+
+
 class ViewTables(Protocol):
     """Tables of views. Their rows change only in `Store.commit`."""
 
@@ -161,8 +169,10 @@ class ViewTables(Protocol):
         """Remove tables with their rows; unknown names are fine."""
         ...
 
-    async def rows(self, table: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Return the stored rows of `keys`: key first, then the columns in order."""
+    async def rows(self, table: str, keys: Sequence[str]) -> Found:
+        """Return the stored rows of `keys`, which are all different, in their order: key first,
+        then the columns in order. It looks at no more keys when the rows that it has bring
+        `SCAN_BYTES_MAX` bytes."""
         ...
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
@@ -227,14 +237,16 @@ class Store(Protocol):
         ...
 
     async def due_timers(self, until: int, shards: Collection[int], *, limit: int) -> list[Timer]:
-        """Return the shards' timers due at `until` (microseconds) or before, earliest first.
+        """Return the shards' timers due at `until` (microseconds) or before, earliest first: up to
+        `limit`, and no more when those that it has bring `SCAN_BYTES_MAX` bytes.
 
         A timer belongs to the shard of its command.
         """
         ...
 
     async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
-        """List timers by name."""
+        """List timers by name: up to `limit`, and no more when those that it has bring
+        `SCAN_BYTES_MAX` bytes. Only an empty page is the last."""
         ...
 
     async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:

@@ -68,10 +68,7 @@ Act = Redrive | Discard | Reset
 
 
 class Acts:
-    """Acts on the shards of one node.
-
-    Parameters: `held` are the home shards whose work is done here, now.
-    """
+    """Acts on the shards that subscriptions follow on one node."""
 
     def __init__(
         self,
@@ -79,13 +76,11 @@ class Acts:
         committer: Committer,
         roster: Roster,
         clock: Clock,
-        held: Collection[int],
     ) -> None:
         self._store = store
         self._committer = committer
         self._roster = roster
         self._clock = clock
-        self._held = held
 
     async def do(self, act: Act, homes: Collection[int]) -> tuple[int, set[int]]:
         """Do it on those of these home shards that are held here; return how many letters were
@@ -102,7 +97,7 @@ class Acts:
                 return 0, await self._reset(act, homes)
 
     def _here(self, homes: Collection[int]) -> set[int]:
-        return {home for home in homes if home in self._held}
+        return {home for home in homes if home in self._roster.followed}
 
     async def _redrive(self, choice: Choice, homes: Collection[int]) -> tuple[int, set[int]]:
         running = self._roster.subscription(choice.subscription)

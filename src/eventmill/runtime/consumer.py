@@ -14,7 +14,8 @@ from eventmill.engine import messages, outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.messages import MALFORMED
 from eventmill.engine.outgoing import Author, Expansion
-from eventmill.errors import HandlerFailed, InvalidPayload
+from eventmill.errors import HandlerFailed, InvalidPayload, TopicFull
+from eventmill.model import limits
 from eventmill.model.definition import ConsumerDefinition, Source
 from eventmill.model.effect import Effect
 from eventmill.model.entry import DELETED, STATE, Entry
@@ -22,10 +23,15 @@ from eventmill.model.events import EntityDeleted
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime import lanes
+from eventmill.runtime.handled import Early, Handled, Result, weight_of
 from eventmill.runtime.reaction import Queue, Reacted, key_of, queue_of
+from eventmill.runtime.room import Room
 from eventmill.runtime.time_limit import within
 from eventmill.sdk import guards
 from eventmill.sdk.context import Calls, Context
+
+Place = tuple[int, Entry]
+"""An entry, and which one it is of its batch."""
 
 SKIP = object()
 """What `event_of` returns for an entry that the reaction does not take."""
@@ -82,6 +88,7 @@ class ConsumerReaction:
         calls: Calls,
         store: Store,
         clock: Clock,
+        room: Room,
         *,
         guarded: bool,
     ) -> None:
@@ -91,45 +98,65 @@ class ConsumerReaction:
         self.retry = definition.retry
         self.batch = definition.batch_size
         self.whole = definition.route.is_batch
+        self.waits = definition.is_async
         self._calls = calls
         self._store = store
         self._clock = clock
+        self._room = room
         self._guarded = guarded
+        self._early: Early = {}
+        """What was handled when a commit was full already."""
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
-        reacted = Reacted()
+        reacted = await self._react(entries, attempt)
+        for _, error in reacted.failed:
+            if isinstance(error, TopicFull):
+                raise error  # it is nobody's mistake: all is tried again until there is room
+        return reacted
+
+    async def _react(self, entries: list[Entry], attempt: int) -> Reacted:
         if self.definition.route.is_batch:
-            await self._whole(entries, attempt, reacted)
-        elif self.definition.is_async and len(entries) > 1:
+            return await self._whole(entries, attempt)
+        handled = Handled(entries, self._early)
+        places = list(enumerate(entries))
+        if self.definition.is_async and len(entries) > 1:
             await lanes.run(
-                lanes.split(entries, key_of, self.definition.concurrency),
-                lambda lane: self._lane(lane, attempt, reacted),
+                lanes.split(places, _key_of, self.definition.concurrency),
+                lambda lane: self._lane(lane, attempt, handled),
                 self.definition.place,
             )
         else:
-            await self._lane(entries, attempt, reacted)
-        return reacted
+            await self._lane(places, attempt, handled)
+        return handled.reacted(self._early)
 
     def committed(self) -> None:
-        """Nothing is kept in memory between batches."""
+        """What is kept between batches was not part of this one."""
 
     def taken(self, ends: Mapping[int, int]) -> None:
-        """The same."""
+        """Others may have handled what this node had."""
+        self._early.clear()
 
-    async def _lane(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
+    async def _lane(self, places: list[Place], attempt: int, handled: Handled) -> None:
         failed: set[Queue] = set()
-        for entry in entries:
+        for at, entry in places:
             if failed and queue_of(entry) in failed:
-                reacted.behind.append(entry)
                 continue
-            try:
-                arguments = self._arguments(entry, attempt)
-                effect = await self._call(arguments) if arguments is not None else None
-                if effect is not None and effect.outgoing:
-                    reacted.fills.append(self._expanded(effect, entry).add_to)
-            except Exception as error:  # user code may raise anything; the entry is parked
+            if not handled.has(at):
+                if not handled.has_room(at):
+                    return
+                handled.put(at, await self._result(entry, attempt))
+            if handled.has_failed(at):
                 failed.add(queue_of(entry))
-                reacted.failed.append((entry, error))
+
+    async def _result(self, entry: Entry, attempt: int) -> Result:
+        try:
+            arguments = self._arguments(entry, attempt)
+            effect = await self._call(arguments) if arguments is not None else None
+            if effect is None or not effect.outgoing:
+                return None
+            return self._expanded(effect, entry)
+        except Exception as error:  # user code may raise anything; the entry is parked
+            return error
 
     def _arguments(self, entry: Entry, attempt: int) -> tuple[Any, ...] | None:
         """Return what the function is called with; None if it does not take the entry."""
@@ -168,12 +195,29 @@ class ConsumerReaction:
                 "catch it where the handler waits for a task or future of its own"
             ) from error
 
-    async def _whole(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
+    async def _whole(self, entries: list[Entry], attempt: int) -> Reacted:
         """Give a batch handler the whole list; if it fails, one by one to find the culprit."""
-        definition, events, taken = self.definition, [], []
+        reacted, taken, events = self._decoded(entries)
+        if not events:
+            return reacted
+        try:
+            effect = await self._call(self._batch_arguments(events, taken, attempt))
+            if effect is not None and effect.outgoing:
+                expansion = self._expanded(effect, taken[-1])
+                reacted.fills.append(expansion.add_to)
+                reacted.weight = weight_of(expansion)
+        except Exception as error:  # user code may raise anything; see below
+            if len(taken) > 1:
+                return await self._singly(entries, attempt)
+            reacted.failed.append((taken[0], error))
+        return reacted
+
+    def _decoded(self, entries: list[Entry]) -> tuple[Reacted, list[Entry], list[Any]]:
+        """Return what is no event, the entries that the handler takes, and their events."""
+        definition, reacted, taken, events = self.definition, Reacted(), [], []
         failed: set[Queue] = set()
         for entry in entries:
-            if queue_of(entry) in failed:
+            if failed and queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
             try:
@@ -187,29 +231,23 @@ class ConsumerReaction:
             if event is not SKIP:
                 events.append(event)
                 taken.append(entry)
-        if not events:
-            return
-        try:
-            effect = await self._call(self._batch_arguments(events, taken, attempt))
-            if effect is not None and effect.outgoing:
-                reacted.fills.append(self._expanded(effect, taken[-1]).add_to)
-        except Exception as error:  # user code may raise anything; see below
-            if len(taken) == 1:
-                reacted.failed.append((taken[0], error))
-                return
-            await self._singly(taken, attempt, reacted)
+        return reacted, taken, events
 
-    async def _singly(self, entries: list[Entry], attempt: int, reacted: Reacted) -> None:
-        # What could not be decoded comes behind these entries of its key, whatever becomes of them.
+    async def _singly(self, entries: list[Entry], attempt: int) -> Reacted:
+        reacted = Reacted()
         failed: set[Queue] = set()
-        for entry in entries:
+        for at, entry in enumerate(entries):
+            if reacted.weight >= limits.COMMIT_BYTES_MAX:
+                reacted.left = entries[at:]
+                break
             if queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
-            before = len(reacted.failed)
-            await self._whole([entry], attempt, reacted)
-            if len(reacted.failed) > before:
+            one = await self._whole([entry], attempt)
+            reacted.add(one)
+            if one.failed:
                 failed.add(queue_of(entry))
+        return reacted
 
     def _batch_arguments(
         self, events: list[Any], entries: list[Entry], attempt: int
@@ -224,8 +262,13 @@ class ConsumerReaction:
         return Context(entry, definition.subscription, self._calls, attempt, deadline)
 
     def _expanded(self, effect: Effect[Any], cause: Entry) -> Expansion:
+        self._room.check_effects(effect.outgoing)
         # Done here, so that an event that its topic does not carry fails this entry alone.
         definition, placement = self.definition, self._store.placement
         home = placement.home(cause.shard)
         author = Author(definition.place, definition.topics, placement, home)
         return outgoing.expand(effect.outgoing, self._clock.now(), caused_by(cause), author)
+
+
+def _key_of(place: Place) -> str:
+    return key_of(place[1])

@@ -92,9 +92,7 @@ class Control:
     def __init__(self, runtime: Runtime, others: Others | None) -> None:
         self._runtime = runtime
         self._others = others
-        self._acts = Acts(
-            runtime.store, runtime.committer, runtime.roster, runtime.clock, runtime.held
-        )
+        self._acts = Acts(runtime.store, runtime.committer, runtime.roster, runtime.clock)
 
     async def everywhere(self, act: Act, homes: Collection[int]) -> int:
         """Do it in all these home shards; return how many letters it concerned.
@@ -126,7 +124,7 @@ class Control:
         mine = status.here(self._runtime)
         if self._others is None:
             return status.together(mine)
-        missing = set(range(self._runtime.store.placement.shards)) - self._runtime.held
+        missing = set(range(self._runtime.store.placement.shards)) - self._runtime.roster.followed
         said = [mine]
         for told in await self._ask_all():
             if told.failure is None:
@@ -160,7 +158,7 @@ class Control:
         runtime = self._runtime
         in_use = {*runtime.subscriptions, *runtime.views.in_use()}
         statuses = status.here(runtime)
-        return _encode(Told(None, 0, sorted(runtime.held), statuses, sorted(in_use)))
+        return _encode(Told(None, 0, sorted(runtime.roster.followed), statuses, sorted(in_use)))
 
     async def _do(self, address: str, act: Act, homes: Collection[int]) -> Told:
         if address != HERE:

@@ -61,6 +61,7 @@ class Courier:
     batch = limits.DISPATCH_BATCH
     exclusive = False
     whole = False
+    waits = False
     quiet = 0.0
 
     def __init__(self, entities: Entities, execute: Execute, store: Store) -> None:
@@ -211,6 +212,7 @@ async def _failures(waiting: list[asyncio.Future[bytes]]) -> list[BaseException]
                 await asyncio.wait({answer})
     except asyncio.CancelledError:
         for answer in waiting:
-            answer.cancel()  # nobody looks at what becomes of it
+            if not answer.cancel():
+                answer.exception()  # looked at: the loop need not complain of it
         raise
     return [error for answer in waiting if (error := answer.exception()) is not None]

@@ -16,6 +16,7 @@ import msgspec
 from eventmill.model.definition import ServiceDefinition
 from eventmill.ports.cluster import Claim, Member
 from eventmill.ports.directory import Endpoint, Instance
+from eventmill.runtime.keeping import Keeping, keeping_of
 from eventmill.sdk.topology.graph import Connection, Part, graph_of
 
 TOLD: Final[tuple[str, ...]] = ("node", "store", "process", "url", "admin_url", "started")
@@ -32,11 +33,21 @@ class Component(msgspec.Struct, frozen=True):
     source: str = ""
 
 
+BROKER: Final = "broker"
+STORE: Final = "store"
+
+
 class Topic(msgspec.Struct, frozen=True):
     """A topic and the types that it carries."""
 
     id: str
     types: list[str]
+    place: str = ""
+    """Where it lives: `BROKER` or `STORE`; empty if a node of an earlier version tells."""
+    service: str = ""
+    """Whose it is, if it is followed here and another's."""
+    keeping: Keeping = Keeping()
+    """How its messages are kept, if it is this service's."""
 
 
 class NodeShare(msgspec.Struct, frozen=True):
@@ -76,9 +87,9 @@ def instance(service: ServiceDefinition, id: str, facts: dict[str, Any]) -> Inst
 
 
 async def describe(
-    service: ServiceDefinition, members: list[Member], claims: list[Claim]
+    service: ServiceDefinition, members: list[Member], claims: list[Claim], place: str
 ) -> Description:
-    """Describe a service whole."""
+    """Describe a service whole. Parameter: `place` is where its topics live."""
     # Reads source files, which must not hold up the node's work.
     graph = await asyncio.to_thread(graph_of, service)
     held = Counter(claim.owner for claim in claims)
@@ -86,7 +97,7 @@ async def describe(
         service.name,
         [NodeShare(member.node, held[member.node]) for member in members],
         list(_components(service)),
-        [Topic(t.id, [kind.name for kind in t.event_types()]) for t in service.topics.values()],
+        list(_topics(service, place)),
         graph.parts,
         graph.connections,
     )
@@ -101,6 +112,15 @@ def _components(service: ServiceDefinition) -> Iterator[Component]:
         yield Component(view.id, "view", [], list(view.queries), ", ".join(sources))
     for consumer in service.consumers.values():
         yield Component(consumer.id, "consumer", source=consumer.source.id)
+
+
+def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
+    for topic in service.topics.values():
+        types = [kind.name for kind in topic.event_types()]
+        yield Topic(topic.id, types, place, keeping=keeping_of(topic))
+    for topic in service.foreign.values():
+        types = [kind.name for kind in topic.event_types()]
+        yield Topic(topic.id, types, BROKER, topic.service)
 
 
 def _endpoints(service: ServiceDefinition) -> Iterator[Endpoint]:

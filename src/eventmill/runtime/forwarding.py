@@ -224,7 +224,9 @@ class Outbox:
         is_repeatable: Callable[[Request], bool],
     ) -> None:
         """Give requests back whose entities this node has no more: those that were not sent, and of
-        those under way the ones that may be repeated."""
+        those under way the ones that may be repeated. The others are answered soon, or never: what
+        was decided before the move is on its way, and nothing is decided after it."""
+        now = self._clock.monotonic()
         for waiting in self._open:
             request, future = waiting.request, waiting.future
             if not waiting.moves or future.done() or address_of(request.id) == self._address:
@@ -232,6 +234,8 @@ class Outbox:
             if not waiting.is_sent or is_repeatable(request):
                 told = f"{request.component}/{request.id} has moved away; try again"
                 future.set_exception(NotOwner(told))
+            else:
+                waiting.give_up = min(waiting.give_up, now)
 
     def _pump(self) -> None:
         while len(self._parcels) < limits.PARCELS_UNDER_WAY and (parcel := self._packed()):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from eventmill.engine.entity import Live
-from eventmill.errors import HandlerFailed
+from eventmill.errors import EventmillError, HandlerFailed, TooLarge
 from eventmill.model import codec
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
@@ -51,6 +51,15 @@ class Guards:
             with _unchanged(live, handler):
                 return codec.encode(handler.invoke(live.state, arguments))
         return codec.encode(handler.invoke(live.state, arguments))
+
+    def disclosed(self, handler: Handler[Any, Any], error: EventmillError) -> EventmillError:
+        """Return an error as the handler's callers hear of it: where the handler is written is told
+        in development only."""
+        if not self.enabled and isinstance(error, HandlerFailed | TooLarge):
+            name = handler.function.__qualname__
+            error.message = error.message.replace(handler.place, name)
+            error.args = (error.message,)
+        return error
 
     def watched(self, definition: EntityDefinition) -> EntityDefinition:
         """Return the definition, with guards one whose folds set declared fields only."""

@@ -17,9 +17,10 @@ from eventmill.errors import InvalidPayload, NotFound, UnknownComponent
 from eventmill.model import cursor, limits
 from eventmill.model.commit import Timer
 from eventmill.model.definition import EntityDefinition
-from eventmill.model.entry import Entry
+from eventmill.model.entry import DELETED, Entry, size_of, size_of_all
 from eventmill.ports.store import is_last
 from eventmill.runtime import past
+from eventmill.runtime.keeping import Keeping, keeping_of
 from eventmill.runtime.restoring import restore
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.tails import Positions, Stretch
@@ -49,6 +50,7 @@ class Instance(msgspec.Struct, frozen=True):
 
     id: str
     sequence: int
+    deleted: bool
 
 
 class State(msgspec.Struct, frozen=True):
@@ -71,6 +73,12 @@ class TopicFacts(msgspec.Struct, frozen=True):
     key: str
     end: int
     """Where its shards end, together; its messages have positions up to there."""
+    service: str = ""
+    """Whose it is, if it is another's."""
+    waiting: str = ""
+    """Why nothing of it is read now."""
+    keeping: Keeping = Keeping()
+    """How its messages are kept, if it is this service's."""
 
 
 class Messages(msgspec.Struct, frozen=True):
@@ -98,14 +106,18 @@ class Inspection:
     async def instances(
         self, component: str, *, after: str = "", limit: int = 100
     ) -> list[Instance]:
-        """List entities of a component by id, above `after`.
+        """List entities of a component by id, above `after`; deleted ones until they are removed.
 
         Raises `UnknownComponent`.
         """
         self._definition(component)
         journal = self._runtime.store.journal
         rows = await journal.subjects(component, after=after, limit=min(limit, PAGE_MAX))
-        return [Instance(id, sequence) for id, sequence in rows]
+        found = []
+        for id, sequence in rows:
+            last = await journal.history(component, id, after=sequence - 1, limit=1)
+            found.append(Instance(id, sequence, any(entry.type == DELETED for entry in last)))
+        return found
 
     async def state(
         self,
@@ -143,7 +155,8 @@ class Inspection:
     async def events(
         self, component: str, id: str, *, after: int = 0, limit: int = 100
     ) -> list[Entry]:
-        """List an entity's entries with a sequence above `after`.
+        """List an entity's entries with a sequence above `after`: up to `limit`, and not many more
+        than bring `PAGE_BYTES_MAX` bytes. Only an empty page is the last.
 
         Raises `UnknownComponent`.
         """
@@ -155,22 +168,27 @@ class Inspection:
             left = limit - len(found)
             page = await journal.history(component, id, after=after, limit=left)
             found += page
-            if is_last(page, left) or len(found) >= limit:
+            if is_last(page, left) or len(found) >= limit or _is_full(found):
                 return found
             after = page[-1].sequence
             await asyncio.sleep(0)  # large events must not hold up the node's work
 
     async def topics(self) -> list[TopicFacts]:
-        """The topics of the service."""
+        """The topics of the service, and those of others that it follows."""
         tails, placement = self._runtime.tails, self._runtime.store.placement
+        service, streams = self._runtime.service, self._runtime.streams
+        waiting = streams.foreign.waiting if streams is not None else {}
         return [
             TopicFacts(
                 topic.id,
                 [kind.name for kind in topic.event_types()],
                 topic.key if isinstance(topic.key, str) else topic.key.__name__,
                 sum((await tails.find_ends(placement.of_topic(topic.id))).values()),
+                topic.service,
+                waiting.get(topic.id, ""),
+                keeping_of(topic),
             )
-            for topic in self._runtime.service.topics.values()
+            for topic in (*service.topics.values(), *service.foreign.values())
         ]
 
     async def messages(
@@ -194,7 +212,8 @@ class Inspection:
             return self._page(found, positions, start)
 
     async def last_messages(self, topic: str, *, limit: int) -> Messages:
-        """Read a topic's last messages, as far back as `SCANS_MAX` stretches.
+        """Read a topic's last messages: up to `limit`, as many as bring `PAGE_BYTES_MAX` bytes, as
+        far back as `SCANS_MAX` stretches.
 
         Raises `NotFound` for an unknown topic.
         """
@@ -209,7 +228,7 @@ class Inspection:
             found += last
         if len(ends) > 1:
             found.sort(key=lambda entry: entry.time)
-        return self._page(found[-limit:] if limit else [], ends, starts)
+        return self._page(_newest(found, limit), ends, starts)
 
     async def cursor(self, topic: str, text: str) -> dict[int, int]:
         """Read where somebody wants to begin: `beginning`, `latest`, an id, or a position where the
@@ -250,22 +269,24 @@ class Inspection:
     ) -> tuple[list[Entry], int]:
         """Read a shard's last messages of a topic; say from where on was looked."""
         found: list[Entry] = []
-        high = end
+        high, step = end, limit
         for _ in range(SCANS_MAX // shards):
-            if high == 0 or len(found) >= limit:
+            if high == 0 or len(found) >= limit or _is_full(found):
                 break
-            low = max(0, high - limits.SCAN_ROWS)
-            found = [*await self._between(topic, shard, low, high), *found]
-            high = low
+            low = max(0, high - step)
+            found = _newest([*await self._between(topic, shard, low, high, limit), *found], limit)
+            high, step = low, min(2 * step, limits.SCAN_ROWS)
         return found, high
 
-    async def _between(self, topic: str, shard: int, low: int, high: int) -> list[Entry]:
-        """Read a topic's messages of one stretch of a shard."""
+    async def _between(
+        self, topic: str, shard: int, low: int, high: int, limit: int
+    ) -> list[Entry]:
+        """Read a topic's last messages of one stretch of a shard."""
         tails, sources = self._runtime.tails, frozenset({topic})
         found: list[Entry] = []
         while low < high:
             scan = await tails.between(shard, low, high, sources)
-            found += scan.entries
+            found = _newest([*found, *scan.entries], limit)
             low = scan.position
             await asyncio.sleep(0)  # a long way back must not hold up the node's work
         return found
@@ -273,7 +294,8 @@ class Inspection:
     async def _forward(
         self, topic: str, after: Positions, limit: int
     ) -> tuple[list[Entry], dict[int, int]]:
-        """Read up to `limit` messages of a topic; say up to where was looked."""
+        """Read up to `limit` messages of a topic, or as many as fill a page; say up to where was
+        looked."""
         tails, sources = self._runtime.tails, frozenset({topic})
         found: list[Entry] = []
         positions = dict(after)
@@ -289,10 +311,25 @@ class Inspection:
             positions.update(stretch.positions)
             for entry in reversed(stretch.entries[room:]):
                 positions[entry.shard] = entry.position - 1
-            if len(found) >= limit:
+            if len(found) >= limit or _is_full(found):
                 break
             await asyncio.sleep(0)  # a long scan must not hold up the node's work
         return found, positions
+
+
+def _is_full(page: list[Entry]) -> bool:
+    return size_of_all(page) >= limits.PAGE_BYTES_MAX
+
+
+def _newest(entries: list[Entry], limit: int) -> list[Entry]:
+    """Return the last entries that one page takes."""
+    room, left = limits.PAGE_BYTES_MAX, limit
+    for entry in reversed(entries):
+        if room <= 0 or left == 0:
+            break
+        room -= size_of(entry)
+        left -= 1
+    return entries[len(entries) - (limit - left) :]
 
 
 def _component(definition: EntityDefinition) -> Component:

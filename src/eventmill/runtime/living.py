@@ -41,4 +41,4 @@ class Living:
         if service != runtime.service.name:
             raise NotFound(f"no service {service!r} is known here: this node meets no others")
         alone = [Member(ALONE, "")], [Claim(0, ALONE, 1)]
-        return await description.describe(runtime.service, *alone)
+        return await description.describe(runtime.service, *alone, description.STORE)

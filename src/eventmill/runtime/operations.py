@@ -16,6 +16,7 @@ from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterKey, LetterStatus
 from eventmill.model.envelope import Envelope
 from eventmill.model.events import EventType
+from eventmill.model.handler import Texts
 from eventmill.runtime.acts import (
     LETTERS_AT_ONCE,
     Choice,
@@ -157,13 +158,13 @@ class Operations:
         """
         return await self._runtime.views.rebuild(view)
 
-    async def query(self, view: str, query: str, arguments: dict[str, str]) -> bytes:
+    async def query(self, view: str, query: str, texts: Texts) -> bytes:
         """Run a view's query with arguments given as texts; return JSON.
 
         Raises `NotFound`, `UnknownHandler`, `InvalidPayload`, and `Unavailable` while no version
         of the view answers.
         """
-        return (await self._runtime.query_view(view, query, arguments)).content
+        return (await self._runtime.query_view(view, query, texts)).content
 
     async def letters(
         self,

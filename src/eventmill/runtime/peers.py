@@ -21,6 +21,7 @@ from eventmill.model.commit import Commit
 from eventmill.ports.cluster import Leases
 from eventmill.ports.directory import Directory
 from eventmill.ports.transport import Transport
+from eventmill.runtime import description
 from eventmill.runtime.cluster import LEASE_SECONDS, Cluster
 from eventmill.runtime.committer import Batch
 from eventmill.runtime.forwarding import Forwarder, Reception
@@ -34,7 +35,8 @@ log = structlog.get_logger()
 
 APPENDED: Final = b"appended"
 FACTS: Final = b"facts"
-"""Words on the channel of news; none says that shards have moved."""
+MOVED: Final = b""
+"""Words on the channel of news."""
 
 LOOK_SECONDS: Final = 0.1
 """How often a node looks for itself what others have appended."""
@@ -87,6 +89,7 @@ class Peers:
             ServiceReception(self.execute, lookup, clock, *views),
             forwarder,
             clock,
+            topics_in=description.STORE if runtime.streams is None else description.BROKER,
         )
         self._told = asyncio.Event()
         self._to_tell = asyncio.Event()
@@ -95,6 +98,7 @@ class Peers:
         runtime.committer.on_commit.append(self._committed)
         runtime.committer.on_failure.append(self._failed)
         runtime.facts.on_change.append(lambda: self._say(FACTS))
+        self.cluster.on_change.append(lambda: self._say(MOVED))
 
     def __repr__(self) -> str:
         return f"<Peers of {self.cluster!r}>"
@@ -115,10 +119,13 @@ class Peers:
         await self.cluster.start()
         supervisor = self._runtime.supervisor
         supervisor.start("cluster", self.cluster.run())
-        supervisor.start("moves", self.cluster.move())
+        supervisor.start("taking", self.cluster.take())
+        supervisor.start("following", self.cluster.follow())
+        supervisor.start("giving", self.cluster.give())
         supervisor.start("news", self._look())
         supervisor.start("telling", self._tell())
         self._say(APPENDED)
+        self._say(MOVED)  # somebody has come
 
     async def members(self) -> dict[str, str]:
         """Addresses of the other nodes that are alive, by name."""
@@ -130,7 +137,7 @@ class Peers:
         found: dict[str, set[int]] = {}
         for home in homes:
             address = self.cluster.addresses.get(home)
-            if home in self._runtime.held:
+            if home in self._runtime.roster.followed:
                 address = ""
             elif address is None or address == self.cluster.address:
                 continue  # nobody has it now
@@ -161,9 +168,10 @@ class Peers:
     async def stop(self) -> None:
         """Give everything to the others."""
         await self.services.stop()
-        await self._runtime.supervisor.stop("cluster", "moves")
+        await self._runtime.supervisor.stop("taking", "following", "giving")
         await self.cluster.stop()
-        await self._transport.broadcast(self._news, b"")
+        await self._runtime.supervisor.stop("cluster")
+        await self._transport.broadcast(self._news, MOVED)
         await self._transport.close()
         await self._leases.close()
 
@@ -182,7 +190,7 @@ class Peers:
 
     def _hear(self, payload: bytes) -> None:
         self._told.set()
-        if not payload:
+        if payload == MOVED:
             self.cluster.look()
         elif payload == FACTS:
             self._runtime.facts.wake()

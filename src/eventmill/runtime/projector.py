@@ -2,7 +2,7 @@
 
 Place on the road: the end of dispatch. Rows of a portion are read once, folded in memory, encoded
 once per key; those of a batch are written in the same commit as the offset. A batch ends early when
-its rows bring as many bytes as one commit may have.
+its rows bring as many bytes as one commit may have, a portion when those that are stored do.
 
 Invariants: handlers are pure, so a key's events may be folded again; the cache holds only rows that
 are committed or belong to the batch under way, and is emptied when that batch was not committed.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from eventmill.engine.views.schema import RowCodec, Table
@@ -52,24 +53,30 @@ class TableRows:
         """What the batch changed."""
         self._is_complete = is_new
 
-    async def fetch(self, keys: Iterable[str]) -> None:
-        """Read rows that are not in memory; a key without a row has None."""
+    async def fetch(self, keys: Iterable[str]) -> bool:
+        """Read rows that are not in memory; a key without a row has None. Say whether that were all:
+        it reads as many as the store does in one go."""
         if self._is_complete:
-            return
+            return True
         missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
-        if missing:
-            await self.read(missing)
+        return not missing or await self.read(missing) == len(missing)
 
-    async def read(self, keys: list[str]) -> None:
-        """Read rows as they are stored."""
-        for key in keys:
+    async def read(self, keys: list[str]) -> int:
+        """Read rows as they are stored; return of how many keys."""
+        rows, looked = await self._store.rows(self.physical, keys)
+        for key in keys[:looked]:
             self._changed.discard(key)
             self._encoded.pop(key, None)
             self._rows[key] = None
         decode, size_of = self._codec.decode, self._codec.size_of
-        for stored in await self._store.rows(self.physical, keys):
+        for stored in rows:
             self._rows[stored[0]] = decode(stored[1:])
             self.bytes += size_of(stored)
+        return looked
+
+    def has(self, key: str) -> bool:
+        """Whether it is known what the row of a key is."""
+        return self._is_complete or key in self._rows
 
     def get(self, key: str) -> Any:
         """Return the current row; it must have been fetched."""
@@ -142,6 +149,7 @@ class Projector:
     batch = limits.VIEW_BATCH
     exclusive = True
     whole = True
+    waits = False
     quiet = 0.0
 
     def __init__(
@@ -195,10 +203,9 @@ class Projector:
         while start < len(entries) and size < limits.COMMIT_BYTES_MAX:
             if start:
                 await asyncio.sleep(0)  # a long batch lets commands pass
-            portion = entries[start : start + self._portion]
-            start += len(portion)
             before = self._bytes
-            await self._fetch(portion)
+            portion = await self._fetch(entries[start : start + self._portion])
+            start += len(portion)
             await self._fold_all(portion, reacted, failed, done, is_careful=is_careful)
             self._encode()
             size += self._bytes - before
@@ -285,11 +292,15 @@ class Projector:
             if new is not None or row is not None:
                 table.put(entry.subject, new)
 
-    async def _fetch(self, entries: list[Entry]) -> None:
+    async def _fetch(self, entries: list[Entry]) -> list[Entry]:
+        """Read the rows of entries; return the first ones, whose rows are in memory now."""
         for source, handlers in self._handlers.items():
             keys = [entry.subject for entry in entries if entry.source == source]
             for name in {handler.table for handler in handlers}:
-                await self.tables[name].fetch(keys)
+                table = self.tables[name]
+                if not await table.fetch(keys):
+                    entries = _before_unknown(entries, source, table)
+        return entries
 
     async def _undo(self, subject: str, done: list[Entry]) -> None:
         """A handler may have changed the row in place before it failed: fold the subject anew."""
@@ -298,6 +309,11 @@ class Projector:
         for entry in done:
             if entry.subject == subject:
                 self._fold(entry)
+
+
+def _before_unknown(entries: list[Entry], source: str, table: TableRows) -> list[Entry]:
+    known = (e.source != source or table.has(e.subject) for e in entries)
+    return entries[: sum(1 for _ in takewhile(bool, known))]
 
 
 def _write(commit: Commit, changes: list[Rows], size: int) -> None:

@@ -57,6 +57,7 @@ class PushReaction:
 
     exclusive = False
     whole = False
+    waits = True
     batch = limits.PUSH_BATCH
 
     def __init__(

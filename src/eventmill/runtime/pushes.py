@@ -218,7 +218,7 @@ class Pushes:
 
     async def _forget(self) -> None:
         in_use = await self._host.in_use_elsewhere()
-        facts = self._host.facts
+        facts, offsets = self._host.facts, await self._host.store.offsets()
         for id in [id for id in self._ended if NAME + id not in in_use]:
             fact = facts.known.get(FACT + id)
             if fact is None or not stored(fact).ended:
@@ -227,7 +227,7 @@ class Pushes:
                 Commit(
                     registry={FACT + id: None, PAUSED + NAME + id: None},
                     expected={FACT + id: fact},
-                    forgotten=names_of(NAME + id),
+                    forgotten=names_of(NAME + id, offsets),
                 )
             )
 
@@ -244,7 +244,8 @@ class Pushes:
             self._sender.check(pushing.sink)
         sources = sources_of(self._host.service, pushing.source)
         if known and not sources:
-            there = ", ".join(sources_of(self._host.service, None)) or "nothing"
+            service = self._host.service
+            there = ", ".join([*sources_of(service, None), *service.foreign]) or "nothing"
             raise NotFound(f"source {pushing.source!r}: there is {there}")
         skipped = _skipped(self._host.service, sources, pushing.types)
         return PushReaction(pushing, sources, skipped, self._sender, self._host.clock)
@@ -283,12 +284,15 @@ class Pushes:
 def sources_of(service: ServiceDefinition, source: str | None) -> dict[str, str]:
     """Return what a subscription's `source` names: id of topic or entity → CloudEvents source.
 
-    It names a topic or an entity component by its id or by its CloudEvents source; None is all.
+    It names a topic or an entity component by its id or by its CloudEvents source; None is all of
+    this service itself.
     """
     every = {id: cloudevent.topic_source(service.name, id) for id in service.topics}
     every |= {id: cloudevent.entity_source(service.name, id) for id in service.entities}
     if source is None:
         return every
+    foreign = service.foreign.items()
+    every |= {id: cloudevent.topic_source(topic.service, topic.name) for id, topic in foreign}
     return {id: path for id, path in every.items() if source in (id, path)}
 
 
@@ -299,7 +303,8 @@ def _skipped(
     if types is None:
         return frozenset()
     stored_types: dict[str, set[str]] = {
-        id: {kind.name for kind in topic.event_types()} for id, topic in service.topics.items()
+        id: {kind.name for kind in topic.event_types()}
+        for id, topic in (*service.topics.items(), *service.foreign.items())
     }
     for id, entity in service.entities.items():
         stored_types[id] = {*entity.event_types, STATE, DELETED}

@@ -28,10 +28,12 @@ LETTERS_BETWEEN_TURNS = 32
 class Reacted:
     """What a reaction made of a batch."""
 
-    __slots__ = ("behind", "failed", "fills", "left", "refused")
+    __slots__ = ("behind", "failed", "fills", "left", "refused", "weight")
 
     def __init__(self) -> None:
         self.fills: list[Callable[[Commit], None]] = []
+        self.weight = 0
+        """What the fills bring: a commit has about `COMMIT_BYTES_MAX`."""
         self.failed: list[tuple[Entry, BaseException]] = []
         self.behind: list[Entry] = []
         """Entries of a key whose earlier entry failed in this batch."""
@@ -42,6 +44,7 @@ class Reacted:
     def add(self, other: Reacted) -> None:
         """Take what became of the entries that came next."""
         self.fills += other.fills
+        self.weight += other.weight
         self.failed += other.failed
         self.behind += other.behind
         self.refused += other.refused
@@ -59,6 +62,8 @@ class Reaction(Protocol):
     """Whether a retry must not run beside a batch, because both change the same rows."""
     whole: bool
     """Whether it handles a key's entries in one step: it is given them together."""
+    waits: bool
+    """Whether it may wait for something outside: what a user's function awaits, a sink."""
 
     @property
     def quiet(self) -> float:

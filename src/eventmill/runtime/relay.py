@@ -36,6 +36,7 @@ class Relay:
     batch = limits.BROKER_BATCH
     exclusive = True
     whole = False
+    waits = False
     quiet = 0.0
 
     def __init__(

@@ -87,7 +87,7 @@ class Retries:
 
     async def _retry(self, queue: Queue, due: int) -> None:
         if self._subscription.reaction.exclusive:
-            async with self._subscription.busy:
+            async with self._subscription.alone():
                 await self._retry_queue(queue, due)
         else:
             await self._retry_queue(queue, due)
@@ -141,7 +141,8 @@ class Retries:
         reacted = Reacted()
         for at, entry in enumerate(entries):
             one = None
-            if not at or self._clock.monotonic() < end:
+            is_full = reacted.weight >= limits.COMMIT_BYTES_MAX
+            if not at or (not is_full and self._clock.monotonic() < end):
                 one = await react(name, reaction, [entry], attempt)
             if one is None or one.left:
                 reacted.left = entries[at:]

@@ -9,7 +9,7 @@ Invariant: a subscription runs where its fact `paused/<name>` is not, on every n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
 from eventmill.errors import NotFound
@@ -29,8 +29,7 @@ from eventmill.runtime.tails import Tails
 class Roster:
     """All subscriptions of a node.
 
-    Parameters: `held` are the home shards whose work is done here, now; shards are taken and left
-    through the roster.
+    Shards are taken and left through it.
     """
 
     def __init__(
@@ -42,9 +41,10 @@ class Roster:
         supervisor: Supervisor,
         clock: Clock,
         luck: Callable[[], float],
-        held: set[int],
     ) -> None:
         self.subscriptions: dict[str, Subscription] = {}
+        self.followed: set[int] = set()
+        """Home shards that they follow here, now."""
         self._store = store
         self._tails = tails
         self._committer = committer
@@ -52,32 +52,36 @@ class Roster:
         self._supervisor = supervisor
         self._clock = clock
         self._luck = luck
-        self._held = held
         self._starts: dict[str, StartAt] = {}
         """Where subscriptions begin in shards that nobody has read for them yet."""
         self._changing = asyncio.Lock()
         """Held while subscriptions or shards come or go: each one follows each other."""
 
     def __repr__(self) -> str:
-        return f"<Roster [{len(self.subscriptions)} subscriptions, {len(self._held)} shards]>"
+        return f"<Roster [{len(self.subscriptions)} subscriptions, {len(self.followed)} shards]>"
 
     async def start(self) -> None:
         """Heed what is paused, from now on."""
         await self._facts.follow(PAUSED, self._heed)
 
-    async def take(self, home: int) -> None:
-        """Let every subscription follow a home shard."""
+    async def take(self, homes: Collection[int]) -> None:
+        """Let every subscription follow home shards."""
         async with self._changing:
-            for subscription in self.subscriptions.values():
-                await self._follow(subscription, [home])
-            self._held.add(home)
+            await self._follow(list(self.subscriptions.values()), homes)
+            self.followed.update(homes)
 
-    async def leave(self, home: int) -> None:
-        """Let no subscription follow a home shard any more."""
+    async def leave(self, homes: Collection[int]) -> None:
+        """Let no subscription follow home shards any more. Only who leaves waits for the batches that
+        are under way: shards may be taken meanwhile, which such a batch may wait for."""
         async with self._changing:
-            for subscription in self.subscriptions.values():
-                shards = self._store.placement.read_by(home, subscription.reaction.sources)
-                await subscription.leave(shards)
+            self.followed.difference_update(homes)
+            leaving = list(self.subscriptions.values())
+        # Those that may take long first: the others go on with the shards meanwhile.
+        for waits in (True, False):
+            async with asyncio.TaskGroup() as group:
+                for one in leaving:
+                    if one.reaction.waits == waits:
+                        group.create_task(one.leave(self._shards(one, homes)))
 
     async def subscribe(
         self,
@@ -102,7 +106,7 @@ class Roster:
         )
         async with self._changing:
             self._starts[name] = start
-            await self._follow(subscription, self._held)
+            await self._follow([subscription], self.followed)
             self.subscriptions[name] = subscription
         if PAUSED + name in self._facts.known:
             subscription.pause()
@@ -155,12 +159,33 @@ class Roster:
             elif subscription is not None:
                 subscription.pause()
 
-    async def _follow(self, subscription: Subscription, homes: Iterable[int]) -> None:
-        name, read_by = subscription.name, self._store.placement.read_by
-        shards = [s for home in homes for s in read_by(home, subscription.reaction.sources)]
-        stored = await self._store.offsets()
+    async def _follow(self, subscriptions: list[Subscription], homes: Iterable[int]) -> None:
+        if not subscriptions:
+            return
+        shards = {one.name: self._shards(one, homes) for one in subscriptions}
+        read = {shard for numbers in shards.values() for shard in numbers}
+        stored, heads = await asyncio.gather(self._store.offsets(), self._store.parking.heads(read))
+        begun = {
+            one.name: await self._begun(one, shards[one.name], stored) for one in subscriptions
+        }
+        first = [offset for _, offsets in begun.values() for offset in offsets]
+        if first:
+            # Stored at once: a restart before the first event must not skip what came between.
+            await self._committer.write(lambda commit: commit.offsets.extend(first))
+        for one in subscriptions:
+            one.follow(begun[one.name][0], stored, heads)
+
+    def _shards(self, subscription: Subscription, homes: Iterable[int]) -> list[int]:
+        read_by = self._store.placement.read_by
+        return [s for home in homes for s in read_by(home, subscription.reaction.sources)]
+
+    async def _begun(
+        self, subscription: Subscription, shards: list[int], stored: Mapping[tuple[str, int], int]
+    ) -> tuple[dict[int, int], list[Offset]]:
+        """Return where a subscription goes on in shards, and what of that is to be stored."""
+        name, tails = subscription.name, subscription.tails
+        start = self._starts[name]
         offsets = {shard: stored[name, shard] for shard in shards if (name, shard) in stored}
-        tails, start = subscription.tails, self._starts[name]
         new = {s: await _begin(tails, s, start) for s in shards if s not in offsets}
         if (came := stored.get((name, EVERY_SHARD))) is not None:
             # Positions in the broker are other numbers than in the store that it came from.
@@ -169,15 +194,7 @@ class Roster:
         # there are several, it is known from then on which of them are read.
         is_whole = start is Start.LATEST or bool(self._store.placement.topics)
         first = [Offset(name, shard, 0, at) for shard, at in new.items() if at or is_whole]
-        if first:
-
-            def fill(commit: Commit) -> None:
-                commit.offsets += first
-
-            # Stored at once: a restart before the first event must not skip what came between.
-            await self._committer.write(fill)
-        heads = await self._store.parking.heads(shards)
-        await subscription.follow({**offsets, **new}, stored, heads)
+        return {**offsets, **new}, first
 
 
 async def _begin(tails: Tails, shard: int, start: StartAt) -> int:

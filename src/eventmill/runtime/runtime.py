@@ -6,7 +6,7 @@ test kit come in through the methods here; `start` and `stop` say in which order
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,22 +20,25 @@ from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
-from eventmill.model.handler import Handler
+from eventmill.model.handler import Handler, Texts
 from eventmill.model.topic import Topic
 from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import Sender
 from eventmill.ports.store import Store
-from eventmill.runtime import courier, relay, streams
+from eventmill.runtime import courier, foreign, relay, streams
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.runtime.control import Control
 from eventmill.runtime.facts import Facts
 from eventmill.runtime.guards import Guards
+from eventmill.runtime.keeping import check_in_store
 from eventmill.runtime.peers import Membership, Peers
 from eventmill.runtime.publisher import Publisher
 from eventmill.runtime.pushes import Pushes
+from eventmill.runtime.readers import Readers
 from eventmill.runtime.retention import Retention
+from eventmill.runtime.room import Room, RoomMaker
 from eventmill.runtime.roster import Roster
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.streams import Streams
@@ -84,7 +87,9 @@ class Runtime:
         self.supervisor = Supervisor()
         self.committer = Committer(store)
         self.held: set[int] = set()
-        """Home shards whose work is done here, now."""
+        """Home shards whose turns run here, now. Subscriptions follow fewer for a moment, when shards come
+        or go: `roster.followed`."""
+        self.room = Room()
         self.entities = Entities(
             service.entities,
             store,
@@ -92,10 +97,11 @@ class Runtime:
             clock,
             Guards(enabled=guards),
             self.held,
+            self.room,
             cache_entities=cache_entities,
             cache_bytes=cache_bytes,
         )
-        self.publisher = Publisher(store, self.committer, clock)
+        self.publisher = Publisher(store, self.committer, clock, self.room)
         self.tails = Tails(store.journal)
         self.facts = Facts(store, self.committer, clock, shared=membership is not None)
         self.roster = Roster(
@@ -106,12 +112,13 @@ class Runtime:
             self.supervisor,
             clock,
             luck,
-            self.held,
         )
         self.subscriptions = self.roster.subscriptions
         self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
-        by = relay.NAME if broker else ""
-        self.retention = Retention(service.topics, store, clock, self.held, self.subscriptions, by)
+        self.readers = Readers(store, clock, self.subscriptions, self.in_use_elsewhere)
+        self.retention = Retention(
+            service.topics, store, clock, self.held, self.subscriptions, self.readers, broker
+        )
         self.committer.on_commit.append(self.tails.extend)
         self.committer.on_failure.append(lambda batch: self.tails.doubt())
         self.streams = Streams(self, broker, replicas) if broker else None
@@ -144,7 +151,11 @@ class Runtime:
         self.ready = True
 
     async def _start_loops(self) -> None:
-        placement = await self.store.place(self.service.topics)
+        if self.streams is None:
+            foreign.need_broker(self.service.foreign)
+            is_alone = self.peers is None and self.store.placement.shards == 1
+            check_in_store(self.service.topics.values(), is_alone=is_alone)
+        placement = await self.store.place([*self.service.topics, *self.service.foreign])
         self.supervisor.start("committer", self.committer.run())
         await streams.settle_place(self.store, self.committer, in_broker=self.streams is not None)
         if self.streams is None:
@@ -152,20 +163,22 @@ class Runtime:
         else:
             await self.streams.start()
         if self.peers is None:
-            for home in range(placement.shards):
-                await self.take(home)
+            await self.serve(range(placement.shards))
+            await self.follow(range(placement.shards))
         else:
             await self.peers.start()
         # Not sooner: others take a member's word for what it runs.
         await self.facts.start()
         await self.roster.start()
+        if self.streams is not None:
+            await self.streams.foreign.start()
         subscribe = self.roster.subscribe
         await subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
         if self.streams is not None:
             await subscribe(relay.NAME, self.streams.relay, tails=self.streams.outbox)
         for consumer in self.service.consumers.values():
             reaction = ConsumerReaction(
-                consumer, self, self.store, self.clock, guarded=self.guarded
+                consumer, self, self.store, self.clock, self.room, guarded=self.guarded
             )
             await subscribe(consumer.subscription, reaction, consumer.start)
         await self.views.start()
@@ -175,6 +188,9 @@ class Runtime:
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
         if self.retention.topics:
             self.supervisor.start("retention", self.retention.run())
+        place = self.retention.shelf if self.streams is None else self.streams.place
+        if place.bounds:
+            self.supervisor.start("room", RoomMaker(self, place).run())
 
     async def stop(self) -> None:
         """Finish what was accepted, store the offsets, give the store back."""
@@ -197,27 +213,38 @@ class Runtime:
                 await self.streams.close()
             await self.store.close()
 
-    async def take(self, home: int) -> None:
-        """Begin the work of a home shard, which this node holds in the store from now on."""
+    async def serve(self, homes: Collection[int]) -> None:
+        """Begin the turns of home shards, which this node holds in the store from now on."""
         await self.look()
-        self.entities.cells.leave(home)
+        for home in homes:
+            self.entities.cells.leave(home)
+        self.held.update(homes)
+
+    async def follow(self, homes: Collection[int]) -> None:
+        """Begin the rest of their work. Nobody waits for that: it may have to read much before."""
         if self.streams is not None:
-            await self.streams.follow(self._messages_of(home))
-        await self.roster.take(home)
+            await self.streams.follow(shard for home in homes for shard in self._messages_of(home))
+        await self.roster.take(homes)
         self.scheduler.wake()
 
-    def withdraw(self, home: int) -> None:
-        """Begin no more turns of a home shard."""
-        self.held.discard(home)
+    def withdraw(self, homes: Collection[int]) -> None:
+        """Begin no more turns of home shards."""
+        self.held.difference_update(homes)
 
-    async def leave(self, home: int) -> None:
-        """End the work of a home shard: what is under way is finished, then nothing is held."""
-        self.withdraw(home)
-        await self.committer.drained()  # no turn of the shard begins any more
-        await self.roster.leave(home)
-        if self.streams is not None:
-            self.streams.leave(self._messages_of(home))
-        self.entities.cells.leave(home)
+    async def leave(self, homes: Collection[int]) -> None:
+        """End the work of home shards: what is under way is finished, then nothing is held.
+
+        Reactions end first, while turns go on: a batch may take long, and may wait for an entity of
+        these shards. What turns append meanwhile is read by the next node, from the offsets stored
+        here. So a shard is without turns for one commit only, however long its consumers took.
+        """
+        await self.roster.leave(homes)
+        self.withdraw(homes)
+        await self.committer.drained()  # no turn of the shards begins any more
+        for home in homes:
+            if self.streams is not None:
+                self.streams.leave(self._messages_of(home))
+            self.entities.cells.leave(home)
 
     async def look(self) -> None:
         """Find out what is new in the store."""
@@ -242,7 +269,7 @@ class Runtime:
         )
 
     def _messages_of(self, home: int) -> list[int]:
-        return self.store.placement.read_by(home, self.service.topics)
+        return self.store.placement.read_by(home, [*self.service.topics, *self.service.foreign])
 
     def subscription(self, name: str) -> Subscription:
         """Return a running subscription.
@@ -301,21 +328,17 @@ class Runtime:
         result: R = await self.views.query(handler.component, handler.name, arguments)
         return result
 
-    async def query_view(self, view: str, query: str, texts: dict[str, str]) -> Answer[bytes]:
+    async def query_view(self, view: str, query: str, texts: Texts) -> Answer[bytes]:
         """Run a view's query with arguments given as texts; return JSON."""
         arguments = self._view_query(view, query).parse_arguments(texts)
         return await self.views.reply(view, query, arguments)
 
-    async def stream_view(
-        self, view: str, query: str, texts: dict[str, str]
-    ) -> Answer[list[bytes]]:
+    async def stream_view(self, view: str, query: str, texts: Texts) -> Answer[list[bytes]]:
         """The same, JSON by row."""
         arguments = self._view_query(view, query).parse_arguments(texts)
         return await self.views.items(view, query, arguments)
 
-    def watch_view(
-        self, view: str, query: str, texts: dict[str, str]
-    ) -> AsyncIterator[list[bytes]]:
+    def watch_view(self, view: str, query: str, texts: Texts) -> AsyncIterator[list[bytes]]:
         """Follow a view's query; yields lists of rows as JSON."""
         arguments = self._view_query(view, query).parse_arguments(texts)
         return self.views.watch(view, query, arguments)

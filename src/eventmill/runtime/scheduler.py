@@ -42,7 +42,7 @@ SWEEP_MORE_SECONDS = 0.05
 class Scheduler:
     """Owns the timers' loop.
 
-    Parameters: `held` are the home shards that this node holds, now.
+    Parameters: `held` are the home shards whose turns run here, now.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Scheduler:
         ahead = round(LOOK_AHEAD_SECONDS * 1e6)
         timers = await self._store.due_timers(now + ahead, self._held, limit=TIMERS_AT_ONCE)
         unread = await self._unread([timer for timer in timers if timer.due <= now])
+        timers = [timer for timer in timers if timer.command.shard in self._held]  # still
         # One that is being cancelled or replaced is looked at again when that is done.
         changing = self._committer.changes_timer
         due = [timer for timer in timers if timer.due <= now and not changing(timer.name)]

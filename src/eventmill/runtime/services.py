@@ -11,6 +11,7 @@ handlers allow, nothing that nodes ask of each other.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -18,12 +19,14 @@ import msgspec
 from eventmill.engine.causation import causation_of
 from eventmill.errors import (
     ConfigurationError,
+    Conflict,
     NotFound,
     NotOwner,
     Unavailable,
     UnknownHandler,
     Unreachable,
 )
+from eventmill.model.commit import Commit
 from eventmill.model.definition import ServiceDefinition, ViewDefinition
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
@@ -46,7 +49,10 @@ OWNER: Final = "service"
 
 
 class Services:
-    """This node's door to other services, and theirs to it."""
+    """This node's door to other services, and theirs to it.
+
+    Parameter: `topics_in` says where the service's topics live.
+    """
 
     def __init__(
         self,
@@ -57,8 +63,11 @@ class Services:
         reception: ServiceReception,
         forwarder: Forwarder,
         clock: Clock,
+        *,
+        topics_in: str,
     ) -> None:
         self._service = service
+        self._topics_in = topics_in
         self._transport = transport
         self._directory = directory
         self._leases = leases
@@ -148,7 +157,8 @@ class Services:
 
     async def _describe(self, payload: bytes) -> bytes:
         members, claims = await self._leases.members(), await self._leases.claims()
-        return msgspec.json.encode(await description.describe(self._service, members, claims))
+        told = await description.describe(self._service, members, claims, self._topics_in)
+        return msgspec.json.encode(told)
 
 
 class ServiceReception(Reception):
@@ -215,10 +225,11 @@ async def _check_owner(store: Store, committer: Committer, service: str) -> None
 
     Raises `ConfigurationError` if it is another's.
     """
-    owner = (await store.registry()).get(OWNER)
-    if owner is None:
-        await committer.write(lambda commit: commit.registry.update({OWNER: service.encode()}))
-        owner = (await store.registry())[OWNER]  # perhaps two came at the same time
+    if OWNER not in await store.registry():
+        taking = Commit(registry={OWNER: service.encode()}, expected={OWNER: None})
+        with suppress(Conflict):  # another node was faster, perhaps of another service
+            await committer.submit_alone(taking)
+    owner = (await store.registry())[OWNER]
     if owner.decode() != service:
         raise ConfigurationError(
             f"the store belongs to service {owner.decode()!r}: give {service!r} a database of its "

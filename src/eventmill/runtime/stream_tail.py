@@ -3,7 +3,7 @@
 Place on the road: between the broker and dispatch, beside the tails of the store's shards.
 
 Invariants: everything above `_floor` up to `position` is in memory, in order; an end never moves
-back.
+back, unless there is none any more.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class StreamTail:
         self._positions: list[int] = []
         """Of these entries."""
         self._floor = 0
+        self.is_there = True
+        """Whether the broker has it; not yet, perhaps, if it is another service's."""
         self.is_begun = False
         """Whether the end was found, and what follows it is taken."""
         self._bytes = 0
@@ -55,10 +57,19 @@ class StreamTail:
         Raises `BrokerUnavailable`.
         """
         end = await self._broker.end(self.shard)
+        if not self.is_there:
+            return
         self.is_begun = True
         if end > self.position:
             self._entries, self._positions, self._bytes = [], [], 0
             self.position = self._floor = end
+
+    def forget(self) -> None:
+        """Nothing of it can be read, and perhaps what comes back is something else: nobody is
+        behind it until it is begun anew."""
+        self.is_there = self.is_begun = False
+        self._entries, self._positions, self._bytes = [], [], 0
+        self.position = self.seen = self._floor = 0
 
     def take(self, scan: Scan) -> bool:
         """Take what follows, or that nothing does; return whether the end has moved."""
@@ -83,12 +94,16 @@ class StreamTail:
         return within(Scan(found, end), limits.SCAN_BYTES_MAX)
 
     async def between(self, low: int, high: int, sources: frozenset[str]) -> Scan:
+        if not self.is_there:
+            return Scan([], high)
         scan = await self._broker.read(self.shard, low, limit=limits.SCAN_ROWS, until=high)
         found = [entry for entry in scan.entries if entry.position <= high]
         is_all = len(found) < len(scan.entries) or not found
         return Scan(found, high if is_all else found[-1].position)
 
     async def find_end(self) -> int:
+        if not self.is_there:
+            return self.position
         end = await self._broker.end(self.shard)
         if end > max(self.position, self.seen):
             self.seen = end
@@ -96,6 +111,8 @@ class StreamTail:
         return end
 
     async def position_at(self, time: int) -> int:
+        if not self.is_there:
+            return self.position
         return await self._broker.position_at(self.shard, time)
 
     def _trim(self, count: int) -> None:

@@ -3,7 +3,7 @@
 Place on the road: between the broker and dispatch. Each message shard that this node holds, or that
 somebody reads here now, is followed by one reader, which fills the shard's tail in memory;
 subscriptions at its end read there, those that are behind read the broker until they have caught
-up. What plain clients sent is brought into its shards by the holder of the topics' first shards.
+up. Topics of other services are read in the same way (`runtime.foreign`). What plain clients sent is brought into its shards by the holder of the topics' first shards.
 
 Invariant: a shard is followed as long as somebody wants it to be, and its tail has no gap.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -21,11 +21,13 @@ from eventmill.errors import ConfigurationError, Unavailable
 from eventmill.model import limits
 from eventmill.model.entry import Entry
 from eventmill.model.placement import Placement
-from eventmill.model.topic import Topic
-from eventmill.ports.broker import Broker, Receipt, TopicLayout
+from eventmill.ports.broker import Broker, Receipt
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
+from eventmill.runtime.foreign import ForeignTopics
+from eventmill.runtime.keeping import layout_of
 from eventmill.runtime.relay import Relay
+from eventmill.runtime.room import InBroker
 from eventmill.runtime.stream_tail import StreamTail
 from eventmill.runtime.tails import Tails
 
@@ -81,6 +83,8 @@ class Streams:
         self._topics = runtime.service.topics
         self._tails = runtime.tails
         self._clock = runtime.clock
+        self.foreign = ForeignTopics(runtime, broker, self)
+        self.place = InBroker(self._topics, broker)
         self.relay = Relay(self._topics, broker, self._expect)
         self.outbox = Tails(runtime.store.journal)
         """Where messages are before they are in the broker."""
@@ -126,24 +130,48 @@ class Streams:
         self._runtime.supervisor.start("admission", self._admit_on())
 
     async def _open(self, placement: Placement) -> None:
-        if self._topics and not placement.topics:
+        foreign = self._runtime.service.foreign
+        if (self._topics or foreign) and not placement.topics:
             raise ConfigurationError(
                 "this store keeps messages among its other entries, not in shards of their own: "
                 "topics in a broker need a shared store, --store postgresql://…"
             )
-        layouts = {id: self._layout(topic, placement) for id, topic in self._topics.items()}
+        layouts = {
+            id: layout_of(topic, placement.topics[id], self._replicas)
+            for id, topic in self._topics.items()
+        }
         self._first = {placement.of_topic(id)[0]: id for id in layouts}
         drift = await self._broker.open(
             placement.shards, layouts, placement.entity, self._hear, owner=placement.store
         )
         for difference in drift:
             log.warning("stream differs from the settings", difference=difference)
-        shards = [shard for id in layouts for shard in placement.of_topic(id)]
+        shards = [shard for id in (*layouts, *foreign) for shard in placement.of_topic(id)]
         for shard in shards:
             self._streams[shard] = StreamTail(
                 self._broker, shard, self._read_soon, share=1 / len(shards)
             )
             self._tails.add(shard, self._streams[shard])
+        for stream in self._of_topics(foreign):
+            stream.is_there = False
+        await self.foreign.attach()
+
+    def let_in(self, topic: str) -> bool:
+        """Let a topic be read from now on; return whether it was not before."""
+        new = [stream for stream in self._of_topics([topic]) if not stream.is_there]
+        for stream in new:
+            stream.is_there = True
+            self._read_soon(stream.shard)
+        return bool(new)
+
+    def shut(self, topic: str) -> None:
+        """Let a topic be read no more: it is not there."""
+        for stream in self._of_topics([topic]):
+            stream.forget()
+
+    def _of_topics(self, topics: Iterable[str]) -> list[StreamTail]:
+        of_topic = self._runtime.store.placement.of_topic
+        return [self._streams[shard] for topic in topics for shard in of_topic(topic)]
 
     async def close(self) -> None:
         """Disconnect."""
@@ -161,7 +189,7 @@ class Streams:
             self._followers.update(mine)
             self._arrived.set()  # there may be something to admit
             if not self._is_away:
-                await self._begin([self._streams[shard] for shard in new])
+                await self._begin([s for shard in new if (s := self._streams[shard]).is_there])
             self._read_soon(*new)
 
     def leave(self, shards: Iterable[int]) -> None:
@@ -207,7 +235,9 @@ class Streams:
         self._read_soon(shard)
 
     def _read_soon(self, *shards: int) -> None:
-        self._due.update(shard for shard in shards if self._followers[shard])
+        self._due.update(
+            shard for shard in shards if self._followers[shard] and self._streams[shard].is_there
+        )
         self._wake.set()
 
     def _expect(self, entries: Sequence[Entry], receipts: Sequence[Receipt]) -> None:
@@ -225,11 +255,12 @@ class Streams:
         stream = self._streams[shard]
         if not stream.is_begun:
             await stream.begin()
-        while self._followers[shard]:
+            self._tails.wake()  # there may be something to read before it
+        while self._followers[shard] and stream.is_there:
             scan = await self._broker.read(
                 shard, stream.position, limit=limits.DISPATCH_BATCH, until=stream.seen
             )
-            if not stream.take(scan) and not scan.entries:
+            if not stream.is_there or (not stream.take(scan) and not scan.entries):
                 return
             self._tails.wake()
             await asyncio.sleep(0)  # a long way to the end must not hold up the node's work
@@ -240,7 +271,3 @@ class Streams:
                 pass
         except Unavailable as error:
             log.warning("messages of plain clients not taken", topic=topic, error=str(error))
-
-    def _layout(self, topic: Topic[Any], placement: Placement) -> TopicLayout:
-        age = topic.retention.total_seconds() if topic.retention is not None else 0.0
-        return TopicLayout(placement.topics[topic.id], replicas=self._replicas, age_seconds=age)

@@ -16,7 +16,9 @@ merely `refused`, and everything that arrives for it is parked behind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
 
 import structlog
 
@@ -29,7 +31,7 @@ from eventmill.model.entry import Entry
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Head, Store
 from eventmill.runtime.committer import Committer
-from eventmill.runtime.marks import Marks
+from eventmill.runtime.marks import Marks, Outbox
 from eventmill.runtime.reaction import Queue, Reacted, Reaction, key_of, letters_of, queue_of, react
 from eventmill.runtime.retries import Retries
 from eventmill.runtime.tails import Positions, Tails
@@ -41,6 +43,15 @@ PAUSED = "paused/"
 
 LAZY_POSITIONS = 10_000
 """Positions without anything of interest after which the offset is stored all the same."""
+
+
+class _Taken(NamedTuple):
+    """Shards that are to be followed."""
+
+    offsets: Mapping[int, int]
+    stored: Mapping[tuple[str, int], int]
+    """Offsets of all subscriptions."""
+    heads: list[Head]
 
 
 class Subscription:
@@ -75,18 +86,20 @@ class Subscription:
         """At least as many as its letters: counted when it exceeds the bound, as at first."""
         self.arriving: set[Queue] = set()
         """Keys of which entries are being parked behind others."""
-        self._writing: tuple[asyncio.Future[None], Positions, Positions] | None = None
+        self._writing: tuple[asyncio.Future[None], Positions, Mapping[Outbox, int]] | None = None
         """The latest write of offsets, with those and the marks."""
         self._in_doubt = False
         """A reset was not committed, as far as it is known."""
         self.running = asyncio.Event()
         """Not set while it is paused."""
         self.running.set()
-        self.busy = asyncio.Lock()
+        self._busy = asyncio.Lock()
         """Held while a batch is handled."""
+        self._coming: list[_Taken] = []
+        """What is taken up when the batch under way is done."""
         self.letters = asyncio.Lock()
         """Held by whoever changes letters of blocked keys: retries and operators. Taken before
-        `busy`."""
+        `_busy`."""
         self.retries = Retries(self, store, committer, clock, luck)
         self.blocked = self.retries.blocked
         self.handled = 0
@@ -119,11 +132,13 @@ class Subscription:
     @property
     def working(self) -> bool:
         """Whether a batch or a retry is under way."""
-        return self.busy.locked() or self.letters.locked()
+        return self._busy.locked() or self.letters.locked()
 
     def has_passed(self, positions: Positions) -> bool:
         """Whether it is at these positions, or beyond them, in each of its shards."""
-        return all(at >= positions.get(shard, 0) for shard, at in self.positions.items())
+        return not self._coming and all(
+            at >= positions.get(shard, 0) for shard, at in self.positions.items()
+        )
 
     def pause(self) -> None:
         """Stop reacting after the batch under way."""
@@ -140,26 +155,44 @@ class Subscription:
         self.blocked.put(queue, None if status is LetterStatus.DEAD else due)
         self.retries.changed.set()
 
-    async def follow(
+    def follow(
         self,
         offsets: Mapping[int, int],
         stored: Mapping[tuple[str, int], int],
         heads: Iterable[Head],
     ) -> None:
         """Take up shards where their offsets are, with what is stored of all subscriptions, and the
-        letters that were parked."""
-        async with self.letters, self.busy:
+        letters that were parked: now, or when the batch under way is done. Nobody waits for that: it
+        may itself wait for an entity of these shards."""
+        self._coming.append(_Taken(offsets, stored, list(heads)))
+        if not self._busy.locked():
+            self._take_up()
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Handle no batch meanwhile."""
+        async with self._busy:
+            try:
+                yield
+            finally:
+                self._take_up()
+
+    def _take_up(self) -> None:
+        if not self._coming:
+            return
+        for offsets, stored, heads in self._coming:
             self.reaction.taken(self.tails.ends(offsets))
             self.marks.follow(offsets, stored)
             self.positions.update(offsets)
             self._stored.update(offsets)
             self._parked = limits.PARKED_MAX + 1
             self._block(heads)
+        self._coming.clear()
         self.tails.wake()
 
     async def leave(self, shards: Collection[int]) -> None:
         """Give shards up when the batch under way is done; somebody else goes on there."""
-        async with self.letters, self.busy:
+        async with self.letters, self.alone():
             left = [shard for shard in shards if shard in self.positions]
             try:
                 await self._store_late(left)
@@ -196,7 +229,7 @@ class Subscription:
 
     async def _look(self) -> None:
         """After a failed commit, whose outcome may be unknown: go on from what is really stored."""
-        async with self.busy:
+        async with self.alone():
             offsets = await self._store.offsets()
             found = {
                 shard: offsets.get((self.name, shard), at) for shard, at in self._stored.items()
@@ -221,11 +254,15 @@ class Subscription:
 
     async def _step(self) -> bool:
         if self._parked > limits.PARKED_MAX:
-            self._parked = await self._store.parking.count(self.name, list(self.positions))
+            shards = set(self.positions)
+            parked = await self._store.parking.count(self.name, shards)
+            if shards != self.positions.keys():
+                return True  # it is not all of them: count again
+            self._parked = parked
             if self._parked > limits.PARKED_MAX:
                 await self._clock.sleep(1.0)  # bounded parking: wait for an operator, lose nothing
                 return True
-        async with self.busy:
+        async with self.alone():
             stretch = await self.tails.read(
                 self.positions,
                 limit=self.reaction.batch,
@@ -279,7 +316,8 @@ class Subscription:
 
             await self._commit(fill, positions)
             self._parked += len(letters)
-            self.reaction.committed()
+            if ready:  # else it would take what it did before, and was not committed, for durable
+                self.reaction.committed()
         finally:
             self.arriving = set()
         self.handled += len(entries)
@@ -300,7 +338,7 @@ class Subscription:
         self,
         fill: Callable[[Commit], None],
         positions: Positions,
-        marks: Positions | None = None,
+        marks: Mapping[Outbox, int] | None = None,
     ) -> None:
         """Write effects and offsets. A stop in the middle does not undo them: `flush` waits.
 
@@ -319,7 +357,7 @@ class Subscription:
         self._stored.update(positions)
         self.marks.stored(marks)
 
-    def _mover(self, positions: Positions, marks: Positions) -> Callable[[Commit], None]:
+    def _mover(self, positions: Positions, marks: Mapping[Outbox, int]) -> Callable[[Commit], None]:
         offsets = [
             Offset(self.name, shard, self._stored[shard], at) for shard, at in positions.items()
         ]
@@ -334,7 +372,7 @@ class Subscription:
         """Continue after these positions, in the shards among them that are followed here; return
         those. Parked letters beyond the positions are dropped, because their entries will be read
         again; those before them stay parked."""
-        async with self.letters, self.busy:
+        async with self.letters, self.alone():
             positions = {s: at for s, at in positions.items() if s in self.positions}
             again: list[LetterKey] = []
             kept: set[Queue] = set()
@@ -353,7 +391,7 @@ class Subscription:
             def fill(commit: Commit) -> None:
                 commit.settled += again
 
-            unknown = dict.fromkeys(positions, 0)
+            unknown = self.marks.unknown(positions)
             try:
                 await self._commit(fill, positions, unknown)
             except BaseException:
@@ -362,6 +400,7 @@ class Subscription:
                 raise
             self.positions.update(positions)
             self.marks.at.update(unknown)
+            self.marks.begin(positions)
             self.reaction.taken(self.tails.ends(positions))
             self.blocked.keep(kept)
         self.tails.wake()
@@ -369,7 +408,7 @@ class Subscription:
 
     async def keep(self) -> None:
         """Store the offsets now, also where nothing of interest was seen."""
-        async with self.busy:
+        async with self.alone():
             await self._store_late(self.positions)
 
     async def flush(self) -> None:

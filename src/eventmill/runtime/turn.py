@@ -42,6 +42,7 @@ from eventmill.runtime.cells import Cell, Cells, Key
 from eventmill.runtime.claims import Claims
 from eventmill.runtime.committer import Batch, Committer
 from eventmill.runtime.guards import Guards
+from eventmill.runtime.room import Room
 
 
 class Entities:
@@ -58,6 +59,7 @@ class Entities:
         clock: Clock,
         guards: Guards,
         held: Collection[int],
+        room: Room,
         *,
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
@@ -68,6 +70,7 @@ class Entities:
         self._clock = clock
         self._guards = guards
         self._held = held
+        self._room = room
         self.cells = Cells(
             self.definitions, store, entities_max=cache_entities, bytes_max=cache_bytes
         )
@@ -205,6 +208,7 @@ class Entities:
     ) -> bytes | asyncio.Future[bytes]:
         if not isinstance(error, EventmillError):
             error = failure_of(handler, error)
+        error = self._guards.disclosed(handler, error)
         if envelope.origin is not None:
             if isinstance(error, Rejected | Deleted):
                 # Later commands move the entity's mark past this one: a second delivery must
@@ -225,6 +229,8 @@ class Entities:
         envelope: Envelope,
         once: bytes | None,
     ) -> bytes | asyncio.Future[bytes]:
+        if self._room.full:
+            self._room.check_effects(effect.outgoing)
         batch = self._committer.open_batch()
         size, now = cell.bytes, cell.identity.now
         try:
@@ -235,7 +241,7 @@ class Entities:
             # A fold may have torn the state; what was decided before is in batches and safe.
             self.cells.drop(key, cell, after=cell.batch)
             if isinstance(error, EventmillError):
-                raise
+                raise self._guards.disclosed(handler, error) from error.__cause__
             raise failure_of(handler, error) from error
         if once is not None:
             batch.commit.outcomes.append(self._outcome(cell, once, reply, None))

@@ -88,6 +88,7 @@ class Sweeper:
         await self._node.store.views.drop(tables)
         commit = view.changed(lambda versions: versions.without(gone))
         names = [view.opener.name(number) for number in gone]
-        commit.forgotten = [each for name in names for each in names_of(name)]
+        offsets = await self._node.store.offsets()
+        commit.forgotten = [each for name in names for each in names_of(name, offsets)]
         commit.registry.update({PAUSED + name: None for name in names})
         await self._node.facts.change(commit)

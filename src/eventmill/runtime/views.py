@@ -10,6 +10,7 @@ again of the version that answers then.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from hashlib import blake2b
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from eventmill.engine.views.compiled import PlacedQuery, Statement
@@ -120,10 +121,12 @@ class Views:
         """Yield the rows of a query as JSON, then again and again those that are new or changed.
 
         Runs the query again after changes of its view; changes that come faster than the reader
-        takes them are seen together. Another version that takes over is such a change.
+        takes them are seen together. Another version that takes over is such a change. The caller
+        may clear a list that it was given.
         """
         view = self._view(id)
         seen: set[bytes] | None = None
+        """Digests: the rows themselves may be large, and there may be many who watch."""
         while True:
             changed = view.changes
             try:
@@ -134,10 +137,13 @@ class Views:
                     raise
                 await self._clock.sleep(WATCH_AGAIN_SECONDS)
                 continue
-            fresh = [row for row in rows if seen is None or row not in seen]
-            if fresh or seen is None:
-                yield fresh
-            seen = set(rows)
+            digests = [blake2b(row, digest_size=16).digest() for row in rows]
+            if seen is not None:
+                rows = [row for row, at in zip(rows, digests, strict=True) if at not in seen]
+            is_news, seen = bool(rows) or seen is None, set(digests)
+            if is_news:
+                yield rows
+            del rows, digests
             while view.changes == changed:
                 await view.wait()
 

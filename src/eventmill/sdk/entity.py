@@ -26,6 +26,8 @@ class _Entity(msgspec.Struct, dict=True, kw_only=True):
 
     retention: ClassVar[timedelta] = timedelta(seconds=limits.RETENTION_DELETED_SECONDS)
     """How long a deleted entity's events are kept before they are removed."""
+    expire_after: ClassVar[timedelta | None] = None
+    """Delete an entity this long after its last change; an effect's own `expiring` goes before."""
 
     @property
     def entity_id(self) -> str:

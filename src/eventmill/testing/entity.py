@@ -49,6 +49,7 @@ class Result(Generic[S, R]):
         entries: list[Entry] | None = None,
         events: list[Any] | None = None,
         effect: Effect[Any] | None = None,
+        expires_after: timedelta | None = None,
     ) -> None:
         self.state = state
         """The state afterwards; a copy."""
@@ -58,7 +59,7 @@ class Result(Generic[S, R]):
         """What is stored, as it is stored: type names, versions, metadata."""
         self.events = events or []
         """The stored events, decoded again; `EntityDeleted` for a deletion."""
-        self.expires_after: timedelta | None = effect.expire_after if effect else None
+        self.expires_after = expires_after
         self.deleted = effect.deleted if effect else False
         self._outgoing: tuple[Outgoing, ...] = effect.outgoing if effect else ()
         self._handler = handler
@@ -165,7 +166,18 @@ class EntityKit(Generic[S]):
         self.history += own
         self._check_replay()
         events = [self._decoded(entry) for entry in own]
-        return Result(handler, self.state, reply=reply, entries=own, events=events, effect=effect)
+        expires_after = effect.expire_after
+        if expires_after is None and own and not effect.deleted:
+            expires_after = self.definition.expire_after
+        return Result(
+            handler,
+            self.state,
+            reply=reply,
+            entries=own,
+            events=events,
+            effect=effect,
+            expires_after=expires_after,
+        )
 
     def _check_replay(self) -> None:
         again = engine.Live(self.definition, self._live.id)

@@ -58,7 +58,7 @@ NO_JITTER = 0.5
 
 
 class Host:
-    """Runs a service inside a test.
+    """Runs a service inside a test. Topics of other services are the test's to `publish`.
 
     Parameters: `store` keeps the data (default: in memory, gone with the host); `clock` is the
     time; `guards` notices what production code must never do; `cache_entities` and `cache_bytes` bound the entities
@@ -130,6 +130,9 @@ class Host:
         definition, problems = self.service.define()
         if problems:
             raise ConfigurationError("\n".join(problems))
+        # Nobody else is there: what other services publish, the test does.
+        definition.topics = {**definition.topics, **definition.foreign}
+        definition.foreign = {}
         runtime = Runtime(
             definition,
             self.store,

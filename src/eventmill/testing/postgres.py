@@ -9,13 +9,18 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from eventmill.adapters.postgres.store import Store
+from eventmill.errors import ConfigurationError
 from eventmill.node.servers.postgres import Postgres
+
+ENDING_SECONDS = 10.0
+"""Time that a killed server's children have to end."""
 
 _EMPTY = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -95,7 +100,16 @@ class Server:
     def crash(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """Stop at once, as a power failure would, and start again."""
         self._server.stop(how)
-        self._server.start()
+        give_up = time.monotonic() + ENDING_SECONDS
+        while True:
+            try:
+                self._server.start()
+                return
+            except ConfigurationError:
+                # Children of a server that was killed hold its memory until they notice.
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.1)
 
     def copied(self) -> Path:
         """Return a copy of the data, as a replica that gets no further."""

@@ -17,7 +17,7 @@ from eventmill.errors import ConfigurationError
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ViewDefinition
 from eventmill.model.topic import Topic
-from eventmill.ports.store import ViewTables
+from eventmill.ports.store import Found, ViewTables
 from eventmill.runtime.projector import Projector, TableRows
 from eventmill.sdk.component import id_of
 from eventmill.sdk.handlers import ON
@@ -124,9 +124,9 @@ class _Stored:
     def __init__(self) -> None:
         self.tables: dict[str, dict[str, tuple[Any, ...]]] = {}
 
-    async def rows(self, table: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    async def rows(self, table: str, keys: Sequence[str]) -> Found:
         stored = self.tables.get(table, {})
-        return [(key, *stored[key]) for key in keys if key in stored]
+        return Found([(key, *stored[key]) for key in keys if key in stored], len(keys))
 
     def write(self, commit: Commit) -> None:
         for rows in commit.rows:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from eventmill import (
+    WHEN_READ,
     Client,
     Context,
     Effect,
@@ -55,6 +56,20 @@ class Note(KeyValueEntity):
         return self.reply(self.text.upper())
 
     @command
+    def sign(self, name: str) -> Effect[int]:
+        later = timedelta(hours=1)
+        return (
+            self.update(text=name)
+            .with_metadata(author=name)
+            .publish(orders, OrderPlaced(order_id=name, items={}))
+            .send(Cart.check_out, "c1")
+            .schedule("later", later, Cart.check_out, "c1")
+            .cancel("earlier")
+            .expiring(later)
+            .reply(lambda note: note.revision)
+        )
+
+    @command
     def tell(self) -> Effect[None]:
         later = timedelta(hours=1)
         return (
@@ -89,6 +104,19 @@ def topics_know_their_types() -> None:
     two = Topic("two", OrderPlaced, ItemAdded, key=lambda event: str(event))
     assert_type(one, Topic[OrderPlaced])
     assert_type(two, Topic[OrderPlaced | ItemAdded])
+    day = timedelta(days=1)
+    one_kept = Topic("one", OrderPlaced, retention=day)
+    two_kept = Topic("two", OrderPlaced, ItemAdded, retention=day)
+    three_kept = Topic("three", OrderPlaced, ItemAdded, CheckedOut, retention=day)
+    four_kept = Topic("four", OrderPlaced, ItemAdded, CheckedOut, Plain, key="x", retention=day)
+    assert_type(one_kept, Topic[OrderPlaced])
+    assert_type(two_kept, Topic[OrderPlaced | ItemAdded])
+    assert_type(three_kept, Topic[OrderPlaced | ItemAdded | CheckedOut])
+    assert_type(four_kept, Topic[OrderPlaced | ItemAdded | CheckedOut | Plain])
+    assert_type(Topic("one", OrderPlaced, ItemAdded, service="s"), Topic[OrderPlaced | ItemAdded])
+    size = 10 << 30
+    read = Topic("read", OrderPlaced, ItemAdded, retention=WHEN_READ, bytes_max=size, replicas=3)
+    assert_type(read, Topic[OrderPlaced | ItemAdded])
     publish(two, OrderPlaced(order_id="o1", items={}), ItemAdded(sku="x", quantity=1))
     publish(Topic("five", OrderPlaced, ItemAdded, CheckedOut, Plain, Other), Plain(1), Other(2))
     declared: Topic[Plain] = Topic("plain", Plain)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any, ClassVar
+
 import pytest
 
 from eventmill import (
@@ -10,6 +15,7 @@ from eventmill import (
     Effect,
     Event,
     EventSourcedEntity,
+    KeyValueEntity,
     Record,
     Service,
     Topic,
@@ -57,6 +63,63 @@ def test_a_field_without_annotation_is_named() -> None:
     (problem,) = problems_of(Room)
     assert "Room" in problem
     assert "`floor: int = 0`" in problem
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "value", "message"),
+    [
+        (EventSourcedEntity, "expire_aftr", timedelta(1), "did you mean 'expire_after'?"),
+        (KeyValueEntity, "retentoin", timedelta(1), "did you mean 'retention'?"),
+        (EventSourcedEntity, "snapshot_evry", 5, "did you mean 'snapshot_every'?"),
+        (EventSourcedEntity, "opened_at", date(2026, 1, 1), "opened_at: date = "),
+        (EventSourcedEntity, "price", Decimal("1.5"), "price: Decimal = Decimal('1.5')"),
+        (EventSourcedEntity, "guest", None, "`guest: ClassVar = …`"),
+    ],
+)
+def test_an_attribute_that_is_neither_field_nor_setting_is_named(
+    base: type, name: str, value: Any, message: str
+) -> None:
+    (problem,) = problems_of(component("room")(type("Room", (base,), {name: value})))
+    assert f"{name!r} has no annotation, so it is no field" in problem
+    assert message in problem
+
+
+def test_what_is_no_field_by_its_looks_is_left_alone() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        expire_after = timedelta(days=1)
+        BEDS = 2
+        Names = dict[str, int] | None
+        limit: ClassVar[timedelta] = timedelta(hours=1)
+        _secret = timedelta(hours=1)
+        floors: int = 0
+
+        class Key(Event):
+            number: int
+
+        @property
+        def beds(self) -> int:
+            return self.BEDS
+
+        @staticmethod
+        def twice(number: int) -> int:
+            return 2 * number
+
+        @classmethod
+        def empty(cls) -> int:
+            return 0
+
+        double = twice
+        key = partial(max, 0)
+
+    assert problems_of(Room) == []
+
+
+@pytest.mark.parametrize("span", [timedelta(seconds=-1), timedelta.max, 3600])
+@pytest.mark.parametrize("name", ["expire_after", "retention"])
+def test_a_setting_in_time_is_a_timedelta_within_bounds(name: str, span: Any) -> None:
+    (problem,) = problems_of(component("room")(type("Room", (EventSourcedEntity,), {name: span})))
+    assert f"{name} must be a timedelta of 0 to 36525 days" in problem
 
 
 def test_an_event_without_annotations_is_named() -> None:

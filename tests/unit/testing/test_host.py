@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from eventmill import ConfigurationError, Context, Effect, Retry, Service, consumer
+from eventmill import ConfigurationError, Context, Effect, Retry, Service, Topic, consumer, send
 from eventmill.adapters.memory.store import Store
 from eventmill.testing import FaultyStore, Host
 from examples.shopping_cart.shop import Cart, CheckedOut, OrderPlaced, orders, place_order, service
@@ -152,3 +152,19 @@ async def test_a_loop_that_ended_fails_the_test() -> None:
 def test_a_host_that_is_not_running_says_so() -> None:
     with pytest.raises(AssertionError, match="use `async with Host"):
         _ = Host(service).runtime
+
+
+theirs = Topic("parcels", OrderPlaced, key="order_id", service="post")
+
+
+@consumer("unpacker", source=theirs)
+def unpack(event: OrderPlaced) -> Effect[None]:
+    return send(Cart.add_item, event.order_id, "parcel", 1)
+
+
+async def test_what_another_service_publishes_is_the_tests_to_publish() -> None:
+    following = Service("shop", components=[Cart, unpack], topics=[theirs])
+    async with Host(following) as host:
+        await host.publish(theirs, OrderPlaced(order_id="c1", items={}))
+        await host.settle()
+        assert await host.call(Cart.content, "c1") == {"parcel": 1}

@@ -10,19 +10,31 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 
 from eventmill.engine import messages
+from eventmill.engine.adopting import adopter
 from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge
 from eventmill.model import limits
 from eventmill.model.entry import Entry
-from eventmill.ports.broker import Receipt, TopicLayout
+from eventmill.ports.broker import Neighbour, Receipt, Size, TopicLayout
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Scan
 
+OVERHEAD = 200
+"""Bytes of a message beside its payload."""
+
 
 class Topics:
-    """What is stored, shared by the brokers of all nodes."""
+    """What is stored for a service, shared by the brokers of all its nodes.
 
-    def __init__(self, clock: Clock) -> None:
+    Parameters: `service` is its name, by which those of other services find it; `beside` is another
+    service's on the same server.
+    """
+
+    def __init__(
+        self, clock: Clock, service: str = "shop", *, beside: Topics | None = None
+    ) -> None:
         self.clock = clock
+        self.services: dict[str, Topics] = beside.services if beside else {}
+        self.services[service] = self
         self.failing = False
         """Set by a test: nothing can be stored or read."""
         self.shards: int | None = None
@@ -30,6 +42,7 @@ class Topics:
         self.layouts: dict[str, TopicLayout] = {}
         self.streams: dict[str, _Stream] = {}
         self.brokers: list[Broker] = []
+        """Who is told what is new."""
 
     def __repr__(self) -> str:
         return f"<memory.Topics {sorted(self.streams)}>"
@@ -53,8 +66,9 @@ class Topics:
     def tell(self, shard: int) -> None:
         """Tell all nodes that a shard has something new."""
         loop = asyncio.get_running_loop()
-        for broker in self.brokers:
-            loop.call_soon(broker.news, shard)
+        for topics in self.services.values():
+            for broker in topics.brokers:
+                loop.call_soon(broker.news, self, shard)
 
 
 class Broker:
@@ -63,11 +77,17 @@ class Broker:
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
         self._read: set[int] = set()
+        self._neighbours: dict[int, tuple[str, str]] = {}
+        """Service and topic of others, by the number that they have here."""
         self._on_news: Callable[[int], None] = lambda shard: None
         self._partition_of: Callable[[str], int] = lambda key: 0
 
     def __repr__(self) -> str:
         return f"<memory.Broker of {self._topics!r}>"
+
+    @property
+    def layouts(self) -> Mapping[str, TopicLayout]:
+        return self._topics.layouts
 
     async def open(
         self,
@@ -103,6 +123,17 @@ class Broker:
             shared.brokers.append(self)
         return drift
 
+    async def attach(self, number: int, service: str, topic: str) -> Neighbour | None:
+        self._check()
+        theirs = self._topics.services.get(service)
+        if theirs is None or topic not in theirs.streams:
+            return None
+        self._neighbours[number] = service, topic
+        layout = theirs.layouts[topic]
+        return Neighbour(
+            theirs.owner or "", theirs.shards or 1, layout.number, when_read=layout.when_read
+        )
+
     async def close(self) -> None:
         if self in self._topics.brokers:
             self._topics.brokers.remove(self)
@@ -120,27 +151,31 @@ class Broker:
     async def read(self, shard: int, after: int, *, limit: int, until: int = 0) -> Scan:
         self._check()
         self._read.add(shard)
-        stream, _ = self._stream(shard)
-        found = [e for e in stream.entries if e.shard == shard and e.position > after][:limit]
+        _, entries = self._entries(shard)
+        found = [entry for entry in entries if entry.position > after][:limit]
         end = found[-1].position if found else max(after, until)
         return Scan([copy(entry) for entry in found], end)
 
     async def end(self, shard: int) -> int:
         self._check()
-        stream, _ = self._stream(shard)
-        mine = [entry.position for entry in stream.entries if entry.shard == shard]
-        return mine[-1] if mine else stream.first - 1
+        stream, entries = self._entries(shard)
+        return entries[-1].position if entries else stream.first - 1
 
     async def position_at(self, shard: int, time: int) -> int:
         self._check()
-        stream, _ = self._stream(shard)
+        stream, _ = self._entries(shard)
         before = [p for p, (_, stored) in stream.stored.items() if stored < time]
         return max(before, default=0)
 
     async def trim(self, shard: int, position: int) -> None:
         self._check()
-        stream, _ = self._stream(shard)
+        stream, _ = self._entries(shard)
         stream.entries = [e for e in stream.entries if e.shard != shard or e.position > position]
+
+    async def size(self, topic: str) -> Size:
+        self._check()
+        stream = self._topics.streams[topic]
+        return Size(stream.bytes, stream.first, stream.last)
 
     async def admit(self, topic: str) -> int:
         self._check()
@@ -157,10 +192,13 @@ class Broker:
             self._put(stream, messages.entry_of(there))
         return len(taken)
 
-    def news(self, shard: int) -> None:
-        """Something is new in a shard."""
-        first_of_topic = self._topics.shards and shard % self._topics.shards == 0
-        if shard in self._read or first_of_topic:
+    def news(self, topics: Topics, shard: int) -> None:
+        """Something is new in a shard of a service."""
+        if topics is not self._topics:
+            for one in self._read:
+                if one // self._shards in self._neighbours:
+                    self._on_news(one)
+        elif shard in self._read or shard % self._shards == 0:
             self._on_news(shard)
 
     def _store(self, entry: Entry, id: str) -> Receipt:
@@ -169,6 +207,9 @@ class Broker:
         known = stream.ids.get(id)
         if known and now - known[1] < limits.DUPLICATES_SECONDS * 1_000_000:
             return Receipt(known[0], True)
+        bound = self._topics.layouts[entry.source].bytes
+        if bound and stream.bytes + len(entry.payload) + OVERHEAD > bound:
+            raise BrokerUnavailable(f"maximum bytes of topic {entry.source!r} exceeded")
         stream.last += 1
         stored = copy(entry)
         stored.shard, stored.position = self._shard(entry.source, entry.subject), stream.last
@@ -189,12 +230,23 @@ class Broker:
     def _shards(self) -> int:
         return self._topics.shards or 1
 
-    def _stream(self, shard: int) -> tuple[_Stream, str]:
+    def _entries(self, shard: int) -> tuple[_Stream, list[Entry]]:
+        """Return the stream of a shard, and what of it is in the shard."""
         number = shard // self._shards
+        if number in self._neighbours:
+            return self._adopted(shard, *self._neighbours[number])
         for topic, layout in self._topics.layouts.items():
             if layout.number == number:
-                return self._topics.streams[topic], topic
+                stream = self._topics.streams[topic]
+                return stream, [entry for entry in stream.entries if entry.shard == shard]
         raise KeyError(shard)
+
+    def _adopted(self, shard: int, service: str, topic: str) -> tuple[_Stream, list[Entry]]:
+        theirs = self._topics.services[service]
+        theirs.expire()
+        adopt = adopter(service, shard, self._shards, theirs.shards or 1)
+        stream = theirs.streams[topic]
+        return stream, [own for entry in stream.entries if (own := adopt(entry))]
 
     def _check(self) -> None:
         if self._topics.failing:
@@ -212,6 +264,12 @@ class _Stream:
         self.stored: dict[int, tuple[int, int]] = {}
         """Shard and time by position, also of what was removed."""
         self.ids: dict[str, tuple[int, int]] = {}
+
+    @property
+    def bytes(self) -> int:
+        """What is there, a little more a message for what is not its payload."""
+        payloads = [e.payload for e in self.entries] + [a.payload for a in self.outside]
+        return sum(len(payload) + OVERHEAD for payload in payloads)
 
     @property
     def first(self) -> int:

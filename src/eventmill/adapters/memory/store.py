@@ -13,6 +13,7 @@ from copy import copy
 
 from eventmill.adapters.memory.journal import Journal
 from eventmill.adapters.memory.parking import Parking
+from eventmill.adapters.memory.portion import take
 from eventmill.adapters.memory.views import ViewTables
 from eventmill.errors import ConfigurationError, Conflict, NotOwner
 from eventmill.model import limits
@@ -105,11 +106,11 @@ class Store:
             (t for t in self._timers.values() if t.due <= until and t.command.shard in shards),
             key=lambda timer: timer.due,
         )
-        return [_copied(timer) for timer in due[:limit]]
+        return [_copied(timer) for timer in _page(due[:limit])]
 
     async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
         names = sorted(name for name in self._timers if name > after)
-        return [_copied(self._timers[name]) for name in names[:limit]]
+        return [_copied(timer) for timer in _page([self._timers[n] for n in names[:limit]])]
 
     async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:
         return self.journal.trim(sources, shard, after, until)
@@ -229,6 +230,10 @@ class Store:
                 del letters[key]
             for offset in [offset for offset in self._offsets if offset[0] == name]:
                 del self._offsets[offset]
+
+
+def _page(timers: list[Timer]) -> list[Timer]:
+    return take(timers, lambda timer: timer.command)[0]
 
 
 def _copied(timer: Timer) -> Timer:

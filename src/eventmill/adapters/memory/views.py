@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import apsw
-import msgspec
 
 from eventmill.adapters.sqlite import view_sql
 from eventmill.adapters.sqlite.connection import errors
 from eventmill.adapters.sqlite.view_query import answer, restrict
-from eventmill.adapters.sqlite.views import write_rows
+from eventmill.adapters.sqlite.views import read_rows, write_rows
 from eventmill.errors import DeadlineExceeded
 from eventmill.model.commit import Rows
 from eventmill.model.table import PhysicalTable
-from eventmill.ports.store import Dialect
+from eventmill.ports.store import Dialect, Found
 
 STEPS_BETWEEN_LOOKS = 10_000
 """Instructions of SQLite after which a query looks at the clock."""
@@ -56,10 +55,8 @@ class ViewTables:
             for name in names:
                 self._db.execute(view_sql.drop(name))
 
-    async def rows(self, table: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
-        with errors():
-            found = self._db.execute(view_sql.select(table), (msgspec.json.encode(keys).decode(),))
-            return list(found)
+    async def rows(self, table: str, keys: Sequence[str]) -> Found:
+        return read_rows(self._db, table, keys)
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
         deadline = time.monotonic() + seconds

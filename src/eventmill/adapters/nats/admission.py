@@ -48,7 +48,7 @@ class Admission:
         self._topic = topic
         self._partition_of = partition_of
         self._stream = subjects.stream(topic)
-        self._reader = Reader(connection, self._stream, subjects.plain(topic), _as_it_is, tell)
+        self._reader = Reader(connection, self._stream, [subjects.plain(topic)], _as_it_is, tell)
 
     async def move(self) -> int:
         """Move what waits, up to a batch; return how many were moved by this call.

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from eventmill.adapters.nats import api, reading, streams
 from eventmill.adapters.nats.admission import Admission
 from eventmill.adapters.nats.appending import Lane, Message
 from eventmill.adapters.nats.connection import Connection
-from eventmill.adapters.nats.reading import Reader, Stored
+from eventmill.adapters.nats.places import (
+    Place,
+    find_neighbour,
+    place_of_neighbour,
+    place_of_own,
+)
+from eventmill.adapters.nats.reading import Reader
 from eventmill.adapters.nats.subjects import Subjects, token
 from eventmill.engine import cloudevent, messages
 from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge, Unreachable
 from eventmill.model import limits
 from eventmill.model.entry import Entry
-from eventmill.ports.broker import Receipt, TopicLayout
+from eventmill.ports.broker import Neighbour, Receipt, Size, TopicLayout
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Scan
 
@@ -50,12 +56,18 @@ class Broker:
         self._topics: dict[str, TopicLayout] = {}
         self._names: dict[int, str] = {}
         self._lanes: dict[str, Lane] = {}
-        self._readers: dict[int, list[Reader[Entry]]] = {}
+        self._readers: dict[int, list[Reader[Entry | None]]] = {}
+        self._neighbours: dict[int, tuple[str, str, Neighbour]] = {}
+        """Services and topics of others, by the number that they have here."""
         self._admissions: dict[str, Admission] = {}
         self._connection.on_return(self._again)
 
     def __repr__(self) -> str:
         return f"<nats.Broker {self._subjects.prefix} [{len(self._topics)} topics]>"
+
+    @property
+    def layouts(self) -> Mapping[str, TopicLayout]:
+        return self._topics
 
     async def open(
         self,
@@ -78,6 +90,18 @@ class Broker:
         except BaseException:
             await self._connection.close()
             raise
+
+    async def attach(self, number: int, service: str, topic: str) -> Neighbour | None:
+        found = await find_neighbour(self._connection, service, topic)
+        if found is None:
+            return None
+        before = self._neighbours.get(number)
+        self._neighbours[number] = service, topic, found
+        if before is not None and before[2] != found:
+            first = number * self._shards
+            for shard in range(first, first + self._shards):
+                await asyncio.gather(*[r.close() for r in self._readers.pop(shard, [])])
+        return found
 
     async def close(self) -> None:
         await asyncio.gather(*[lane.close() for lane in self._lanes.values()])
@@ -103,40 +127,56 @@ class Broker:
         return [receipts[at] for at in range(len(entries))]
 
     async def read(self, shard: int, after: int, *, limit: int, until: int = 0) -> Scan:
-        found = await self._reader(shard, after).read(after, limit, until)
-        end = found[-1][0] if found else max(after, until)
-        return Scan([entry for _, entry in found], end)
+        reader = self._reader(shard, after)
+        while True:
+            found = await reader.read(after, limit, until)
+            entries = [entry for _, entry in found if entry is not None]
+            if entries or not found:
+                return Scan(entries, found[-1][0] if found else max(after, until))
+            after = found[-1][0]
 
     async def end(self, shard: int) -> int:
-        topic, partition = self._place(shard)
-        stream = self._subjects.stream(topic)
-        body = {"last_by_subj": self._subjects.partition(topic, partition)}
-        try:
-            answer = await api.call(self._connection, f"STREAM.MSG.GET.{stream}", body)
-            return int(answer["message"]["seq"])
-        except api.JetStreamError as error:
-            if error.code != api.MESSAGE_NOT_FOUND:
-                raise api.unavailable(error) from error
+        place = self._place(shard)
+        ends = [await self._last(place.stream, filter) for filter in place.filters]
+        if last := max(ends):
+            return last
         # None is left: those there were lie below the first one that the stream still holds.
-        state = (await api.call(self._connection, f"STREAM.INFO.{stream}"))["state"]
+        state = (await self._call(f"STREAM.INFO.{place.stream}"))["state"]
         return max(0, int(state["first_seq"]) - 1)
 
     async def position_at(self, shard: int, time: int) -> int:
-        topic, partition = self._place(shard)
-        filter = self._subjects.partition(topic, partition)
-        stream = self._subjects.stream(topic)
+        place, text = self._place(shard), cloudevent.time_text(time)
         try:
-            return await reading.position_at(
-                self._connection, stream, filter, cloudevent.time_text(time)
-            )
+            return await reading.position_at(self._connection, place.stream, place.filters, text)
         except api.JetStreamError as error:
             raise api.unavailable(error) from error
 
     async def trim(self, shard: int, position: int) -> None:
-        topic, partition = self._place(shard)
+        number, partition = divmod(shard, self._shards)
+        topic = self._names[number]
         body = {"filter": self._subjects.partition(topic, partition), "seq": position + 1}
+        await self._call(f"STREAM.PURGE.{self._subjects.stream(topic)}", body)
+
+    async def size(self, topic: str) -> Size:
+        answer = await self._call(f"STREAM.INFO.{self._subjects.stream(topic)}")
+        state = answer["state"]
+        return Size(state["bytes"], max(1, state["first_seq"]), state["last_seq"])
+
+    async def _last(self, stream: str, filter: str) -> int:
+        """Return the position of the last message on a subject; 0 if there is none."""
         try:
-            await api.call(self._connection, f"STREAM.PURGE.{self._subjects.stream(topic)}", body)
+            answer = await api.call(
+                self._connection, f"STREAM.MSG.GET.{stream}", {"last_by_subj": filter}
+            )
+        except api.JetStreamError as error:
+            if error.code != api.MESSAGE_NOT_FOUND:
+                raise api.unavailable(error) from error
+            return 0
+        return int(answer["message"]["seq"])
+
+    async def _call(self, name: str, body: Any = None) -> dict[str, Any]:
+        try:
+            return await api.call(self._connection, name, body)
         except api.JetStreamError as error:
             raise api.unavailable(error) from error
 
@@ -168,10 +208,11 @@ class Broker:
                 f"the NATS server takes at most {self._connection.max_payload} bytes a message; "
                 f"the largest have {needed_bytes}: set max_payload, or they are refused"
             )
-        for topic, layout in self._topics.items():
-            drift += await streams.establish(
+        for topic, layout in list(self._topics.items()):
+            self._topics[topic], differences = await streams.establish(
                 self._connection, self._subjects, topic, self._shards, layout, self._owner
             )
+            drift += differences
         return drift
 
     def _message(self, entry: Entry) -> Message:
@@ -196,7 +237,7 @@ class Broker:
             lane = self._lanes[topic] = Lane(self._connection, self._clock)
         return lane
 
-    def _reader(self, shard: int, after: int) -> Reader[Entry]:
+    def _reader(self, shard: int, after: int) -> Reader[Entry | None]:
         """Return a reader that goes on there, or the one that is to begin there."""
         readers = self._readers.setdefault(shard, [])
         for reader in readers:
@@ -209,21 +250,21 @@ class Broker:
         readers.append(reader)  # the first one is the one that was used longest ago
         return reader
 
-    def _new_reader(self, shard: int) -> Reader[Entry]:
-        topic, partition = self._place(shard)
+    def _new_reader(self, shard: int) -> Reader[Entry | None]:
+        place = self._place(shard)
+        return Reader(
+            self._connection,
+            place.stream,
+            place.filters,
+            place.made_of,
+            lambda: self._on_news(shard),
+        )
 
-        def belongs(key: str) -> bool:
-            return self._partition_of(key) == partition
-
-        def made_of(stored: Stored) -> Entry:
-            return messages.entry_of(stored.arrived(topic, shard), belongs)
-
-        stream, filter = self._subjects.stream(topic), self._subjects.partition(topic, partition)
-        return Reader(self._connection, stream, filter, made_of, lambda: self._on_news(shard))
-
-    def _place(self, shard: int) -> tuple[str, int]:
-        number, partition = divmod(shard, self._shards)
-        return self._names[number], partition
+    def _place(self, shard: int) -> Place:
+        number, home = divmod(shard, self._shards)
+        if number in self._neighbours:
+            return place_of_neighbour(*self._neighbours[number], shard, self._shards)
+        return place_of_own(self._subjects, self._names[number], shard, home, self._partition_of)
 
     def _again(self) -> None:
         """The connection is there again: consumers that lived in the server's memory may not be."""

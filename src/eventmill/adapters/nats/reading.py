@@ -1,4 +1,4 @@
-"""Reading a subject of a stream in order: one consumer, fetched ahead.
+"""Reading subjects of a stream in order: one consumer, fetched ahead.
 
 The consumer is ephemeral, in memory, without acknowledgements: offsets are kept by the store. It
 begins where the reader wants to go on; a reader that goes on somewhere else gets another consumer.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -55,9 +55,9 @@ class Stored(NamedTuple):
 
 
 class Reader(Generic[T]):
-    """Reads one subject.
+    """Reads a stream's messages on some subjects.
 
-    Parameters: `filter` is the subject; `made_of` makes an item of a message; `tell` is called when
+    Parameters: `filters` are the subjects; `made_of` makes an item of a message; `tell` is called when
     there is news.
     """
 
@@ -65,13 +65,13 @@ class Reader(Generic[T]):
         self,
         connection: Connection,
         stream: str,
-        filter: str,
+        filters: Sequence[str],
         made_of: Callable[[Stored], T],
         tell: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._stream = stream
-        self._filter = filter
+        self._filters = filters
         self._made_of = made_of
         self._tell = tell
         self._inbox = connection.inbox("read")
@@ -138,7 +138,7 @@ class Reader(Generic[T]):
         self.behind, self._due, self._number = after, 0, 0
         await self._connection.subscribe(f"{self._inbox}.*", self._taken)
         self._consumer = f"read-{secrets.token_hex(8)}"
-        config = _consumer(self._consumer, self._filter) | {
+        config = _consumer(self._consumer, self._filters) | {
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": after + 1,
         }
@@ -248,10 +248,12 @@ async def create_consumer(
     return await api.call(connection, name, body)
 
 
-async def position_at(connection: Connection, stream: str, filter: str, time: str) -> int:
+async def position_at(
+    connection: Connection, stream: str, filters: Sequence[str], time: str
+) -> int:
     """Return the position before the first message stored at a time or later."""
     name = f"seek-{secrets.token_hex(8)}"
-    config = _consumer(name, filter) | {"deliver_policy": "by_start_time", "opt_start_time": time}
+    config = _consumer(name, filters) | {"deliver_policy": "by_start_time", "opt_start_time": time}
     made = await create_consumer(connection, stream, config)
     await api.call(connection, f"CONSUMER.DELETE.{stream}.{name}")
     return int(made["delivered"]["stream_seq"])
@@ -273,10 +275,10 @@ _USUAL_ENDS: Final = (b"404", b"408", b"409")
 _GONE: Final = (b"409 Consumer Deleted", b"409 Server Shutdown", b"409 Leadership Change")
 
 
-def _consumer(name: str, filter: str) -> dict[str, Any]:
+def _consumer(name: str, filters: Sequence[str]) -> dict[str, Any]:
     return {
         "name": name,
-        "filter_subject": filter,
+        **({"filter_subject": filters[0]} if len(filters) == 1 else {"filter_subjects": filters}),
         "ack_policy": "none",
         "replay_policy": "instant",
         "mem_storage": True,

@@ -47,6 +47,10 @@ class Subjects(NamedTuple):
         """Where a message is stored."""
         return f"{self.prefix}.{token(topic)}.{partition}.{token(key)}"
 
+    def partition_of(self, subject: str) -> int:
+        """Number of the partition that a message's subject names."""
+        return int(subject.split(".", 3)[2])
+
     def mark(self, topic: str) -> str:
         """Where it is kept how far plain messages were moved."""
         return f"{self.prefix}.{token(topic)}.admitted"

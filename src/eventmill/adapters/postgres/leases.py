@@ -21,7 +21,8 @@ from eventmill.adapters.postgres.writer import fetch
 from eventmill.errors import Conflict, StoreUnavailable
 from eventmill.ports.cluster import Claim, Member
 
-CONNECTIONS = 2
+CONNECTIONS = 3
+"""One to renew and look, one to take, one to give: a claim waits for the commit under way."""
 
 
 class Leases:

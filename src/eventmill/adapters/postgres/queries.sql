@@ -254,19 +254,22 @@ SELECT key, expires, reply, rejection FROM outcome
 WHERE source = :source::text AND subject = :subject::text AND key = ANY (:keys::bytea[])
 
 -- name: sweep_outcomes
-DELETE FROM outcome WHERE (source, subject, key) IN (
+-- Materialized: a plan that asks again for each row would pass over those it has locked itself.
+WITH due AS MATERIALIZED (
     SELECT source, subject, key FROM outcome WHERE expires <= :now::bigint
     ORDER BY expires LIMIT :limit::bigint FOR UPDATE SKIP LOCKED)
+DELETE FROM outcome WHERE (source, subject, key) IN (SELECT * FROM due)
 RETURNING 1
 
 -- name: sweep_refused
-DELETE FROM letter WHERE (subscription, shard, position) IN (
+WITH due AS MATERIALIZED (
     SELECT subscription, shard, position FROM letter
     WHERE status = 'refused' AND due <= greatest(:now::bigint, (
         SELECT due FROM letter WHERE status = 'refused'
         ORDER BY due DESC, subscription DESC, shard DESC, position DESC
         LIMIT 1 OFFSET :kept::bigint))
     ORDER BY due, subscription, shard, position LIMIT :limit::bigint FOR UPDATE SKIP LOCKED)
+DELETE FROM letter WHERE (subscription, shard, position) IN (SELECT * FROM due)
 RETURNING 1
 
 -- name: trim
@@ -276,12 +279,25 @@ WHERE shard = :shard::integer AND position > :after::bigint AND position <= :unt
 RETURNING 1
 
 -- name: due_timers
-SELECT name, due, command FROM timer
-WHERE shard = ANY (:shards::integer[]) AND due <= :until::bigint
-ORDER BY due LIMIT :limit::bigint
+SELECT name, due, command FROM (
+    SELECT *, sum(length(command)) OVER (ORDER BY due, name ROWS UNBOUNDED PRECEDING)
+        - length(command) AS bytes_before
+    FROM (
+        SELECT name, due, command FROM timer
+        WHERE shard = ANY (:shards::integer[]) AND due <= :until::bigint
+        ORDER BY due LIMIT :limit::bigint) AS page) AS weighed
+WHERE bytes_before < :bytes::bigint
+ORDER BY due, name
 
 -- name: all_timers
-SELECT name, due, command FROM timer WHERE name > :after::text ORDER BY name LIMIT :limit::bigint
+SELECT name, due, command FROM (
+    SELECT *, sum(length(command)) OVER (ORDER BY name ROWS UNBOUNDED PRECEDING)
+        - length(command) AS bytes_before
+    FROM (
+        SELECT name, due, command FROM timer WHERE name > :after::text
+        ORDER BY name LIMIT :limit::bigint) AS page) AS weighed
+WHERE bytes_before < :bytes::bigint
+ORDER BY name
 
 -- name: offsets
 SELECT subscription, shard, position FROM "offset"

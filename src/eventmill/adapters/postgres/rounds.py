@@ -94,7 +94,7 @@ def in_outbox(
     """
     found = {}
     for (name, shard), position in offsets.items():
-        reader = name.removesuffix(SUFFIX)
+        reader = name.partition(SUFFIX)[0]
         if shard >= placement.shards:
             position = offsets.get((reader + SUFFIX, shard), 0)
         if reader != relay.NAME:

@@ -138,11 +138,20 @@ class Store:
         return {loaded(name): value for name, value in await self.reader.fetch("registry")}
 
     async def due_timers(self, until: int, shards: Collection[int], *, limit: int) -> list[Timer]:
-        rows = await self.reader.fetch("due_timers", until=until, shards=list(shards), limit=limit)
+        rows = await self.reader.fetch(
+            "due_timers",
+            until=until,
+            shards=list(shards),
+            limit=limit,
+            bytes=limits.SCAN_BYTES_MAX,
+        )
         return _timers_of(rows)
 
     async def timers(self, *, after: str = "", limit: int) -> list[Timer]:
-        return _timers_of(await self.reader.fetch("all_timers", after=stored(after), limit=limit))
+        rows = await self.reader.fetch(
+            "all_timers", after=stored(after), limit=limit, bytes=limits.SCAN_BYTES_MAX
+        )
+        return _timers_of(rows)
 
     async def sweep(self, now: int, *, limit: int) -> int:
         async with self._turn, self._writing() as connection:

@@ -94,9 +94,21 @@ def grant(table: str, role: str) -> str:
 
 
 @lru_cache(256)
-def select(table: str) -> str:
-    """Return what reads the rows of an array of keys."""
-    return f"SELECT * FROM {quoted(table)} WHERE _key = ANY ($1::text[])"  # noqa: S608 - the name is quoted
+def select(table: str, columns: Sequence[tuple[str, str]]) -> str:
+    """Return what reads the rows of an array of keys, in its order, until their texts reach a number
+    of bytes; with each row comes how many they are up to there."""
+    names = ", ".join(quoted(name) for name, _ in columns)
+    texts = [quoted(name) for name, kind in columns if kind == "text"]
+    weight = " + ".join(f"coalesce(octet_length({name}), 0)" for name in texts)
+    return (
+        f'SELECT {names}, "$sum" FROM ('  # noqa: S608 - the names are quoted
+        f'SELECT t.*, w."$size", sum(w."$size") OVER (ORDER BY k.nth ROWS UNBOUNDED PRECEDING) '
+        f'AS "$sum", k.nth AS "$nth" '
+        f"FROM unnest($1::text[]) WITH ORDINALITY AS k (key, nth) "
+        f"JOIN {quoted(table)} AS t ON t._key = k.key "
+        f'CROSS JOIN LATERAL (SELECT {weight} AS "$size") AS w) AS weighed '
+        f'WHERE "$sum" - "$size" < $2::bigint ORDER BY "$nth"'
+    )
 
 
 @lru_cache(256)

@@ -22,7 +22,7 @@ from eventmill.errors import DeadlineExceeded, Overloaded, RequestError, StoreUn
 from eventmill.model import limits
 from eventmill.model.commit import Rows
 from eventmill.model.table import PhysicalTable
-from eventmill.ports.store import Dialect
+from eventmill.ports.store import Dialect, Found
 
 CONNECTIONS = 4
 Columns = tuple[tuple[str, str], ...]
@@ -78,12 +78,15 @@ class ViewTables:
         for name in names:
             self._columns.pop(name, None)
 
-    async def rows(self, table: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    async def rows(self, table: str, keys: Sequence[str]) -> Found:
         if not keys:
-            return []
+            return Found([], 0)
+        sql, most = view_sql.select(table, await self._columns_of(table)), limits.SCAN_BYTES_MAX
         with errors():
-            rows = await self._reader.fetch(view_sql.select(table), all_stored(keys))
-        return [tuple(loaded(v) if isinstance(v, str) else v for v in row) for row in rows]
+            found = await self._reader.fetch(sql, all_stored(keys), most)
+        *_, reached = found[-1] if found else (0,)
+        rows = [tuple(loaded(v) if isinstance(v, str) else v for v in r[:-1]) for r in found]
+        return Found(rows, len(keys) if reached < most else keys.index(rows[-1][0]) + 1)
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
         if self._asked >= limits.VIEW_QUERIES_MAX:

@@ -42,8 +42,9 @@ def drop(name: str) -> str:
 
 @lru_cache(256)
 def select(table: str) -> str:
-    """Return what reads the rows of a JSON array of keys."""
-    return f"SELECT * FROM {quoted(table)} WHERE _key IN (SELECT value FROM json_each(?))"  # noqa: S608 - the name is quoted
+    """Return what reads the rows of a JSON array of keys, in its order: a CROSS JOIN's outer loop
+    is its left side."""
+    return f"SELECT t.* FROM json_each(?) AS k CROSS JOIN {quoted(table)} AS t ON t._key = k.value"  # noqa: S608 - the name is quoted
 
 
 @lru_cache(256)

@@ -24,7 +24,7 @@ from eventmill.errors import DeadlineExceeded, Overloaded
 from eventmill.model import limits
 from eventmill.model.commit import Rows
 from eventmill.model.table import PhysicalTable
-from eventmill.ports.store import Dialect
+from eventmill.ports.store import Dialect, Found
 
 _encode = msgspec.json.Encoder().encode
 
@@ -80,11 +80,9 @@ class ViewTables:
     async def drop(self, names: Sequence[str]) -> None:
         await self._write([view_sql.drop(name) for name in names])
 
-    async def rows(self, table: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    async def rows(self, table: str, keys: Sequence[str]) -> Found:
         assert self._reader is not None
-        with errors():
-            found = self._reader.execute(view_sql.select(table), (_encode(keys).decode(),))
-            return list(found)
+        return read_rows(self._reader, table, keys)
 
     async def query(self, sql: str, parameters: dict[str, Any], *, seconds: float) -> bytes:
         if len(self._asked) >= limits.VIEW_QUERIES_MAX:
@@ -123,6 +121,23 @@ def _end(asking: Asking) -> None:
     asking.end()
     if asking.is_running:
         asyncio.get_running_loop().call_later(INTERRUPT_SECONDS, _end, asking)
+
+
+def read_rows(db: apsw.Connection, table: str, keys: Sequence[str]) -> Found:
+    """Read the rows of keys, until they bring `SCAN_BYTES_MAX` bytes."""
+    rows: list[tuple[Any, ...]] = []
+    left = limits.SCAN_BYTES_MAX
+    with errors():
+        cursor = db.execute(view_sql.select(table), (_encode(keys).decode(),))
+        for row in cursor:
+            rows.append(row)
+            for value in row:
+                if value.__class__ is str:
+                    left -= len(value)
+            if left <= 0:
+                cursor.close()  # an unfinished reader holds back checkpoints
+                return Found(rows, keys.index(row[0]) + 1)
+    return Found(rows, len(keys))
 
 
 def write_rows(db: apsw.Connection, rows: Rows) -> None:

@@ -28,12 +28,26 @@ class Client:
         self._given = url is not None
         self._admin = url.rstrip("/") if url else _announced(data)
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, /, **query: Any) -> Any:
         """Ask the operating surface.
 
         Raises `Failure`.
         """
         return self._asked("GET", path, query, None, {})
+
+    def pages(
+        self, path: str, *, limit: int, last: str, after: Any, **query: Any
+    ) -> list[dict[str, Any]]:
+        """Get up to `limit` rows in as many pages as the node makes of them; the next one goes on
+        after what the last row has as `last`."""
+        rows: list[dict[str, Any]] = []
+        while len(rows) < limit:
+            page = self.get(path, after=after, limit=limit - len(rows), **query)
+            if not page:
+                break
+            rows += page
+            after = page[-1][last]
+        return rows
 
     def post(self, path: str, body: Any = None, **query: Any) -> Any:
         """Let the operating surface do something."""

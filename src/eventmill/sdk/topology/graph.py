@@ -102,6 +102,8 @@ def _parts(service: ServiceDefinition) -> Iterator[Part]:
         yield Part(entity.id, Kind.ENTITY, _names(entity.event_types.values()))
     for topic in service.topics.values():
         yield Part(topic.id, Kind.TOPIC, _names(topic.event_types()))
+    for topic in service.foreign.values():
+        yield Part(topic.id, Kind.REMOTE, _names(topic.event_types()))
     for consumer in service.consumers.values():
         yield Part(consumer.id, Kind.CONSUMER, [t.__name__ for t in consumer.route.types])
     for view in service.views.values():

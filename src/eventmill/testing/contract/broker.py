@@ -2,6 +2,7 @@
 
     class TestMyBroker(BrokerContract):
         def make_broker(self) -> Broker: ...       # each call: another node on the same topics
+        def make_neighbour(self) -> Broker: ...    # of another service on the same server
         async def publish(self, topic, headers, payload): ...   # as a plain client does
 
 `SHARDS` partitions; nothing is shared between tests. `ORDERS` is a topic's usual name, `ODD` one
@@ -18,7 +19,7 @@ import msgspec
 import pytest
 
 from eventmill.engine.messages import MALFORMED, Malformed
-from eventmill.errors import ConfigurationError, TooLarge
+from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge
 from eventmill.model import limits
 from eventmill.ports.broker import Broker, TopicLayout
 from eventmill.testing.contract.broker_harness import (
@@ -33,14 +34,11 @@ from eventmill.testing.contract.broker_harness import (
     shard_of,
     taken,
 )
+from eventmill.testing.contract.neighbours import NeighbourContract
 
 
-class BrokerContract:
+class BrokerContract(NeighbourContract):
     """Everything a broker must do."""
-
-    def make_broker(self) -> Broker:
-        """Make a broker, not yet open; those of one test share their topics."""
-        raise NotImplementedError("override make_broker() and return yours")
 
     async def publish(self, topic: str, headers: dict[str, str], payload: bytes) -> None:
         """Send a message to a topic as a plain client does; return when it is stored."""
@@ -321,9 +319,35 @@ class BrokerContract:
             read = await taken(*opened, shard, len(expected), start)
             assert [entry.origin for entry in read] == [f"3:{n}" for n in expected]
 
-    async def instant(self) -> int:
-        """Return a time (microseconds) after all that is stored and before all that comes."""
-        raise NotImplementedError("override instant(): microseconds of the broker's clock")
+    async def test_a_topic_that_is_full_takes_nothing_and_loses_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "BROKER_APPEND_SECONDS", 0.3)
+        bound = 4_096
+        async with self.node(topics={ORDERS: TopicLayout(1, bytes=bound)}) as (broker, news, _):
+            empty = await broker.size(ORDERS)
+            assert (empty.bytes, empty.first) == (0, empty.last + 1)
+            stored = 0
+
+            async def fill() -> None:
+                nonlocal stored
+                while True:
+                    await broker.append([outgoing(stored + 1)])
+                    stored += 1
+
+            with pytest.raises(BrokerUnavailable, match="maximum bytes"):
+                await fill()
+            assert stored > 3
+            full = await broker.size(ORDERS)
+            assert full.bytes <= bound
+            read = await taken(broker, news, shard_of("k"), stored)
+            assert (full.first, full.last) == (read[0].position, read[-1].position)
+            await broker.trim(shard_of("k"), read[2].position)
+            left = await broker.size(ORDERS)
+            assert left.bytes < full.bytes
+            assert (left.first, left.last) == (read[3].position, full.last)
+            (receipt,) = await broker.append([outgoing(stored + 1)])
+            assert not receipt.duplicate
 
     # --- layout ------------------------------------------------------------------------------
 
@@ -346,15 +370,30 @@ class BrokerContract:
             async with self.node(owner="b"):
                 pass
 
-    async def test_another_retention_is_told_and_not_changed(
-        self, opened: tuple[Broker, News]
+    @pytest.mark.parametrize(
+        "other",
+        [
+            TopicLayout(1, age_seconds=3600),
+            TopicLayout(1, replicas=3),
+            TopicLayout(1, bytes=1 << 30),
+            TopicLayout(1, when_read=True),
+        ],
+    )
+    async def test_other_settings_are_told_and_not_changed(
+        self, opened: tuple[Broker, News], other: TopicLayout
     ) -> None:
-        wanted = {ORDERS: TopicLayout(1, age_seconds=3600), "new": TopicLayout(3)}
-        async with self.node(topics=wanted) as (_, _, drift):
+        wanted = {ORDERS: other, "new": msgspec.structs.replace(other, number=3, replicas=1)}
+        async with self.node(topics=wanted) as (broker, _, drift):
             assert drift
             assert all(ORDERS in line for line in drift)
+            assert broker.layouts[ORDERS] == TopicLayout(1)
         async with self.node() as (_, _, drift):
             assert drift == []
+        async with self.node(topics=wanted) as (broker, _, _):
+            assert broker.layouts["new"] == wanted["new"], "made so, and found so"
+        async with self.node(topics={"new": TopicLayout(3)}) as (broker, _, drift):
+            assert bool(drift) == (wanted["new"] != TopicLayout(3))
+            assert broker.layouts["new"] == wanted["new"]
 
     # --- what plain clients send -------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from eventmill.ports.broker import Broker, TopicLayout
 
 SHARDS = 4
 ORDERS = "orders"
+NEIGHBOUR = "neighbour"
+"""Another service."""
 ODD = "pay.ments to Zoë > *"
 TOPICS = {ORDERS: TopicLayout(1), ODD: TopicLayout(2)}
 LONG = 20.0

@@ -227,7 +227,7 @@ class SharedContract:
         await put(
             store, rows=[Rows("carts_1", [("c1", 1, "a")], [])], offsets=[Offset("v", 0, 0, 1)]
         )
-        assert await other.views.rows("carts_1", ["c1"]) == [("c1", 1, "a")]
+        assert (await other.views.rows("carts_1", ["c1"])).rows == [("c1", 1, "a")]
 
 
 def _published(key: bytes, expires: int = 100) -> Outcome:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from eventmill.errors import Conflict
+from eventmill.model import limits
 from eventmill.model.commit import Timer
 from eventmill.ports.store import Store
 from eventmill.testing.contract.harness import SHARD, Harness, command, plain, put
@@ -84,3 +85,17 @@ class TimerContract(Harness):
         mine.command.time = 999
         (again,) = await store.due_timers(10, [SHARD], limit=9)
         assert again.command.time != 999
+
+    async def test_a_page_of_timers_ends_early_where_its_bytes_are_enough(
+        self, store: Store
+    ) -> None:
+        portion = limits.SCAN_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
+        large = b'"%s"' % (b"x" * limits.PAYLOAD_BYTES_MAX)
+        found = [f"t{n}" for n in range(portion + 2)]
+        for n, name in enumerate(found):
+            await put_timers(store, timer(name, 10 + n, payload=large))
+        due = await store.due_timers(99, [SHARD], limit=99)
+        assert [t.name for t in due] == found[:portion]
+        assert [t.name for t in await store.timers(limit=99)] == found[:portion]
+        rest = await store.timers(after=found[portion - 1], limit=99)
+        assert [t.name for t in rest] == found[portion:]

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from eventmill.errors import Conflict, DeadlineExceeded, EventmillError, RequestError
+from eventmill.model import limits
 from eventmill.model.commit import Offset, Rows
 from eventmill.model.table import Affinity, PhysicalTable, TableIndex
-from eventmill.ports.store import Store
+from eventmill.ports.store import Found, Store
 from eventmill.testing.contract.harness import SHARD, Harness, put
 
 COLUMNS = (("items", Affinity.INTEGER), ("note", Affinity.TEXT))
@@ -46,8 +47,20 @@ class ViewContract(Harness):
     async def test_current_rows_of_keys(self, store: Store) -> None:
         await store.views.prepare([CARTS])
         await put(store, rows=[Rows("carts_1", [("c1", 1, "a"), ("c2", 2, None)], [])])
-        assert await store.views.rows("carts_1", ["c2", "unknown"]) == [("c2", 2, None)]
-        assert await store.views.rows("carts_1", []) == []
+        found = await store.views.rows("carts_1", ["c2", "unknown", "c1"])
+        assert found == Found([("c2", 2, None), ("c1", 1, "a")], 3)
+        assert await store.views.rows("carts_1", ["unknown"]) == Found([], 1)
+        assert await store.views.rows("carts_1", []) == Found([], 0)
+
+    async def test_no_more_rows_are_read_when_their_bytes_are_enough(self, store: Store) -> None:
+        await store.views.prepare([CARTS])
+        large = "x" * limits.PAYLOAD_BYTES_MAX
+        portion = limits.SCAN_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
+        keys = [f"c{n}" for n in range(portion + 2)]
+        await put(store, rows=[Rows("carts_1", [(key, 1, large) for key in keys], [])])
+        rows, looked = await store.views.rows("carts_1", ["unknown", *reversed(keys), "other"])
+        assert [row[0] for row in rows] == [*reversed(keys)][:portion]
+        assert looked == 1 + portion
 
     async def test_like_tells_upper_from_lower_case(self, store: Store) -> None:
         await store.views.prepare([CARTS])
@@ -107,7 +120,7 @@ class ViewContract(Harness):
         await store.views.prepare([PhysicalTable("kinds", columns)])
         rows = [("a", 2**53 + 1, 0.1, "1"), ("b", None, None, None)]
         await put(store, rows=[Rows("kinds", rows, [])])
-        assert sorted(await store.views.rows("kinds", ["a", "b"])) == rows
+        assert (await store.views.rows("kinds", ["a", "b"])).rows == rows
 
     async def test_a_query_takes_parameters(self, store: Store) -> None:
         await store.views.prepare([CARTS])
