@@ -61,10 +61,10 @@ class Retention:
         self.shelf = Shelf(topics.values(), store)
         self._trimmed: dict[tuple[str, int], int] = {}
         """By topic and shard: up to this position everything that may go is gone."""
-        self._purged: dict[int, int] = {}
-        """The same of the broker's shards."""
         self._old: dict[tuple[str, int], int] = {}
         """By topic and shard: up to this position all is older than the retention."""
+        self._purged: dict[int, int] = {}
+        """Of the broker's shards: up to this position all is gone."""
 
     def __repr__(self) -> str:
         return f"<Retention {self._trimmed}>"

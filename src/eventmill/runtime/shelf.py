@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from eventmill.model import limits
-from eventmill.model.entry import Entry
+from eventmill.model.entry import size_of_all
 from eventmill.model.topic import Topic
 from eventmill.ports.broker import Size
 from eventmill.ports.store import Scan, Store
@@ -43,7 +43,7 @@ class Shelf:
             end = await self._store.journal.end(SHARD)
             while (counted := self._counted[topic]) < end:
                 scan = await self._read(topic, counted)
-                self._bytes[topic] += _weight(scan.entries)
+                self._bytes[topic] += size_of_all(scan.entries)
                 self._counted[topic] = scan.position
                 await asyncio.sleep(0)  # a long way must not hold up the node's work
         return Size(self._bytes[topic], self._floor[topic] + 1, self._counted[topic])
@@ -57,14 +57,10 @@ class Shelf:
                 until = min(position, scan.position)
                 gone = [entry for entry in scan.entries if entry.position <= until]
                 await self._store.trim([topic], shard, floor, until)
-                self._bytes[topic] -= _weight(gone)
+                self._bytes[topic] -= size_of_all(gone)
                 self._floor[topic] = until
                 await asyncio.sleep(0)
 
     async def _read(self, topic: str, after: int) -> Scan:
         sources = frozenset({topic})
         return await self._store.journal.read(SHARD, after, limit=limits.SCAN_ROWS, sources=sources)
-
-
-def _weight(entries: Iterable[Entry]) -> int:
-    return sum(len(entry.payload) + len(entry.metadata or b"") for entry in entries)
