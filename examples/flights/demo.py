@@ -20,9 +20,9 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 from examples.flights import data, expected, figures
@@ -81,6 +81,10 @@ async def run(folder: Path, first: int, console: Console, *options: str) -> figu
     """
     async with running(folder, *options) as node:
         console.print(f"A node runs at {node.url}, its operating surface at {node.admin_url}.")
+        console.print(
+            f"It gets {first:,} flights, some of them malformed on purpose. "
+            "The whole year takes a few minutes; the bars say how much is left."
+        )
         result = await send_all(node, first, console)
         shown = await figures.ask(node)
     figures.show(shown, console)
@@ -89,7 +93,7 @@ async def run(folder: Path, first: int, console: Console, *options: str) -> figu
 
 
 def tell(result: Run, console: Console) -> None:
-    """Say how fast it went, and what was wrong with the data."""
+    """Say how fast it went."""
     rate, through = result.accepted / result.published_seconds, result.accepted / result.seconds
     console.print(
         f"{result.accepted:,} events were published in {result.published_seconds:.1f} s, "
@@ -99,11 +103,6 @@ def tell(result: Run, console: Console) -> None:
         f"After {result.seconds:.1f} s they were through all consumers and views: "
         f"[bold]{through:,.0f} a second[/]."
     )
-    console.print(
-        f"{result.discarded} malformed events were discarded{':' if result.errors else '.'}"
-    )
-    for code, count in result.errors.most_common():
-        console.print(f"  {count:3} {REASONS.get(code, code)}")
 
 
 def judge(result: Run, shown: figures.Shown, first: int, console: Console) -> figures.Comparison:
@@ -126,10 +125,9 @@ async def send_all(node: Node, first: int, console: Console) -> Run:
     """Publish everything, wait until it is through, and settle the dead letters."""
     result = Run()
     await node.publish("airlines", list(data.airlines()))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+    begin = time.perf_counter()
+    with bars(console) as progress:
         sending = progress.add_task("flights sent", total=first)
-        begin = time.perf_counter()
 
         async def lane(batches: asyncio.Queue[Batch]) -> None:
             while batch := await batches.get():
@@ -146,15 +144,22 @@ async def send_all(node: Node, first: int, console: Console) -> Run:
             for batches in lanes:
                 await batches.put([])  # the end
         result.published_seconds = time.perf_counter() - begin
-        handling = progress.add_task("journal handled")
-        await caught_up(node, progress, handling)
-        await settle(node, result, progress, handling)
-        result.seconds = time.perf_counter() - begin
+        await caught_up(node, progress, "journal handled")
+    await settle(node, result, console)
+    result.seconds = time.perf_counter() - begin
     return result
 
 
-async def caught_up(node: Node, progress: Progress, handling: TaskID) -> None:
+def bars(console: Console) -> Progress:
+    """Return progress bars; what is told beside them comes before they begin or when they end."""
+    columns = (TextColumn("{task.description:15}"), BarColumn(), MofNCompleteColumn())
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    return Progress(*columns, *times, console=console)
+
+
+async def caught_up(node: Node, progress: Progress, text: str) -> None:
     """Wait until all consumers and views have done everything but dead letters."""
+    handling = progress.add_task(text)
     while True:
         end, handled = await node.progress()
         progress.update(handling, total=end, completed=handled)
@@ -163,21 +168,30 @@ async def caught_up(node: Node, progress: Progress, handling: TaskID) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def settle(node: Node, result: Run, progress: Progress, handling: TaskID) -> None:
+async def settle(node: Node, result: Run, console: Console) -> None:
     """Discard what is malformed, as an operator would, so that what waits behind it goes on."""
     dead = await node.letters("dead")
     waiting = await node.letters("waiting")
     result.letters.update(letter["subscription"] for letter in dead + waiting)
-    if waiting:
-        progress.console.print(
-            f"{len(dead)} dead letters hold back {len(waiting):,} later flights of their aircraft."
-        )
-    while dead:
-        result.errors.update(letter["code"] for letter in dead)
-        for subscription in {letter["subscription"] for letter in dead}:
-            result.discarded += await node.discard(subscription)
-        await caught_up(node, progress, handling)
-        dead = await node.letters("dead")
+    if not dead:
+        console.print("No event was malformed.")
+        return
+    console.print(
+        f"{len(dead)} malformed events are dead letters now. Behind them {len(waiting):,} later "
+        "flights of the same aircraft wait, as order is kept. They are discarded, as an operator "
+        "would:"
+    )
+    with bars(console) as progress:
+        while dead:
+            result.errors.update(letter["code"] for letter in dead)
+            for subscription in {letter["subscription"] for letter in dead}:
+                result.discarded += await node.discard(subscription)
+            await caught_up(node, progress, "journal handled")
+            dead = await node.letters("dead")
+    console.print(f"{result.discarded} malformed events were discarded:")
+    for code, count in result.errors.most_common():
+        console.print(f"  {count:3} {REASONS.get(code, code)}")
+    console.print(f"The {len(waiting):,} flights behind them were released and handled.")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from eventmill.model.definition import Retry
 from eventmill.model.effect import Effect
 from eventmill.model.events import EntityDeleted, Event, downcast, event_type, upcast
 from eventmill.model.page import Page
-from eventmill.model.topic import Topic
+from eventmill.model.topic import WHEN_READ, Topic
 from eventmill.sdk.component import component
 from eventmill.sdk.consumer import consumer
 from eventmill.sdk.context import Context
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from eventmill.client import Client
 
 __all__ = [
+    "WHEN_READ",
     "Client",
     "ConfigurationError",
     "Conflict",

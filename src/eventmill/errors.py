@@ -13,6 +13,7 @@
     ├── Conflict                   it clashes with what is already there
     ├── Unavailable                try again later: nothing was acknowledged
     │   ├── Overloaded             a queue is full
+    │   │   └── TopicFull          a topic has as many bytes as it may have
     │   ├── DeadlineExceeded       the caller's deadline passed before the commit
     │   ├── NotOwner               another node holds the shard by now
     │   ├── Unreachable            nobody serves that address: nothing was sent
@@ -135,6 +136,12 @@ class Overloaded(Unavailable):
     """A queue is full; slow down and try again."""
 
     code = "unavailable.overloaded"
+
+
+class TopicFull(Overloaded):
+    """The topic has as many bytes as it may have; publish again when some were read."""
+
+    code = "unavailable.topic_full"
 
 
 class DeadlineExceeded(Unavailable):

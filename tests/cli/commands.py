@@ -17,6 +17,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 from eventmill.cli.main import run
 
@@ -155,12 +156,17 @@ class RunningNode:
             lambda rows: all(row["lag"] == 0 for row in rows if row["name"] not in but),
         )
 
-    def post(self, path: str, body: Any) -> Any:
+    def post_event(self, topic: str, kind: str, data: Any) -> Any:
+        """Publish a CloudEvent as a client of the service port."""
+        attributes = {"ce-specversion": "1.0", "ce-source": "/tests", "ce-type": kind}
+        return self.post(f"/topics/{topic}", data, **attributes, **{"ce-id": str(uuid4())})
+
+    def post(self, path: str, body: Any, **headers: str) -> Any:
         """Post JSON to the service port."""
         request = urllib.request.Request(
             self.url + path,
             json.dumps(body).encode(),
-            {"content-type": "application/json"},
+            {"content-type": "application/json", **headers},
             method="POST",
         )
         with urllib.request.urlopen(request, timeout=SECONDS) as response:

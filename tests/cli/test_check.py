@@ -35,7 +35,8 @@ def test_the_topology_and_each_coupling() -> None:
 
     shown = eventmill("check", "wallet:service")
     assert shown.code == 0
-    assert "no problems" in shown.out
+    assert shown.out.splitlines()[-1] == "✓ no problems"
+    assert "flowchart" not in shown.out
     assert "══ calls ══▶ statistics.count" in shown.out
     assert "89% pure: 1 connection waits for an answer, 8 of 9 are events." in shown.out
     chart = eventmill("check", "wallet:service", "--mermaid").out
@@ -67,6 +68,9 @@ def test_every_problem_at_once(tmp_path: Path) -> None:
     for problem in ("has no events of type Other", "its source 'absent' is not part", "'m'"):
         assert problem in refused.out, refused
     assert refused.out.count("✗") == 3
+    assert refused.out.splitlines()[-1] == "3 problems"
+    drawn = eventmill("check", "bad:service", "--mermaid", cwd=tmp_path)
+    assert (drawn.code, drawn.err.count("✗")) == (1, 3)
     started = eventmill("run", "bad", "--data", tmp_path / "d", "--port", "0", cwd=tmp_path)
     assert "service 'bad' has 3 problems" in started.err
 
@@ -77,7 +81,8 @@ def test_data_that_this_code_can_still_read(stored: Path) -> None:
     assert kinds["account", "Deposited"]["count"] == 2
     assert kinds["statistics", "$state"]["problem"] == ""
     assert checked["stored"]["undeliverable"] == checked["stored"]["leftovers"] == []
-    assert "everything can be read" in eventmill("check", "wallet", "--data", stored).out
+    shown = eventmill("check", "wallet", "--data", stored)
+    assert shown.out.endswith("no problems, everything stored can be read by this code\n")
 
 
 def test_data_that_changed_code_cannot_read(stored: Path, tmp_path: Path) -> None:
@@ -116,6 +121,7 @@ def test_data_that_changed_code_cannot_read(stored: Path, tmp_path: Path) -> Non
         refused = eventmill("check", "changed:service", "--data", stored, cwd=tmp_path)
         assert refused.code == 1, refused
         assert message in refused.out, refused
+        assert refused.out.splitlines()[-1].endswith(("problem", "problems"))
 
 
 def test_what_a_consumer_that_is_gone_has_left(stored: Path, tmp_path: Path) -> None:
@@ -140,3 +146,39 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
         node.settled()
         assert node.stop() == 0
     return data
+
+
+def test_messages_from_outside_that_nobody_can_read_are_warnings(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with RunningNode(data) as node:
+        node.json("entities", "call", "account", "a", "deposit", "amount=5")
+        for kind, body in [
+            ("Bogus", {}),
+            ("Moved", {"account": 5, "amount": 1}),
+            ("Moved", {"account": "b", "amount": 1}),
+        ]:
+            node.post_event("moves", kind, body)
+        node.settled()
+        for name in ("auditor", "counter"):
+            assert node.run("dead-letters", "discard", name, "--all", "--yes").code == 0
+        assert node.stop() == 0
+    checked = eventmill("check", "wallet", "--data", data, "--output", "json")
+    kinds = {(r["type"], r["is_outside"]): r for r in checked.json()["stored"]["types"]}
+    assert kinds["Moved", False]["count"] == 1
+    assert kinds["Moved", False]["problem"] == ""
+    assert kinds["Moved", True]["unreadable"] == 1
+    shown = eventmill("check", "wallet", "--data", data)
+    assert shown.code == 0, shown
+    assert "1 of 1 message from outside cannot be read: topic 'moves' has no such type" in shown.out
+    assert "1 of 2 messages from outside cannot be read: position " in shown.out
+    assert "any more" not in shown.out
+
+    # What a handler published stays the code's own matter.
+    text = (PROJECT / "wallet.py").read_text()
+    changed = text.replace(
+        "class Moved(Event):\n    account: str", "class Moved(Event):\n    account: int"
+    )
+    (tmp_path / "changed.py").write_text(changed)
+    refused = eventmill("check", "changed", "--data", data, cwd=tmp_path)
+    assert refused.code == 1, refused
+    assert "✗ moves Moved v1, 1 entry: position " in refused.out

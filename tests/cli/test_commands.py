@@ -19,11 +19,16 @@ def test_entities(node: RunningNode) -> None:
     assert node.json("entities", "call", "account", "e1", "current") == 8
 
     kinds = {row["id"]: row for row in node.json("entities", "list")}
-    assert kinds["account"]["commands"] == ["deposit", "withdraw", "remind", "rename"]
+    assert kinds["account"]["commands"] == ["deposit", "withdraw", "remind", "rename", "close"]
     assert kinds["statistics"]["kind"] == "key-value entity"
     assert "event-sourced entity" in node.run("entities", "list").out
-    assert {"id": "e1", "sequence": 3} in node.json("entities", "list", "account")
-    assert "e1" in node.run("entities", "list", "account").out
+    node.json("entities", "call", "account", "e2", "deposit", "amount=1")
+    node.json("entities", "call", "account", "e2", "close")
+    listed = node.json("entities", "list", "account")
+    assert {"id": "e1", "sequence": 3, "deleted": False} in listed
+    assert {"id": "e2", "sequence": 2, "deleted": True} in listed
+    table = node.run("entities", "list", "account").out.splitlines()
+    assert ["e2", "2", "yes"] in [row.split() for row in table]
 
     now = node.json("entities", "get", "account", "e1")
     assert (now["sequence"], now["state"], now["deleted"]) == (3, {"balance": 8}, False)
@@ -73,7 +78,12 @@ def test_refusals_are_one_clear_line(node: RunningNode) -> None:
 def test_topics(node: RunningNode) -> None:
     (topic,) = node.json("topics", "list")
     assert (topic["id"], topic["types"]) == ("moves", ["Moved", "Noted"])
-    assert "moves" in node.run("topics", "list").out
+    table = node.run("topics", "list").out
+    assert "moves" in table
+    assert table.splitlines()[0].endswith("end position")
+    assert topic["keeping"] == {"retention": "7 days", "bytes_max": None, "replicas": None}
+    assert "7 days" in table
+    assert "7 days" in node.run("services", "describe", "wallet").out
 
     event = {"account": "t1", "amount": 3}
     text = json.dumps(event)
@@ -241,7 +251,7 @@ def test_views(node: RunningNode) -> None:
 
 def test_timers(node: RunningNode) -> None:
     node.json("entities", "call", "account", "soon", "remind")
-    (timer,) = node.json("timers", "list")
+    (timer,) = [t for t in node.json("timers", "list") if t["id"] == "soon"]
     assert timer["name"] == "remind-soon"
     assert (timer["component"], timer["command"]) == ("account", "withdraw")
     assert "remind-soon" in node.run("timers", "list").out

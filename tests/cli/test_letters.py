@@ -73,3 +73,15 @@ def poisoned(node: RunningNode, account: str, *amounts: int) -> list[dict[str, o
     command = ("dead-letters", "list", "auditor", "--status", "all")
     found: list[dict[str, object]] = node.until(command, lambda rows: len(rows) == len(amounts))
     return found
+
+
+def test_where_nobody_answers_a_question_needs_yes(node: RunningNode) -> None:
+    for command in (
+        ["consumers", "reset", "mover", "--to", "beginning"],
+        ["dead-letters", "discard", "auditor", "--all"],
+        ["subscriptions", "delete", "nothing"],
+    ):
+        unanswered = node.run(*command)
+        assert unanswered.code == 2
+        assert "give --yes to do it without being asked" in unanswered.err.splitlines()[-1]
+        assert node.run(*command, stdin="n\n").code == 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -30,6 +31,16 @@ def test_a_second_node_on_the_same_data_is_refused(tmp_path: Path) -> None:
         # It has not taken away what the first one announced.
         assert node.json("entities", "list")
         assert node.stop() == 0
+
+
+def test_a_data_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "data" / "lock").mkdir(parents=True)  # as good as one on a read-only disk
+    for data in (tmp_path / "file" / "data", tmp_path / "data"):
+        refused = eventmill("run", "wallet:service", "--data", data, "--port", "0")
+        assert refused.code == 1
+        assert refused.err.startswith(f"Error: the data directory {data} cannot be written (")
+        assert "choose another directory with --data" in refused.err
 
 
 def test_a_taken_port_is_refused(tmp_path: Path) -> None:
@@ -119,6 +130,27 @@ def test_reload_starts_a_new_process_when_a_file_changes(tmp_path: Path) -> None
 
         (tmp_path / "purse.py").write_text(text + "\nthis is no Python\n")
         node.wait_for("cannot be imported: SyntaxError")
+        node.wait_for("has ended (exit code 1); waiting for a change of a file")
+        (tmp_path / "purse.py").write_text(text)
+        assert node.wait_for("started")["service"] == "wallet"
+        assert node.stop() == 0
+
+
+def test_reload_starts_a_node_anew_that_was_killed(tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "wallet.py", tmp_path / "purse.py")
+    with RunningNode(tmp_path / "data", "--reload", target="purse:service", cwd=tmp_path) as node:
+        os.kill(node.facts["process"], signal.SIGKILL)
+        node.wait_for("The node was ended by signal 9 (SIGKILL); starting anew at once")
+        again = node.wait_for("started")
+        assert again["process"] != node.facts["process"]
+        assert again["url"] == node.facts["url"]
+
+        # What ends again and again has to wait.
+        text = (tmp_path / "purse.py").read_text()
+        (tmp_path / "purse.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+        node.wait_for("starting anew at once")
+        node.wait_for("starting anew in 1 s")
+        node.wait_for("starting anew in 2 s")
         (tmp_path / "purse.py").write_text(text)
         assert node.wait_for("started")["service"] == "wallet"
         assert node.stop() == 0

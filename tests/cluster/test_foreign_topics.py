@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from eventmill import (
+    WHEN_READ,
     ConfigurationError,
     Context,
     Effect,
@@ -239,6 +240,20 @@ async def test_a_service_that_is_not_there_yet_is_waited_for_and_missed_when_it_
     await shops.start("a")
     await place(shops, 1)
     await expect(billings, [0, 1])
+
+
+async def test_a_topic_that_is_removed_when_its_service_has_read_it_is_not_followed(
+    shops: Nodes, billings: Nodes
+) -> None:
+    passing = Topic("orders", Placed, key="order", retention=WHEN_READ)
+    shops.service = Service("shop", topics=[passing, offers])
+    await shops.start("a")
+    await place(shops, 0)
+    await billings.start("a")
+    facts = {f.id: f for f in await Inspection(billings.running["a"]).topics()}
+    assert "retention=WHEN_READ" in facts["shop/orders"].waiting
+    assert facts["shop/offers"].waiting == ""
+    await expect(billings, [])
 
 
 async def test_readers_move_with_their_shards(shops: Nodes, billings: Nodes) -> None:

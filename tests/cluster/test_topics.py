@@ -9,12 +9,13 @@ from datetime import timedelta
 
 import pytest
 
-from eventmill import Record, Service, Topic, View, component, on, query
+from eventmill import WHEN_READ, Record, Service, Topic, View, component, consumer, on, query
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Offset
 from eventmill.model.placement import EVERY_SHARD
 from eventmill.runtime import relay
 from eventmill.runtime.inspection import Inspection
+from eventmill.sdk.consumer import Consumer
 from tests.cluster.nodes import Nodes
 from tests.cluster.talk import Ear, Said, listen, said
 
@@ -139,6 +140,84 @@ async def test_one_node_takes_what_plain_clients_send(nodes: Nodes) -> None:
             body = b'{"key":"%s","number":%d}' % (key.encode(), number)
             nodes.topics.publish("said", headers.encode(), body)
     await expect(nodes, [0, 1, 2])
+
+
+passing = Topic("passing", Said, key="key", retention=WHEN_READ)
+
+
+def passer_by(name: str, seen: list[int]) -> Consumer:
+    @consumer(name, source=passing)
+    def see(event: Said) -> None:
+        seen.append(event.number)
+
+    return see
+
+
+def left(nodes: Nodes) -> int:
+    assert nodes.topics is not None
+    return len(nodes.topics.streams["passing"].entries)
+
+
+async def test_what_all_nodes_have_read_goes_whoever_holds_it(nodes: Nodes) -> None:
+    seen: list[int] = []
+    nodes.service = Service("talk", components=[passer_by("one", seen)], topics=[passing])
+    await nodes.start("a", "b")
+    await say(nodes, "a", 1, passing)
+    await nodes.until(lambda: left(nodes) == len(KEYS), 10)
+    await nodes.until(lambda: left(nodes) == 0, 60)
+    assert seen == [1] * len(KEYS)
+
+
+async def test_a_subscription_of_newer_nodes_alone_finds_what_it_has_to_read(nodes: Nodes) -> None:
+    """In a rolling update: where an old node holds the shard nobody reads for it yet."""
+    seen: list[int] = []
+    late: list[int] = []
+    nodes.service = Service("talk", components=[passer_by("one", seen)], topics=[passing])
+    await nodes.start("a", "b")
+    both = [passer_by("one", seen), passer_by("late", late)]
+    nodes.service = Service("talk", components=both, topics=[passing])
+    await nodes.stop("b")
+    await nodes.start("b")
+    await say(nodes, "a", 1, passing)
+    await nodes.advance(60, step=0.5)
+    assert len(seen) == len(KEYS)
+    assert 0 < len(late) < len(KEYS)
+    assert left(nodes) == len(KEYS) - len(late)
+    await nodes.stop("a")
+    await nodes.until(lambda: len(late) == len(KEYS), 10)
+    await nodes.until(lambda: left(nodes) == 0, 60)
+
+
+async def test_a_shard_that_lags_does_not_keep_the_others_full(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "TOPIC_BYTES_MIN", 1)
+    bounded = Topic("bounded", Said, key="key", bytes_max=60_000)
+    lagging, go_on = set[str](), asyncio.Event()
+
+    @consumer("one", source=bounded)
+    async def see(event: Said) -> None:
+        if event.key in lagging:
+            await go_on.wait()
+
+    nodes.service = Service("talk", components=[see], topics=[bounded])
+    await nodes.start("a", "b")
+    held, home = nodes.held()["b"], nodes.store.placement.entity
+    lagging.update(key for key in KEYS if home(key) in held)
+    others = [key for key in KEYS if key not in lagging]
+    assert lagging
+    assert others
+    await say(nodes, "a", 0, bounded)
+    for number in range(1, 50):
+        events = tuple(Said(key, number) for key in others)
+        await nodes.while_time_passes(nodes.running["a"].publish(bounded, events))
+        await nodes.advance(5, step=0.5)
+    assert nodes.topics is not None
+    stored = nodes.topics.streams["bounded"].entries
+    assert len(stored) < 40 * len(others), "room was made"
+    assert {entry.subject for entry in stored} == set(KEYS), "what was not read is there"
+    assert min(e.position for e in stored if e.subject in others) > len(KEYS)
+    go_on.set()
 
 
 def versions(nodes: Nodes) -> list[int | None]:

@@ -17,9 +17,9 @@ from eventmill.adapters.nats.broker import Broker as NatsBroker
 from eventmill.adapters.nats.subjects import Subjects
 from eventmill.engine.messages import MALFORMED
 from eventmill.errors import BrokerUnavailable
-from eventmill.model import cloudevents, limits
+from eventmill.model import cloudevents
 from eventmill.model.placement import Placement
-from eventmill.ports.broker import Broker, Neighbour, TopicLayout
+from eventmill.ports.broker import Broker, Neighbour
 from eventmill.testing import VirtualClock
 from eventmill.testing.contract.broker import BrokerContract
 from eventmill.testing.contract.broker_harness import (
@@ -152,27 +152,6 @@ class TestNats(BrokerContract):
                     return await broker.attach(7, NEIGHBOUR, "orders")
                 except BrokerUnavailable:
                     await asyncio.sleep(0.05)
-
-    async def test_a_topic_that_is_full_takes_nothing_and_loses_nothing(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(limits, "BROKER_APPEND_SECONDS", 0.3)
-        async with self.node(topics={"orders": TopicLayout(1, bytes=4_096)}) as (broker, news, _):
-            stored = 0
-
-            async def fill() -> None:
-                nonlocal stored
-                while True:
-                    await broker.append([outgoing(stored + 1)])
-                    stored += 1
-
-            with pytest.raises(BrokerUnavailable, match="maximum bytes"):
-                await fill()
-            assert stored > 3
-            read = await taken(broker, news, shard_of("k"), stored)
-            await broker.trim(shard_of("k"), read[-1].position)
-            (receipt,) = await broker.append([outgoing(stored + 1)])
-            assert not receipt.duplicate
 
 
 async def test_without_a_server_opening_says_what_to_do() -> None:

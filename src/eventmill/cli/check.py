@@ -31,13 +31,21 @@ class Stored(msgspec.Struct):
 
     @property
     def problems(self) -> list[str]:
-        """What cannot be read or delivered."""
-        found = [
-            f"{r.source} {r.type} v{r.version}, {counted(r.count, 'entry', 'entries')}: {r.problem}"
-            for r in self.types
-            if r.problem
+        """What the code itself wrote and cannot read or deliver any more."""
+        return [r.told for r in self.types if r.told and not r.is_outside] + self.undeliverable
+
+    @property
+    def warnings(self) -> list[str]:
+        """What should be known, and breaks nothing."""
+        orphans = sorted({r.source for r in self.types if r.is_orphan and not r.told})
+        return [
+            *(r.told for r in self.types if r.told and r.is_outside),
+            *self.leftovers,
+            *(
+                f"topic {source!r} is not part of the service: its messages stay, nobody reads them"
+                for source in orphans
+            ),
         ]
-        return found + self.undeliverable
 
 
 @click.command()
@@ -52,15 +60,18 @@ class Stored(msgspec.Struct):
 def command(target: str, data: Path | None, mermaid: bool, output: str) -> int:
     """Check the service TARGET, `module:variable`; exits with 1 if there are problems.
 
-    Shows every problem at once, the topology, each place where a part waits for another, and with
-    --data whether everything that is stored can still be read.
+    Shows the topology, each place where a part waits for another, with --data whether everything
+    that is stored can still be read, and last every problem at once.
     """
     definition, problems = examined(load(target))
     graph = graph_of(definition)
     if mermaid:
         click.echo(drawing.mermaid(graph))
+        for problem in problems:
+            click.echo(_marked_problem(problem), err=True)
         return REFUSED if problems else 0
-    found = _stored(definition, data) if data is not None else None
+    # What is stored is judged by the whole service only: half of it would find faults everywhere.
+    found = _stored(definition, data) if data is not None and not problems else None
     if output == "json":
         show_json(_document(definition.name, problems, graph, found))
     else:
@@ -72,8 +83,9 @@ def _stored(definition: ServiceDefinition, data: Path) -> Stored:
     with bar("Reading the journal") as progress:
         kinds = offline.stored_types(data, progress)
     waiting = list(stored.undeliverable(definition, offline.waiting_commands(data)))
+    types = stored.judged(definition, kinds, lambda kind: offline.payloads(data, kind))
     left = list(stored.leftovers(definition, offline.subscribers(data)))
-    return Stored(str(data), stored.judged(definition, kinds), waiting, left)
+    return Stored(str(data), types, waiting, left)
 
 
 def _document(name: str, problems: list[str], graph: Graph, found: Stored | None) -> dict[str, Any]:
@@ -92,12 +104,24 @@ def _document(name: str, problems: list[str], graph: Graph, found: Stored | None
 
 
 def _show(name: str, problems: list[str], graph: Graph, found: Stored | None) -> None:
+    """What is wrong comes last, where people look; the verdict is the last line."""
+    warnings: list[str] = []
+    if not problems:  # else it would be drawn of what was understood, and lead astray
+        _show_topology(graph)
+    if found is not None:
+        _heading(f"Stored in {found.data}")
+        columns = ["source", "type", "version", "from", "count", "readable"]
+        show([_row(reading) for reading in found.types], columns, "table", empty="Nothing yet.")
+        problems, warnings = problems + found.problems, found.warnings
     _heading(f"Service {name}")
-    if problems:
-        for problem in problems:
-            click.echo(click.style("✗ ", fg="red") + problem)
-        return  # the rest is drawn of what was understood: it would lead astray
-    click.echo(click.style("✓ ", fg="green") + "no problems")
+    for warning in warnings:
+        click.echo(click.style("! ", fg="yellow") + warning)
+    for problem in problems:
+        click.echo(_marked_problem(problem))
+    click.echo(_verdict(len(problems), len(warnings), found))
+
+
+def _show_topology(graph: Graph) -> None:
     _heading("Topology")
     click.echo(drawing.text(graph))
     _heading("Couplings")
@@ -105,32 +129,33 @@ def _show(name: str, problems: list[str], graph: Graph, found: Stored | None) ->
         what = f"{coupling.target}.{coupling.what}" if coupling.what else coupling.target
         click.echo(f"{coupling.source} {coupling.way} {what} and waits  ({coupling.place})")
     click.echo(drawing.judgement(graph))
-    if found is not None:
-        _show_stored(found)
-    _heading("Mermaid")
-    click.echo(drawing.mermaid(graph))
 
 
-def _show_stored(found: Stored) -> None:
-    _heading(f"Stored in {found.data}")
-    rows = [{**msgspec.to_builtins(r), "readable": _readable(r)} for r in found.types]
-    show(rows, ["source", "type", "version", "count", "readable"], "table", empty="Nothing yet.")
-    for problem in found.problems:
-        click.echo(click.style("✗ ", fg="red") + problem)
-    for leftover in found.leftovers:
-        click.echo(click.style("! ", fg="yellow") + leftover)
-    orphans = sorted({r.source for r in found.types if r.is_orphan and not r.problem})
-    for source in orphans:
-        text = f"topic {source!r} is not part of the service: its messages stay, nobody reads them"
-        click.echo(click.style("! ", fg="yellow") + text)
-    if not found.problems and not orphans:
-        click.echo(click.style("✓ ", fg="green") + "everything can be read by this code")
+def _marked_problem(problem: str) -> str:
+    return click.style("✗ ", fg="red") + problem
+
+
+def _verdict(problems: int, warnings: int, found: Stored | None) -> str:
+    noted = f", {counted(warnings, 'warning')}" if warnings else ""
+    if problems:
+        return click.style(f"{counted(problems, 'problem')}{noted}", fg="red", bold=True)
+    mark = click.style("✓ ", fg="green")
+    read = ", everything stored can be read by this code" if found and not noted else ""
+    return f"{mark}no problems{read}{noted}"
+
+
+def _row(reading: stored.Reading) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(reading)
+    origin = "outside" if reading.is_outside else "handlers"
+    return {**plain, "from": origin, "readable": _readable(reading)}
 
 
 def _readable(reading: stored.Reading) -> str:
     if reading.is_orphan:
         return "not part of the service"
-    return "no" if reading.problem else "yes"
+    if not reading.unreadable:
+        return "yes"
+    return "no" if reading.unreadable == reading.count else f"all but {reading.unreadable:,}"
 
 
 def _heading(text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from eventmill.cli.surface import options
+from eventmill.cli.surface.asking import confirm
 from eventmill.cli.surface.client import Client
 from eventmill.cli.surface.exits import REFUSED
 from eventmill.cli.surface.output import done, show
@@ -76,7 +77,7 @@ def reset(
     if len(body) != 1:
         raise click.UsageError("give one of --to, --position and --time")
     if not yes:
-        click.confirm(f"Reset {name} to {next(iter(body.values()))}?", abort=True, err=True)
+        confirm(f"Reset {name} to {next(iter(body.values()))}?")
     answer = client.post(f"/consumers/{name}/reset", body)
     done(f"{name} continues after position {answer['position']:,}.", answer, output)
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from eventmill.cli.surface import options
+from eventmill.cli.surface.asking import confirm
 from eventmill.cli.surface.client import Client
 from eventmill.cli.surface.output import counted, done, show, show_facts, show_json, to_second
 
@@ -116,7 +117,7 @@ def discard(client: Client, output: str, yes: bool, **choice: Any) -> None:
     body = _body(choice)
     if not yes:
         what = choice["letter"] or choice["key"] or "all"
-        click.confirm(f"Discard {what} of {choice['subscription']}?", abort=True, err=True)
+        confirm(f"Discard {what} of {choice['subscription']}?")
     answer = client.post("/dead-letters/discard", body)
     done(f"{counted(answer['discarded'], 'letter')} discarded.", answer, output)
 

@@ -25,13 +25,16 @@ def command() -> None:
 @options.limit(100)
 @options.node
 def list_(client: Client, output: str, component: str | None, after: str, limit: int) -> None:
-    """List the components, or the entities of COMPONENT by id."""
+    """List the components, or the entities of COMPONENT by id.
+
+    Deleted ones are listed until what is kept of them is removed.
+    """
     if component is None:
         columns = ["id", "kind", "commands", "queries", "events"]
         show(client.get("/entities"), columns, output, empty="The service has no entities.")
         return
     rows = client.get(f"/entities/{component}", after=after, limit=limit)
-    show(rows, ["id", "sequence"], output, empty=f"No entities of {component!r} here.")
+    show(rows, ["id", "sequence", "deleted"], output, empty=f"No entities of {component!r} here.")
     if len(rows) == limit and output == "table":
         click.echo(
             f"More: eventmill entities list {component} --after {rows[-1]['id']!r}", err=True

@@ -12,6 +12,7 @@ import msgspec
 from eventmill.cli.surface import options
 from eventmill.cli.surface.client import Client
 from eventmill.cli.surface.output import show, show_facts, show_json
+from eventmill.cli.topics import KEEPING
 from eventmill.cli.topology import drawing
 from eventmill.cli.topology.merging import merged
 from eventmill.ports.directory import Instance
@@ -102,7 +103,7 @@ def describe(system: System, output: str, service: str) -> None:
     show(shown, ["component", "kind", "handles"], output, empty="No components.")
     click.echo()
     shown = [_topic(row) for row in document["topics"]]
-    show(shown, ["topic", "of", "types"], output, empty="No topics.")
+    show(shown, ["topic", "of", "types", *KEEPING], output, empty="No topics.")
     click.echo()
     show_facts({"contracts": contracts}, output)
 
@@ -155,7 +156,7 @@ def _component(row: dict[str, Any]) -> dict[str, Any]:
 
 def _topic(row: dict[str, Any]) -> dict[str, Any]:
     name = row["id"].removeprefix(f"{row['service']}/")
-    return {"topic": name, "of": row["service"] or "this service", "types": row["types"]}
+    return {**row["keeping"], "topic": name, "of": row["service"] or "this service", **row}
 
 
 def _of(living: list[Instance]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from eventmill.cli.surface import options
+from eventmill.cli.surface.asking import confirm
 from eventmill.cli.surface.client import Client
 from eventmill.cli.surface.output import done, show, show_facts
 
@@ -120,7 +121,7 @@ def resume(client: Client, output: str, id: str) -> None:
 def delete(client: Client, output: str, id: str, yes: bool) -> None:
     """End a subscription and forget its progress."""
     if not yes:
-        click.confirm(f"Delete subscription {id}?", abort=True, err=True)
+        confirm(f"Delete subscription {id}?")
     client.service("DELETE", _path(id))
     done(f"Subscription {id} is deleted.", {"deleted": id}, output)
 

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -16,6 +16,9 @@ from eventmill.cli.surface.client import Client
 from eventmill.cli.surface.exits import Failure
 from eventmill.cli.surface.output import counted, done, show, to_second
 from eventmill.model import limits
+
+KEEPING: Final = ("retention", "bytes_max", "replicas")
+"""What a table shows of how a topic is kept."""
 
 FOLLOW_SECONDS = 20
 """One request of `tail --follow` waits this long for something new."""
@@ -31,11 +34,16 @@ def command() -> None:
 @command.command("list")
 @options.node
 def list_(client: Client, output: str) -> None:
-    """List the topics of the service, and those of others that it follows."""
+    """List the topics of the service, and those of others that it follows.
+
+    `end position` is where the part of the journal ends in which the topic lies, among other
+    things: what `tail --from` counts in, not a number of messages.
+    """
     topics = client.get("/topics")
-    columns = ["id", "types", "key", "end"]
+    columns = ["id", "types", "key", *KEEPING, "end position"]
     columns += ["waiting"] if any(topic["waiting"] for topic in topics) else []
-    show(topics, columns, output, empty="The service has no topics.")
+    rows = [{**topic, **topic["keeping"], "end position": topic["end"]} for topic in topics]
+    show(topics if output == "json" else rows, columns, output, empty="The service has no topics.")
 
 
 @command.command()

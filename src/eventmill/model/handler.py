@@ -15,6 +15,7 @@ from msgspec import inspect as types
 
 from eventmill.errors import ConfigurationError, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
+from eventmill.model.problems import Problems
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -69,21 +70,15 @@ class Handler(Generic[P, R_co]):
         except (NameError, TypeError) as error:
             raise ConfigurationError(f"{self.place}: annotation not understood: {error}") from error
         parameters = list(inspect.signature(self.function).parameters.values())[1:]
-        fields = []
-        for parameter in parameters:
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                raise ConfigurationError(
-                    f"{self.place}: *{parameter.name} is not possible; name each parameter"
-                )
-            if parameter.name not in hints:
-                raise ConfigurationError(
-                    f"{self.place}: parameter {parameter.name!r} needs a type annotation"
-                )
-            fields.append(_field(parameter, hints[parameter.name]))
+        problems = Problems()
+        problems.found += filter(None, (self._problem_of(p, hints) for p in parameters))
+        with problems.noting():
+            self.result_type = self._result_of(hints.get("return", Any))
+        problems.refuse()
+        fields = [_field(parameter, hints[parameter.name]) for parameter in parameters]
         self.parameters = [parameter.name for parameter in parameters]
         self._keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         self._positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
-        self.result_type = self._result_of(hints.get("return", Any))
         try:
             self.arguments_type = msgspec.defstruct(
                 f"{self.name}_arguments", fields, forbid_unknown_fields=True, kw_only=True
@@ -95,6 +90,13 @@ class Handler(Generic[P, R_co]):
         except TypeError as error:
             raise ConfigurationError(f"{self.place}: {error}") from error
         self._resolved = True
+
+    def _problem_of(self, parameter: inspect.Parameter, hints: dict[str, Any]) -> str:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            return f"{self.place}: *{parameter.name} is not possible; name each parameter"
+        if parameter.name not in hints:
+            return f"{self.place}: parameter {parameter.name!r} needs a type annotation"
+        return ""
 
     def _result_of(self, annotation: Any) -> Any:
         return annotation

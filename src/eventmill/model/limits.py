@@ -326,6 +326,13 @@ DUPLICATES_SECONDS: Final = 120.0
 """The broker tells repeated messages apart this long (JetStream's default): it holds their ids in
 memory, so what must never happen twice is kept apart by a high-water mark."""
 
+TOPIC_BYTES_MIN: Final = 16 * BROKER_BATCH_BYTES
+"""The least bound of a topic's bytes: a tenth of it, by which it is full too early, is more than a
+batch of messages, so that no batch waits for room for ever."""
+
+TOPIC_REPLICAS_MAX: Final = 5
+"""Servers that hold a topic's messages (JetStream's limit)."""
+
 SUBJECT_TOKEN_CHARACTERS_MAX: Final = 512
 """A key in a NATS subject; longer ones end in a hash (a server's control line has 4,096 bytes)."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from enum import Enum
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
 from eventmill.errors import ConfigurationError, InvalidPayload
+from eventmill.model import limits
 from eventmill.model.events import EventType, event_type_of
 
 A = TypeVar("A")
@@ -20,40 +22,44 @@ E = TypeVar("E")
 Key = str | Callable[[Any], str]
 
 
+class WhenRead(Enum):
+    """Messages are removed when every subscription of the service has read them."""
+
+    WHEN_READ = "when read"
+
+
+WHEN_READ: Final = WhenRead.WHEN_READ
+"""A `retention` of topics; the only one of its type."""
+
+
+class Settings(TypedDict, total=False):
+    """What may be said of a topic beside its id and types; see `Topic`."""
+
+    key: Key
+    retention: timedelta | WhenRead | None
+    bytes_max: int | None
+    replicas: int | None
+    service: str
+
+
 class Topic(Generic[E]):
     """A named stream of events: `Topic("orders", OrderPlaced)` is a `Topic[OrderPlaced]`.
 
     Parameters: `id` is the storage key and never changes; `types` are the event classes it
     carries; `key` names the field (or is a function of the event) by which order is kept and that
     becomes the CloudEvents subject; without it, all events share the empty key. `retention` is how
-    long messages are kept, for ever without it; a message that a subscription has still to read is
-    kept longer. `service` names another service that the topic is of: it can be followed here, and
-    is published to by that service alone.
+    long messages are kept, for ever without it, or `WHEN_READ`; `bytes_max` is what they may take
+    together; `replicas` is how many of a broker's servers hold each (`docs/components.md` says what
+    that means where). `service` names another service that the topic is of: it can be followed
+    here, and is published to by that service alone.
     """
 
     # Several types make a union: without the overloads mypy takes their common base, `Event`.
     @overload
-    def __init__(
-        self: Topic[A],
-        id: str,
-        a: type[A],
-        /,
-        *,
-        key: Key = "",
-        retention: timedelta | None = None,
-        service: str = "",
-    ) -> None: ...
+    def __init__(self: Topic[A], id: str, a: type[A], /, **settings: Unpack[Settings]) -> None: ...
     @overload
     def __init__(
-        self: Topic[A | B],
-        id: str,
-        a: type[A],
-        b: type[B],
-        /,
-        *,
-        key: Key = "",
-        retention: timedelta | None = None,
-        service: str = "",
+        self: Topic[A | B], id: str, a: type[A], b: type[B], /, **settings: Unpack[Settings]
     ) -> None: ...
     @overload
     def __init__(
@@ -63,10 +69,7 @@ class Topic(Generic[E]):
         b: type[B],
         c: type[C],
         /,
-        *,
-        key: Key = "",
-        retention: timedelta | None = None,
-        service: str = "",
+        **settings: Unpack[Settings],
     ) -> None: ...
     @overload
     def __init__(
@@ -77,26 +80,18 @@ class Topic(Generic[E]):
         c: type[C],
         d: type[D],
         /,
-        *,
-        key: Key = "",
-        retention: timedelta | None = None,
-        service: str = "",
+        **settings: Unpack[Settings],
     ) -> None: ...
     @overload
-    def __init__(
-        self: Topic[Any],
-        id: str,
-        *types: type,
-        key: Key = "",
-        retention: timedelta | None = None,
-        service: str = "",
-    ) -> None: ...
+    def __init__(self: Topic[Any], id: str, *types: type, **settings: Unpack[Settings]) -> None: ...
     def __init__(
         self,
         id: str,
         *types: type,
         key: Key = "",
-        retention: timedelta | None = None,
+        retention: timedelta | WhenRead | None = None,
+        bytes_max: int | None = None,
+        replicas: int | None = None,
         service: str = "",
     ) -> None:
         if not types:
@@ -106,18 +101,14 @@ class Topic(Generic[E]):
             raise ConfigurationError(
                 f"topic {id!r}: {', '.join(strangers)} has no field {key!r} to be its key"
             )
-        if retention is not None and retention <= timedelta():
-            raise ConfigurationError(f"topic {id!r}: retention={retention!r} is not above zero")
-        if service and retention is not None:
-            raise ConfigurationError(
-                f"topic {id!r} of service {service!r}: how long its messages are kept is for that "
-                "service to say: leave retention= out"
-            )
+        _check_keeping(id, retention, bytes_max, replicas, service)
         self.name = id
         self.service = service
         self.id = f"{service}/{id}" if service else id
         """What it is called in the service that declares it: another's is `service/name`."""
         self.retention = retention
+        self.bytes_max = bytes_max
+        self.replicas = replicas
         self.types = types
         self.key = key
         self._key_of = attrgetter(key) if isinstance(key, str) and key else key
@@ -155,6 +146,32 @@ def not_ours(topic: Topic[Any]) -> str:
         f"topic {topic.name!r} is of service {topic.service!r}, which alone publishes to it: "
         "publish to a topic of your own, or call that service"
     )
+
+
+def _check_keeping(
+    id: str, retention: Any, bytes_max: int | None, replicas: int | None, service: str
+) -> None:
+    """Raise `ConfigurationError` if messages cannot be kept so."""
+    if service and any(setting is not None for setting in (retention, bytes_max, replicas)):
+        raise ConfigurationError(
+            f"topic {id!r} of service {service!r}: how its messages are kept is for that service "
+            "to say: leave retention=, bytes_max= and replicas= out"
+        )
+    if not isinstance(retention, timedelta | WhenRead | None):
+        raise ConfigurationError(
+            f"topic {id!r}: retention= is a timedelta or WHEN_READ, not {retention!r}"
+        )
+    if isinstance(retention, timedelta) and retention <= timedelta():
+        raise ConfigurationError(f"topic {id!r}: retention={retention!r} is not above zero")
+    if bytes_max is not None and bytes_max < limits.TOPIC_BYTES_MIN:
+        raise ConfigurationError(
+            f"topic {id!r}: bytes_max={bytes_max!r} is less than {limits.TOPIC_BYTES_MIN} "
+            f"({limits.TOPIC_BYTES_MIN >> 20} << 20), in which some of the largest messages fit"
+        )
+    if replicas is not None and not 1 <= replicas <= limits.TOPIC_REPLICAS_MAX:
+        raise ConfigurationError(
+            f"topic {id!r}: replicas={replicas!r} is not in 1 to {limits.TOPIC_REPLICAS_MAX}"
+        )
 
 
 def _has(cls: type, path: str) -> bool:

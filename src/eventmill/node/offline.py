@@ -6,7 +6,7 @@ The engine is chosen here as it is for a running node; the CLI knows none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +28,7 @@ __all__ = [
     "Subscriber",
     "export",
     "health",
+    "payloads",
     "restore",
     "stored_types",
     "subscribers",
@@ -67,6 +68,11 @@ def stored_types(directory: Path, progress: Progress) -> list[StoredType]:
     Raises `ConfigurationError` if there is no store.
     """
     return census.stored_types(directory, progress)
+
+
+def payloads(directory: Path, kind: StoredType) -> Iterator[tuple[int, bytes]]:
+    """Yield position and payload of all entries of a stored type, in order."""
+    return census.payloads(directory, kind)
 
 
 def waiting_commands(directory: Path) -> list[tuple[str, Entry]]:

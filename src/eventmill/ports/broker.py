@@ -39,10 +39,13 @@ class TopicLayout(msgspec.Struct, frozen=True):
     """Messages older than this are removed; 0: none."""
     bytes: int = 0
     """Beyond this many bytes nothing more is taken until something was removed; 0: no bound.
-    Never are messages removed to make room: somebody might not have read them."""
+    Never does the broker remove messages to make room: somebody might not have read them."""
+    when_read: bool = False
+    """What the service's own subscriptions have read is removed by its nodes (`trim`), so nobody
+    else can rely on finding it."""
 
 
-class Neighbour(msgspec.Struct, frozen=True):
+class Neighbour(msgspec.Struct, frozen=True, omit_defaults=True):
     """A topic of another service, as it lies in the broker. Two that are equal have the same
     positions."""
 
@@ -53,6 +56,8 @@ class Neighbour(msgspec.Struct, frozen=True):
     """Of the topic in that store."""
     made: str = ""
     """When it was made there."""
+    when_read: bool = False
+    """That service removes what its own subscriptions have read: nobody else can follow it."""
 
 
 class Receipt(NamedTuple):
@@ -64,8 +69,23 @@ class Receipt(NamedTuple):
     """It had been stored before; nothing was stored now."""
 
 
+class Size(NamedTuple):
+    """How much of a topic is there."""
+
+    bytes: int
+    """As the broker counts them, against `TopicLayout.bytes`."""
+    first: int
+    """Position of the first message, of all shards; one above `last` if there is none."""
+    last: int
+
+
 class Broker(Protocol):
     """Topics' messages: append, read, remove."""
+
+    @property
+    def layouts(self) -> Mapping[str, TopicLayout]:
+        """How the topics are kept, whatever the settings say; known while it is open."""
+        ...
 
     async def open(
         self,
@@ -127,6 +147,10 @@ class Broker(Protocol):
 
     async def trim(self, shard: int, position: int) -> None:
         """Remove messages up to a position."""
+        ...
+
+    async def size(self, topic: str) -> Size:
+        """Return how large a topic is. Raises `BrokerUnavailable`."""
         ...
 
     async def admit(self, topic: str) -> int:

@@ -214,8 +214,13 @@ class Cluster:
         self._lose(list(self._epochs))
         await self._join()
 
+    def has_expired(self) -> bool:
+        """Whether others may hold by now what this node believes to hold. Asked at every turn: a node
+        that stood still, or waits for its database, hears of it in no other way."""
+        return self._clock.monotonic() - self._renewed > SERVE_SHARE * LEASE_SECONDS
+
     def _give_up_in_time(self) -> None:
-        if self._clock.monotonic() - self._renewed > SERVE_SHARE * LEASE_SECONDS:
+        if self.has_expired():
             self._lose(list(self._epochs))
 
     async def _look(self) -> None:

@@ -14,7 +14,7 @@ from eventmill.engine import messages, outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.messages import MALFORMED
 from eventmill.engine.outgoing import Author, Expansion
-from eventmill.errors import HandlerFailed, InvalidPayload
+from eventmill.errors import HandlerFailed, InvalidPayload, TopicFull
 from eventmill.model import limits
 from eventmill.model.definition import ConsumerDefinition, Source
 from eventmill.model.effect import Effect
@@ -25,6 +25,7 @@ from eventmill.ports.store import Store
 from eventmill.runtime import lanes
 from eventmill.runtime.handled import Early, Handled, Result, weight_of
 from eventmill.runtime.reaction import Queue, Reacted, key_of, queue_of
+from eventmill.runtime.room import Room
 from eventmill.runtime.time_limit import within
 from eventmill.sdk import guards
 from eventmill.sdk.context import Calls, Context
@@ -87,6 +88,7 @@ class ConsumerReaction:
         calls: Calls,
         store: Store,
         clock: Clock,
+        room: Room,
         *,
         guarded: bool,
     ) -> None:
@@ -100,11 +102,19 @@ class ConsumerReaction:
         self._calls = calls
         self._store = store
         self._clock = clock
+        self._room = room
         self._guarded = guarded
         self._early: Early = {}
         """What was handled when a commit was full already."""
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
+        reacted = await self._react(entries, attempt)
+        for _, error in reacted.failed:
+            if isinstance(error, TopicFull):
+                raise error  # it is nobody's mistake: all is tried again until there is room
+        return reacted
+
+    async def _react(self, entries: list[Entry], attempt: int) -> Reacted:
         if self.definition.route.is_batch:
             return await self._whole(entries, attempt)
         handled = Handled(entries, self._early)
@@ -252,6 +262,7 @@ class ConsumerReaction:
         return Context(entry, definition.subscription, self._calls, attempt, deadline)
 
     def _expanded(self, effect: Effect[Any], cause: Entry) -> Expansion:
+        self._room.check_effects(effect.outgoing)
         # Done here, so that an event that its topic does not carry fails this entry alone.
         definition, placement = self.definition, self._store.placement
         home = placement.home(cause.shard)

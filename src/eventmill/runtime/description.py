@@ -16,6 +16,7 @@ import msgspec
 from eventmill.model.definition import ServiceDefinition
 from eventmill.ports.cluster import Claim, Member
 from eventmill.ports.directory import Endpoint, Instance
+from eventmill.runtime.keeping import Keeping, keeping_of
 from eventmill.sdk.topology.graph import Connection, Part, graph_of
 
 TOLD: Final[tuple[str, ...]] = ("node", "store", "process", "url", "admin_url", "started")
@@ -45,6 +46,8 @@ class Topic(msgspec.Struct, frozen=True):
     """Where it lives: `BROKER` or `STORE`; empty if a node of an earlier version tells."""
     service: str = ""
     """Whose it is, if it is followed here and another's."""
+    keeping: Keeping = Keeping()
+    """How its messages are kept, if it is this service's."""
 
 
 class NodeShare(msgspec.Struct, frozen=True):
@@ -113,7 +116,8 @@ def _components(service: ServiceDefinition) -> Iterator[Component]:
 
 def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
     for topic in service.topics.values():
-        yield Topic(topic.id, [kind.name for kind in topic.event_types()], place)
+        types = [kind.name for kind in topic.event_types()]
+        yield Topic(topic.id, types, place, keeping=keeping_of(topic))
     for topic in service.foreign.values():
         types = [kind.name for kind in topic.event_types()]
         yield Topic(topic.id, types, BROKER, topic.service)

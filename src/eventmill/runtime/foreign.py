@@ -35,7 +35,8 @@ LOOK_SECONDS: Final = 5.0
 """How often a node looks for topics that are missing, and whether the others are what they were."""
 
 State = Literal["there", "missing", "other"]
-"""Of a topic's stream: it is read, there is none, it is not the one that was read before."""
+"""Of a topic's stream: it is read, there is none, it must not be read: it is not the one that was
+read before, or not for others."""
 
 FACT: Final = "stream/"
 """Begins the durable fact which stream a foreign topic is; the topic's id follows."""
@@ -115,7 +116,8 @@ class ForeignTopics:
         """Look for the topic's stream; let it be read if it is the one that it was before."""
         number = self._runtime.store.placement.topics[topic.id]
         found = await self._broker.attach(number, topic.service, topic.name)
-        if found is not None and await self._is_known(topic, found):
+        is_theirs = found is not None and found.when_read
+        if found is not None and not is_theirs and await self._is_known(topic, found):
             if self._streams.let_in(topic.id):
                 self.waiting.pop(topic.id, None)
                 log.info("topic of another service is read", topic=topic.id, shards=found.shards)
@@ -124,7 +126,7 @@ class ForeignTopics:
         self._compared.discard(topic.id)
         if found is None:
             return "missing"
-        self._tell(topic, _other(topic), is_wrong=True)
+        self._tell(topic, _unread(topic) if is_theirs else _other(topic), is_wrong=True)
         return "other"
 
     async def _is_known(self, topic: Topic[Any], found: Neighbour) -> bool:
@@ -208,6 +210,14 @@ class ForeignTopics:
         self.waiting[topic.id] = why
         tell = log.error if is_wrong else log.info
         tell("waiting for a topic of another service", topic=topic.id, why=why)
+
+
+def _unread(topic: Topic[Any]) -> str:
+    return (
+        f"service {topic.service!r} removes its messages as soon as it has read them itself "
+        "(retention=WHEN_READ): nobody else can follow it. Keep them for a time there, and change "
+        "the stream, too"
+    )
 
 
 def _other(topic: Topic[Any]) -> str:

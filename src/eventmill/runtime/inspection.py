@@ -17,9 +17,10 @@ from eventmill.errors import InvalidPayload, NotFound, UnknownComponent
 from eventmill.model import cursor, limits
 from eventmill.model.commit import Timer
 from eventmill.model.definition import EntityDefinition
-from eventmill.model.entry import Entry
+from eventmill.model.entry import DELETED, Entry
 from eventmill.ports.store import is_last
 from eventmill.runtime import past
+from eventmill.runtime.keeping import Keeping, keeping_of
 from eventmill.runtime.restoring import restore
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.tails import Positions, Stretch
@@ -49,6 +50,7 @@ class Instance(msgspec.Struct, frozen=True):
 
     id: str
     sequence: int
+    deleted: bool
 
 
 class State(msgspec.Struct, frozen=True):
@@ -75,6 +77,8 @@ class TopicFacts(msgspec.Struct, frozen=True):
     """Whose it is, if it is another's."""
     waiting: str = ""
     """Why nothing of it is read now."""
+    keeping: Keeping = Keeping()
+    """How its messages are kept, if it is this service's."""
 
 
 class Messages(msgspec.Struct, frozen=True):
@@ -102,14 +106,18 @@ class Inspection:
     async def instances(
         self, component: str, *, after: str = "", limit: int = 100
     ) -> list[Instance]:
-        """List entities of a component by id, above `after`.
+        """List entities of a component by id, above `after`; deleted ones until they are removed.
 
         Raises `UnknownComponent`.
         """
         self._definition(component)
         journal = self._runtime.store.journal
         rows = await journal.subjects(component, after=after, limit=min(limit, PAGE_MAX))
-        return [Instance(id, sequence) for id, sequence in rows]
+        found = []
+        for id, sequence in rows:
+            last = await journal.history(component, id, after=sequence - 1, limit=1)
+            found.append(Instance(id, sequence, any(entry.type == DELETED for entry in last)))
+        return found
 
     async def state(
         self,
@@ -178,6 +186,7 @@ class Inspection:
                 sum((await tails.find_ends(placement.of_topic(topic.id))).values()),
                 topic.service,
                 waiting.get(topic.id, ""),
+                keeping_of(topic),
             )
             for topic in (*service.topics.values(), *service.foreign.values())
         ]

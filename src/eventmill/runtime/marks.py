@@ -20,6 +20,7 @@ import structlog
 from eventmill.engine.adopting import PART
 from eventmill.model.commit import Offset
 from eventmill.model.entry import Entry
+from eventmill.runtime.tails import Positions
 
 log = structlog.get_logger()
 
@@ -55,6 +56,8 @@ class Marks:
     def __init__(self, subscription: str) -> None:
         self._name = subscription
         self._shards: set[int] = set()
+        self._fresh: set[int] = set()
+        """Shards that are read from the beginning, and of which nothing numbered was seen yet."""
         self.at: dict[Outbox, int] = {}
         self._stored: dict[Outbox, int] = {}
         self._batch: list[_Numbered] = []
@@ -67,21 +70,28 @@ class Marks:
     def __repr__(self) -> str:
         return f"<Marks of {self._name} [{self.repeated} repeated, {self.lost} lost]>"
 
-    def follow(self, shards: Iterable[int], offsets: Mapping[tuple[str, int], int]) -> None:
-        """Begin in shards, from what is stored."""
-        begun, prefix = set(shards), self._name + SUFFIX
+    def follow(self, positions: Positions, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Begin in shards at positions, from what is stored."""
+        begun, prefix = set(positions), self._name + SUFFIX
         for shard in begun:
             self.leave(shard)
         self._shards |= begun
+        self.begin(positions)
         for (name, shard), mark in offsets.items():
             if shard in begun and name.startswith(prefix):
                 outbox = name.removeprefix(prefix)
                 if not outbox or outbox[0] == "/":
                     self.at[shard, outbox] = self._stored[shard, outbox] = mark
 
+    def begin(self, positions: Positions) -> None:
+        """Note where it is at the beginning."""
+        self._fresh -= positions.keys()
+        self._fresh |= {shard for shard, at in positions.items() if not at}
+
     def leave(self, shard: int) -> None:
         """Forget a shard."""
         self._shards.discard(shard)
+        self._fresh.discard(shard)
         for outbox in self.unknown([shard]):
             del self.at[outbox]
             self._stored.pop(outbox, None)
@@ -102,8 +112,12 @@ class Marks:
             mark = marks.get(outbox, 0)
             is_new = not number or number > mark
             if number:
+                is_whole = PART not in outbox[1]
                 # A first message may have any number: what was before it is not this one's to read.
-                lost = max(0, number - mark - 1) if mark and PART not in outbox[1] else 0
+                lost = max(0, number - mark - 1) if mark and is_whole else 0
+                if entry.shard in self._fresh and is_whole and not mark and number > 1:
+                    self._tell_gone(entry, number - 1)
+                self._fresh.discard(entry.shard)
                 self._batch.append(_Numbered(outbox, entry.position, number, is_new, lost))
                 marks[outbox] = max(number, mark)
             if is_new:
@@ -150,6 +164,16 @@ class Marks:
     def stored(self, marks: Mapping[Outbox, int]) -> None:
         """Note what is stored by now."""
         self._stored.update((o, mark) for o, mark in marks.items() if o[0] in self._shards)
+
+    def _tell_gone(self, first: Entry, messages: int) -> None:
+        """Tell that a beginning is not the topic's."""
+        log.warning(
+            "begins behind messages that are gone: its topic does not keep them for ever",
+            subscription=self._name,
+            topic=first.source,
+            shard=first.shard,
+            messages=messages,
+        )
 
     def _until(self, positions: Mapping[int, int]) -> list[_Numbered]:
         """Return what of the batch lies up to positions."""

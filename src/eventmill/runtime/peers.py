@@ -69,6 +69,7 @@ class Peers:
         self.cluster = Cluster(
             membership.node, membership.address, membership.leases, store, runtime, clock
         )
+        entities.lease = self.cluster
         lookup = entities.handler
         forwarder = Forwarder(membership.transport, lookup, clock)
         self.cluster.on_move.append(

@@ -22,6 +22,7 @@ from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.claims import Claims
 from eventmill.runtime.committer import Committer
+from eventmill.runtime.room import Room
 
 
 class Message(msgspec.Struct, gc=False):
@@ -38,10 +39,11 @@ class Message(msgspec.Struct, gc=False):
 class Publisher:
     """Appends messages to topics."""
 
-    def __init__(self, store: Store, committer: Committer, clock: Clock) -> None:
+    def __init__(self, store: Store, committer: Committer, clock: Clock, room: Room) -> None:
         self._store = store
         self._committer = committer
         self._clock = clock
+        self._room = room
         self._claims: Claims[tuple[str, bytes], int] = Claims()
 
     async def events(
@@ -74,7 +76,7 @@ class Publisher:
     async def messages(self, topic: str, messages: list[Message]) -> int:
         """Append messages in order, all or none; return how many were not duplicates.
 
-        Durable when it returns. Raises `StoreUnavailable`, `Overloaded` and their kin.
+        Durable when it returns. Raises `StoreUnavailable`, `Overloaded`, `TopicFull` and their kin.
         """
         fresh: dict[bytes, Message] = {}
         plain: list[tuple[Message, bytes | None]] = []
@@ -102,6 +104,7 @@ class Publisher:
         known = await self._known(topic, keys)
         new = [pair for pair in messages if pair[1] not in known] if known else messages
         if new:
+            self._room.check([topic])
             await self._committer.write(lambda commit: self._fill(commit, topic, new))
         return len(new)
 

@@ -32,10 +32,13 @@ from eventmill.runtime.consumer import ConsumerReaction
 from eventmill.runtime.control import Control
 from eventmill.runtime.facts import Facts
 from eventmill.runtime.guards import Guards
+from eventmill.runtime.keeping import check_in_store
 from eventmill.runtime.peers import Membership, Peers
 from eventmill.runtime.publisher import Publisher
 from eventmill.runtime.pushes import Pushes
+from eventmill.runtime.readers import Readers
 from eventmill.runtime.retention import Retention
+from eventmill.runtime.room import Room, RoomMaker
 from eventmill.runtime.roster import Roster
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.streams import Streams
@@ -86,6 +89,7 @@ class Runtime:
         self.held: set[int] = set()
         """Home shards whose turns run here, now. Subscriptions follow fewer for a moment, when shards come
         or go: `roster.followed`."""
+        self.room = Room()
         self.entities = Entities(
             service.entities,
             store,
@@ -93,10 +97,11 @@ class Runtime:
             clock,
             Guards(enabled=guards),
             self.held,
+            self.room,
             cache_entities=cache_entities,
             cache_bytes=cache_bytes,
         )
-        self.publisher = Publisher(store, self.committer, clock)
+        self.publisher = Publisher(store, self.committer, clock, self.room)
         self.tails = Tails(store.journal)
         self.facts = Facts(store, self.committer, clock, shared=membership is not None)
         self.roster = Roster(
@@ -110,8 +115,10 @@ class Runtime:
         )
         self.subscriptions = self.roster.subscriptions
         self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
-        by = relay.NAME if broker else ""
-        self.retention = Retention(service.topics, store, clock, self.held, self.subscriptions, by)
+        self.readers = Readers(store, clock, self.subscriptions, self.in_use_elsewhere)
+        self.retention = Retention(
+            service.topics, store, clock, self.held, self.subscriptions, self.readers, broker
+        )
         self.committer.on_commit.append(self.tails.extend)
         self.committer.on_failure.append(lambda batch: self.tails.doubt())
         self.streams = Streams(self, broker, replicas) if broker else None
@@ -146,6 +153,8 @@ class Runtime:
     async def _start_loops(self) -> None:
         if self.streams is None:
             foreign.need_broker(self.service.foreign)
+            is_alone = self.peers is None and self.store.placement.shards == 1
+            check_in_store(self.service.topics.values(), is_alone=is_alone)
         placement = await self.store.place([*self.service.topics, *self.service.foreign])
         self.supervisor.start("committer", self.committer.run())
         await streams.settle_place(self.store, self.committer, in_broker=self.streams is not None)
@@ -169,7 +178,7 @@ class Runtime:
             await subscribe(relay.NAME, self.streams.relay, tails=self.streams.outbox)
         for consumer in self.service.consumers.values():
             reaction = ConsumerReaction(
-                consumer, self, self.store, self.clock, guarded=self.guarded
+                consumer, self, self.store, self.clock, self.room, guarded=self.guarded
             )
             await subscribe(consumer.subscription, reaction, consumer.start)
         await self.views.start()
@@ -179,6 +188,9 @@ class Runtime:
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
         if self.retention.topics:
             self.supervisor.start("retention", self.retention.run())
+        place = self.retention.shelf if self.streams is None else self.streams.place
+        if place.bounds:
+            self.supervisor.start("room", RoomMaker(self, place).run())
 
     async def stop(self) -> None:
         """Finish what was accepted, store the offsets, give the store back."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -21,12 +21,13 @@ from eventmill.errors import ConfigurationError, Unavailable
 from eventmill.model import limits
 from eventmill.model.entry import Entry
 from eventmill.model.placement import Placement
-from eventmill.model.topic import Topic
-from eventmill.ports.broker import Broker, Receipt, TopicLayout
+from eventmill.ports.broker import Broker, Receipt
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.foreign import ForeignTopics
+from eventmill.runtime.keeping import layout_of
 from eventmill.runtime.relay import Relay
+from eventmill.runtime.room import InBroker
 from eventmill.runtime.stream_tail import StreamTail
 from eventmill.runtime.tails import Tails
 
@@ -83,6 +84,7 @@ class Streams:
         self._tails = runtime.tails
         self._clock = runtime.clock
         self.foreign = ForeignTopics(runtime, broker, self)
+        self.place = InBroker(self._topics, broker)
         self.relay = Relay(self._topics, broker, self._expect)
         self.outbox = Tails(runtime.store.journal)
         """Where messages are before they are in the broker."""
@@ -134,7 +136,10 @@ class Streams:
                 "this store keeps messages among its other entries, not in shards of their own: "
                 "topics in a broker need a shared store, --store postgresql://…"
             )
-        layouts = {id: self._layout(topic, placement) for id, topic in self._topics.items()}
+        layouts = {
+            id: layout_of(topic, placement.topics[id], self._replicas)
+            for id, topic in self._topics.items()
+        }
         self._first = {placement.of_topic(id)[0]: id for id in layouts}
         drift = await self._broker.open(
             placement.shards, layouts, placement.entity, self._hear, owner=placement.store
@@ -266,7 +271,3 @@ class Streams:
                 pass
         except Unavailable as error:
             log.warning("messages of plain clients not taken", topic=topic, error=str(error))
-
-    def _layout(self, topic: Topic[Any], placement: Placement) -> TopicLayout:
-        age = topic.retention.total_seconds() if topic.retention is not None else 0.0
-        return TopicLayout(placement.topics[topic.id], replicas=self._replicas, age_seconds=age)

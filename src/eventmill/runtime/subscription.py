@@ -400,6 +400,7 @@ class Subscription:
                 raise
             self.positions.update(positions)
             self.marks.at.update(unknown)
+            self.marks.begin(positions)
             self.reaction.taken(self.tails.ends(positions))
             self.blocked.keep(kept)
         self.tails.wake()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -42,6 +42,13 @@ from eventmill.runtime.cells import Cell, Cells, Key
 from eventmill.runtime.claims import Claims
 from eventmill.runtime.committer import Batch, Committer
 from eventmill.runtime.guards import Guards
+from eventmill.runtime.room import Room
+
+
+class Lease(Protocol):
+    """What a node's shards are held under."""
+
+    def has_expired(self) -> bool: ...
 
 
 class Entities:
@@ -58,6 +65,7 @@ class Entities:
         clock: Clock,
         guards: Guards,
         held: Collection[int],
+        room: Room,
         *,
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
@@ -68,6 +76,9 @@ class Entities:
         self._clock = clock
         self._guards = guards
         self._held = held
+        self.lease: Lease | None = None
+        """Of a node that is one of several."""
+        self._room = room
         self.cells = Cells(
             self.definitions, store, entities_max=cache_entities, bytes_max=cache_bytes
         )
@@ -172,7 +183,7 @@ class Entities:
     def _turn(
         self, key: Key, cell: Cell, envelope: Envelope, once: bytes | None
     ) -> bytes | asyncio.Future[bytes]:
-        if cell.shard not in self._held:
+        if cell.shard not in self._held or (self.lease is not None and self.lease.has_expired()):
             raise NotOwner(f"shard {cell.shard} is not held here")
         if envelope.deadline is not None and self._clock.monotonic() >= envelope.deadline:
             raise DeadlineExceeded()
@@ -226,6 +237,8 @@ class Entities:
         envelope: Envelope,
         once: bytes | None,
     ) -> bytes | asyncio.Future[bytes]:
+        if self._room.full:
+            self._room.check_effects(effect.outgoing)
         batch = self._committer.open_batch()
         size, now = cell.bytes, cell.identity.now
         try:

@@ -11,8 +11,9 @@ from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.model.definition import ConsumerDefinition, Retry, Start
 from eventmill.model.effect import Effect
+from eventmill.model.problems import Problems
 from eventmill.sdk.component import check_name, place_of
-from eventmill.sdk.reaction import check_types, route_of, source_of
+from eventmill.sdk.reaction import check_context, check_types, route_of, source_of
 
 Reaction = Callable[..., Awaitable[Effect[None] | None] | Effect[None] | None]
 
@@ -36,16 +37,26 @@ class Consumer:
     def define(self) -> ConsumerDefinition:
         """Read source and signature.
 
-        Raises `ConfigurationError` that names the function.
+        Raises `ConfigurationError` that tells every problem and names the function.
         """
-        options = self.options
+        options, problems = self.options, Problems()
         place = f"@consumer {place_of(self.function)}"
-        if len(inspect.signature(self.function).parameters) > 2:
-            raise ConfigurationError(f"{place}: it takes the event and, if it wants, a Context")
+        with problems.noting(place):
+            if len(inspect.signature(self.function).parameters) > 2:
+                raise ConfigurationError(f"{place}: it takes the event and, if it wants, a Context")
+            check_context(self.function, 1)
         start = options["start"]
-        route = route_of(self.function)
-        source = source_of(options["source"], place)
-        check_types(route, source, options["source"], place)
+        route = source = None
+        with problems.noting(place):
+            route = route_of(self.function)
+        with problems.noting(place):
+            source = source_of(options["source"], place)
+        if route is not None and source is not None:
+            with problems.noting(place):
+                check_types(route, source, options["source"], place)
+        problems.refuse()
+        assert route is not None
+        assert source is not None
         return ConsumerDefinition(
             id=options["id"],
             source=source,

@@ -19,6 +19,7 @@ from eventmill.model import codec
 from eventmill.model.definition import Route, Source
 from eventmill.model.events import EntityDeleted, Event, EventType, event_type_of, is_event_class
 from eventmill.model.handler import Handler
+from eventmill.model.problems import Problems, refuse
 from eventmill.model.topic import Topic
 from eventmill.sdk.component import id_of, place_of
 from eventmill.sdk.context import Context
@@ -65,11 +66,28 @@ def route_of(function: Callable[..., Any], owner: type | None = None) -> Route:
     types = members_of(annotation)
     if any(t in CATCH_ALL for t in types):
         types = ()
-    for cls in types:
-        if not (is_event_class(cls) or issubclass_of(cls, KeyValueEntity)):
-            raise ConfigurationError(f"{place_of(function)}: {cls!r} is no event type")
+    refuse(
+        f"{place_of(function)}: {cls!r} is no event type"
+        for cls in types
+        if not (is_event_class(cls) or issubclass_of(cls, KeyValueEntity))
+    )
     takes_context = any(issubclass_of(hints.get(name), Context) for name in names[1:])
     return Route(function, types, takes_context, is_batch)
+
+
+def check_context(function: Callable[..., Any], expected: int, owner: type | None = None) -> None:
+    """Raise `ConfigurationError` for a parameter after the `expected` ones that is no Context:
+    nothing else is given to a reaction."""
+    hints = hints_of(function, owner)
+    parameters = list(inspect.signature(function).parameters.values())[expected:]
+    refuse(
+        f"{place_of(function)}: parameter {parameter.name!r} can only be the Context: write "
+        f"`{parameter.name}: Context`, or leave it out"
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and not issubclass_of(hints.get(parameter.name), Context)
+    )
 
 
 def check_types(route: Route, source: Source, thing: Any, place: str) -> None:
@@ -119,47 +137,54 @@ def no_component(thing: Any) -> str:
 
 def folds_of(cls: type) -> dict[type, Callable[[Any, Any], None]]:
     """Return an entity's folds by event class."""
+    folds, problems = read_folds(cls)
+    refuse(problems)
+    return folds
+
+
+def read_folds(cls: type) -> tuple[dict[type, Callable[[Any, Any], None]], list[str]]:
+    """Return the folds that were understood, and what is wrong with the others."""
     folds: dict[type, Callable[[Any, Any], None]] = {}
+    problems = []
     for value in vars(cls).values():
         for event_class in getattr(value, ON, ((), ""))[0]:
             if not is_event_class(event_class):
-                raise ConfigurationError(
-                    f"{place_of(value)}: @on({event_class!r}) names no event class"
-                )
-            if event_class in folds:
-                raise ConfigurationError(
+                problems.append(f"{place_of(value)}: @on({event_class!r}) names no event class")
+            elif event_class in folds:
+                problems.append(
                     f"{place_of(value)}: {event_class.__name__} already has an @on handler"
                 )
-            folds[event_class] = value
-    return folds
+            else:
+                folds[event_class] = value
+    return folds, problems
 
 
 def check_persisted(cls: type) -> None:
     """Raise `ConfigurationError` for events that a command persists and no `@on` folds."""
-    known = folds_of(cls)
-    problems = {
+    known, _ = read_folds(cls)
+    refuse(
         f"{handler.place} persists {event.__name__}, but {cls.__name__} has no "
-        f"@on({event.__name__}) handler": None
+        f"@on({event.__name__}) handler"
         for handler in vars(cls).values()
         if isinstance(handler, Command)
         for event in persisted_events(handler.function)
         if event not in known
-    }
-    if problems:
-        raise ConfigurationError("\n".join(problems), details={"problems": list(problems)})
+    )
 
 
 def names_of(kinds: Iterable[EventType], place: str) -> dict[str, EventType]:
     """Index event types by stored name and aliases; two types of one name are a mistake."""
     index: dict[str, EventType] = {}
+    problems = []
     for kind in kinds:
         for name in (kind.name, *kind.aliases):
             other = index.setdefault(name, kind)
             if other is not kind:
-                raise ConfigurationError(
+                problems.append(
                     f"{place}: {kind.cls.__qualname__} and {other.cls.__qualname__} are both "
                     f"stored as {name!r}; give one another name with @event_type"
                 )
+    refuse(problems)
     return index
 
 
@@ -199,10 +224,13 @@ def _is_method(value: Any) -> bool:
 
 def check_event_type(kind: EventType) -> None:
     """Raise `ConfigurationError` for an event class that could not be stored and read again."""
-    check_annotated(kind.cls)
+    problems = Problems()
+    with problems.noting():
+        check_annotated(kind.cls)
     missing = [v for v in range(1, kind.version) if v not in kind.upcasters]
-    if missing:
-        raise ConfigurationError(
-            f"{place_of(kind.cls)}: {kind.name!r} is version {kind.version}, but nothing lifts "
-            f"version {missing[0]}: add @upcast({kind.cls.__name__}, from_version={missing[0]})"
-        )
+    problems.found += [
+        f"{place_of(kind.cls)}: {kind.name!r} is version {kind.version}, but nothing lifts "
+        f"version {version}: add @upcast({kind.cls.__name__}, from_version={version})"
+        for version in missing
+    ]
+    problems.refuse()

@@ -15,6 +15,7 @@ from eventmill.model import codec
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.events import event_type_of
 from eventmill.model.handler import Handler
+from eventmill.model.problems import Problems, refuse
 from eventmill.sdk.component import id_of, place_of
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import Command, Query, SqlQuery
@@ -24,11 +25,11 @@ from eventmill.sdk.reaction import (
     check_event_type,
     check_persisted,
     fields_need_defaults,
-    folds_of,
     hints_of,
     issubclass_of,
     members_of,
     names_of,
+    read_folds,
 )
 from eventmill.sdk.view import View
 
@@ -51,16 +52,16 @@ SPAN_MAX = timedelta(days=36_525)
 def define_entity(cls: type) -> EntityDefinition:
     """Read an entity class.
 
-    Raises `ConfigurationError` that names the method.
+    Raises `ConfigurationError` that tells every problem and names its method.
     """
-    id, place = id_of(cls), place_of(cls)
-    check_names(cls)
-    required = fields_need_defaults(cls)
-    if required:
-        raise ConfigurationError(
-            f"{place}: give {', '.join(required)} a default: it is the state of a new entity"
-        )
-    check_annotated(cls, SETTINGS)
+    id, place, problems = id_of(cls), place_of(cls), Problems()
+    with problems.noting(place):
+        check_names(cls)
+        _check_spans(cls)  # not if a field has taken a name
+    with problems.noting(place):
+        _check_fields(cls)
+    with problems.noting(place):
+        check_annotated(cls, SETTINGS)
     members = vars(cls)
     commands: dict[str, Handler[Any, Any]] = {
         n: v for n, v in members.items() if isinstance(v, Command)
@@ -69,19 +70,19 @@ def define_entity(cls: type) -> EntityDefinition:
         n: v for n, v in members.items() if isinstance(v, Query)
     }
     for name, function in members.items():
-        _check_unmarked(name, function)
+        with problems.noting():
+            _check_unmarked(name, function)
     for handler in (*commands.values(), *queries.values()):
-        _check_handler(handler)
+        with problems.noting(handler.place):
+            _check_handler(handler)
     is_key_value = issubclass_of(cls, KeyValueEntity)
-    folds = folds_of(cls)
-    if is_key_value and folds:
-        raise ConfigurationError(f"{place}: a key-value entity has no @on; use self.update(…)")
-    for event_class, fold in folds.items():
-        check_event_type(event_type_of(event_class))
-        _check_fold(cls, event_class, fold)
-    _check_spans(cls)
+    folds, wrong = read_folds(cls)
+    if is_key_value and (folds or wrong):
+        problems.found.append(f"{place}: a key-value entity has no @on; use self.update(…)")
     if not is_key_value:
-        check_persisted(cls)
+        problems.found += wrong
+        _check_folds(cls, folds, problems)
+    problems.refuse()
     return EntityDefinition(
         id=id,
         cls=cls,
@@ -99,16 +100,39 @@ def define_entity(cls: type) -> EntityDefinition:
     )
 
 
+def _check_fields(cls: type) -> None:
+    required = fields_need_defaults(cls)
+    if required:
+        raise ConfigurationError(
+            f"{place_of(cls)}: give {', '.join(required)} a default: it is the state of a new "
+            "entity"
+        )
+
+
+def _check_folds(
+    cls: type, folds: dict[type, Callable[[Any, Any], None]], problems: Problems
+) -> None:
+    for event_class, fold in folds.items():
+        with problems.noting():
+            check_event_type(event_type_of(event_class))
+        with problems.noting(place_of(fold)):
+            _check_fold(cls, event_class, fold)
+    with problems.noting():
+        names_of(map(event_type_of, folds), place_of(cls))
+    with problems.noting():
+        check_persisted(cls)
+
+
 def check_names(cls: type) -> None:
     """Raise `ConfigurationError` for a member that would hide one of our base class's."""
     base = next(b for b in (EventSourcedEntity, KeyValueEntity, View) if issubclass(cls, b))
     taken = {name for name in dir(base) if not name.startswith("_")}
-    for name in _own_names(cls, base):
-        if name in taken:
-            raise ConfigurationError(
-                f"{place_of(cls)}: {name!r} is a name of {base.__name__} itself: give the method "
-                f"or field another; also taken: {', '.join(sorted(taken - {name}))}"
-            )
+    refuse(
+        f"{place_of(cls)}: {name!r} is a name of {base.__name__} itself: give the method "
+        f"or field another; also taken: {', '.join(sorted(taken - {name}))}"
+        for name in _own_names(cls, base)
+        if name in taken
+    )
 
 
 def _own_names(cls: type, base: type) -> Iterator[str]:
@@ -139,40 +163,54 @@ def _check_unmarked(name: str, function: Any) -> None:
 
 
 def _check_handler(handler: Handler[Any, Any]) -> None:
+    problems = Problems()
     if inspect.iscoroutinefunction(handler.function):
-        raise ConfigurationError(
+        problems.found.append(
             f"{handler.place}: commands and queries are not async, they only decide and read; "
             "calls to the outside belong into a consumer"
         )
     if isinstance(handler, SqlQuery):
-        raise ConfigurationError(f"{handler.place}: @query with SQL belongs into a View")
+        problems.found.append(f"{handler.place}: @query with SQL belongs into a View")
+    with problems.noting():
+        _check_self(handler.function)
     returns = str(handler.function.__annotations__.get("return", ""))
     if isinstance(handler, Query) and "Effect[" in returns:
-        raise ConfigurationError(
+        problems.found.append(
             f"{handler.place}: a query returns its answer itself; what returns an effect is a "
             "@command"
         )
-    _check_self(handler.function)
-    handler.resolve()
+    else:
+        with problems.noting(handler.place):
+            handler.resolve()
+    problems.refuse()
 
 
 def _check_fold(cls: type, event_class: type, fold: Callable[..., None]) -> None:
-    place = f"@on handler {place_of(fold)}"
+    place, problems = f"@on handler {place_of(fold)}", Problems()
     if inspect.iscoroutinefunction(fold):
-        raise ConfigurationError(f"{place}: it only changes the state: no async")
-    _check_self(fold)
+        problems.found.append(f"{place}: it only changes the state: no async")
+    with problems.noting():
+        _check_self(fold)
     parameters = list(inspect.signature(fold).parameters)
-    if len(parameters) != 2:
-        raise ConfigurationError(f"{place}: it takes (self, event)")
+    if len(parameters) == 2:
+        with problems.noting():
+            _check_event(cls, event_class, fold, parameters[1])
+    else:
+        problems.found.append(f"{place}: it takes (self, event)")
+    problems.refuse()
+
+
+def _check_event(cls: type, event_class: type, fold: Callable[..., None], parameter: str) -> None:
     try:
-        annotation = hints_of(fold, cls).get(parameters[1], Any)
+        annotation = hints_of(fold, cls).get(parameter, Any)
     except ConfigurationError:
         return  # made of names that only a type checker sees: then it checks this as well
     members = members_of(annotation)
     if not any(m in CATCH_ALL or issubclass_of(event_class, m) for m in members):
         raise ConfigurationError(
-            f"{place}: it is marked @on({event_class.__name__}), but its event is annotated "
-            f"{' | '.join(getattr(m, '__name__', str(m)) for m in members)}: make them agree"
+            f"@on handler {place_of(fold)}: it is marked @on({event_class.__name__}), but its "
+            f"event is annotated {' | '.join(getattr(m, '__name__', str(m)) for m in members)}: "
+            "make them agree"
         )
 
 

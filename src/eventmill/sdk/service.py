@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from eventmill.errors import ConfigurationError
 from eventmill.model.definition import ServiceDefinition
-from eventmill.model.topic import Topic, not_ours
+from eventmill.model.problems import Problems
+from eventmill.model.topic import WHEN_READ, Topic, not_ours
 from eventmill.sdk.component import check_name, id_of, place_of
 from eventmill.sdk.consumer import Consumer
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
+from eventmill.sdk.handlers import ON, Command
 from eventmill.sdk.publications import published_topics
 from eventmill.sdk.reaction import check_event_type, issubclass_of, names_of, no_component
 from eventmill.sdk.reading import check_names, define_entity
@@ -43,102 +44,149 @@ class Service:
         """Read all components; return what was understood and every problem found."""
         reader = _Reader(self)
         reader.read()
-        return reader.definition, reader.problems
+        return reader.definition, reader.found
 
 
 class _Reader:
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.problems: list[str] = []
+        self.problems = Problems()
         self.definition = ServiceDefinition(service.name, {}, {}, {}, {})
         self.ids: dict[str, tuple[Any, str]] = {}
         """Id → who has it, and where it is written; broken ones too."""
 
+    @property
+    def found(self) -> list[str]:
+        """Every problem; what two components stumble over is told once."""
+        return list(dict.fromkeys(self.problems.found))
+
     def read(self) -> None:
-        with self.noting(f"service {self.service.name!r}"):
+        with self.problems.noting():
             check_name("service", self.service.name)
         for topic in self.service.topics:
-            with self.noting(repr(topic)):
+            with self.problems.noting(repr(topic)):
                 self.read_topic(topic)
         for thing in self.service.components:
-            with self.noting(place_of(thing)):
+            with self.problems.noting(place_of(thing)):
                 self.read_component(thing)
-        self.check_sources()
-        self.check_publications()
-        # What two components stumble over is told once.
-        self.problems = list(dict.fromkeys(self.problems))
+        for thing in self.service.components:
+            with self.problems.noting(place_of(thing)):
+                self.check_sources(thing)
+                self.check_publications(thing)
+        self.check_views()
+        for definition in (self.definition.consumers, self.definition.entities):
+            for component in definition.values():
+                component.topics = self.definition.topics
 
     def read_topic(self, topic: Any) -> None:
         if not isinstance(topic, Topic):
             raise ConfigurationError(f"{topic!r} is no topic: topics= lists Topic(…) objects")
-        self.claim(topic.id, topic, f"topic {topic.id!r}")
-        check_name("topic", topic.name)
-        names_of(topic.event_types(), f"topic {topic.id!r}")
+        problems, place = Problems(), f"topic {topic.id!r}"
+        with problems.noting():
+            self.claim(topic.id, topic, place)
+        with problems.noting():
+            check_name("topic", topic.name)
+        with problems.noting():
+            names_of(topic.event_types(), place)
         for kind in topic.event_types():
-            check_event_type(kind)
+            with problems.noting():
+                check_event_type(kind)
+        with problems.noting():
+            self.check_foreign(topic)
+        problems.refuse()
+        known = self.definition.foreign if topic.service else self.definition.topics
+        known[topic.id] = topic
+
+    def check_foreign(self, topic: Topic[Any]) -> None:
         if not topic.service:
-            self.definition.topics[topic.id] = topic
             return
         check_name("service", topic.service)
         if topic.service == self.service.name:
             raise ConfigurationError(
                 f"topic {topic.name!r} is of this service itself: leave service= out"
             )
-        self.definition.foreign[topic.id] = topic
 
     def read_component(self, thing: Any) -> None:
         if isinstance(thing, Consumer):
-            self.claim(thing.id, thing, f"consumer {place_of(thing.function)}")
-            consumer = thing.define()
-            if consumer.group:
-                self.claim(consumer.subscription, thing, consumer.place)
-            self.definition.consumers[consumer.id] = consumer
+            self.read_consumer(thing)
             return
-        id, place = id_of(thing), place_of(thing)
+        id, place, problems = id_of(thing), place_of(thing), Problems()
         if not id:
             if id_of(type(thing)):
                 self.claim(id_of(type(thing)), thing, place)
             raise ConfigurationError(_unmarked(thing))
-        self.claim(id, thing, place)
+        with problems.noting():
+            self.claim(id, thing, place)
         if issubclass_of(thing, View):
-            check_names(thing)
-            self.definition.views[id] = define_view(thing)
-        elif issubclass_of(thing, EventSourcedEntity) or issubclass_of(thing, KeyValueEntity):
-            self.definition.entities[id] = define_entity(thing)
-        else:
-            raise ConfigurationError(
-                f"{place}: derive it from EventSourcedEntity, KeyValueEntity or View"
-            )
+            with problems.noting(place):
+                check_names(thing)
+            with problems.noting(place):
+                view = define_view(thing)
+            problems.refuse()
+            self.definition.views[id] = view
+            return
+        with problems.noting(place):
+            if not (
+                issubclass_of(thing, EventSourcedEntity) or issubclass_of(thing, KeyValueEntity)
+            ):
+                raise ConfigurationError(
+                    f"{place}: derive it from EventSourcedEntity, KeyValueEntity or View"
+                )
+            entity = define_entity(thing)
+        problems.refuse()
+        self.definition.entities[id] = entity
 
-    def check_sources(self) -> None:
-        followers = [(c.place, c.source.id) for c in self.definition.consumers.values()]
-        for view in self.definition.views.values():
-            followers += [(place_of(h.route.function), h.source.id) for h in view.handlers]
-        for place, source in followers:
+    def read_consumer(self, thing: Consumer) -> None:
+        problems = Problems()
+        place = f"@consumer {place_of(thing.function)}"
+        with problems.noting():
+            self.claim(thing.id, thing, f"consumer {place_of(thing.function)}")
+        with problems.noting(place):
+            consumer = thing.define()
+        problems.refuse()
+        if consumer.group:
+            self.claim(consumer.subscription, thing, place)
+        self.definition.consumers[consumer.id] = consumer
+
+    def check_sources(self, thing: Any) -> None:
+        for place, source in _followed(thing):
+            id = source.id if isinstance(source, Topic) else id_of(source)
             # A source that is listed but broken has its own problem already.
-            if source not in self.ids:
-                self.problems.append(
-                    f"{place}: its source {source!r} is not part of service "
+            if id and id not in self.ids:
+                self.problems.found.append(
+                    f"{place}: its source {id!r} is not part of service "
                     f"{self.service.name!r}; add it to components= or topics="
                 )
 
-    def check_publications(self) -> None:
-        for consumer in self.definition.consumers.values():
-            consumer.topics = self.definition.topics
+    def check_views(self) -> None:
+        for view in self.definition.views.values():
+            for handler in view.handlers:
+                topic = self.definition.topics.get(handler.source.id)
+                if topic is not None and topic.retention is WHEN_READ:
+                    self.problems.found.append(
+                        f"{place_of(handler.route.function)}: a view is built anew from the "
+                        f"beginning, and topic {topic.id!r} removes what was read "
+                        "(WHEN_READ): give it a time, or let a consumer keep it in an entity"
+                    )
+
+    def check_publications(self, thing: Any) -> None:
+        if isinstance(thing, Consumer):
             # `x.publish` may be a client's here, for a topic of another service.
-            self.check_published(consumer.place, published_topics(consumer.route.function))
-        for entity in self.definition.entities.values():
-            entity.topics = self.definition.topics
-            for handler in entity.commands.values():
+            place = f"@consumer {place_of(thing.function)}"
+            self.check_published(place, published_topics(thing.function))
+            return
+        handlers = vars(thing).values() if isinstance(thing, type) else ()
+        for handler in handlers:
+            if isinstance(handler, Command):
                 topics = published_topics(handler.function, effects=True)
                 self.check_published(handler.place, topics)
 
     def check_published(self, place: str, topics: Iterable[Topic[Any]]) -> None:
         for topic in topics:
             if topic.service:
-                self.problems.append(f"{place}: {not_ours(topic)}")
+                self.problems.found.append(f"{place}: {not_ours(topic)}")
             elif topic.id not in self.ids:
-                self.problems.append(
+                self.problems.found.append(
                     f"{place}: it publishes to {topic.id!r}, which is not part of service "
                     f"{self.service.name!r}; add it to topics="
                 )
@@ -151,14 +199,15 @@ class _Reader:
             raise ConfigurationError(f"{place}: the id {id!r} is already taken by {its_place}")
         self.ids[id] = (thing, place)
 
-    @contextmanager
-    def noting(self, place: str) -> Iterator[None]:
-        try:
-            yield
-        except ConfigurationError as error:
-            self.problems += error.details.get("problems", [error.message])
-        except Exception as error:  # a class that Python or msgspec cannot make sense of
-            self.problems.append(f"{place}: {type(error).__name__}: {error}")
+
+def _followed(thing: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a component follows, and where that is written."""
+    if isinstance(thing, Consumer):
+        yield f"@consumer {place_of(thing.function)}", thing.options["source"]
+    elif issubclass_of(thing, View):
+        for function in vars(thing).values():
+            for source in getattr(function, ON, ((), ""))[0]:
+                yield place_of(function), source
 
 
 def _unmarked(thing: Any) -> str:

@@ -16,11 +16,13 @@ from eventmill.model.definition import (
     ViewQuery,
     ViewTable,
 )
+from eventmill.model.problems import Problems
 from eventmill.sdk.component import id_of, place_of
 from eventmill.sdk.context import Context
 from eventmill.sdk.handlers import ON, Query, SqlQuery
 from eventmill.sdk.reaction import (
     check_annotated,
+    check_context,
     check_types,
     hints_of,
     issubclass_of,
@@ -52,29 +54,33 @@ class View:
 def define_view(cls: type[View]) -> ViewDefinition:
     """Read a view class.
 
-    Raises `ConfigurationError` that names the method.
+    Raises `ConfigurationError` that tells every problem and names its method.
     """
-    id = id_of(cls)
-    tables = _tables_of(cls, id)
-    handlers = [
-        _handler_of(cls, function, tables)
-        for function in vars(cls).values()
-        if hasattr(function, ON)
+    id, place, problems = id_of(cls), place_of(cls), Problems()
+    tables: dict[str, ViewTable] = {}
+    with problems.noting(place):
+        tables = _tables_of(cls, id)
+    marked = [function for function in vars(cls).values() if hasattr(function, ON)]
+    if not marked:
+        problems.found.append(f"{place}: a view needs at least one @on(source) handler")
+    handlers = []
+    for function in marked:
+        with problems.noting(place_of(function)):
+            handlers.append(_handler_of(cls, function, tables))
+    problems.found += [
+        f'{value.place}: a view\'s query needs SQL: @query("SELECT …")'
+        for value in vars(cls).values()
+        if isinstance(value, Query) and not isinstance(value, SqlQuery)
     ]
-    for value in vars(cls).values():
-        if isinstance(value, Query) and not isinstance(value, SqlQuery):
-            raise ConfigurationError(
-                f'{value.place}: a view\'s query needs SQL: @query("SELECT …")'
-            )
-    if not handlers:
-        raise ConfigurationError(f"{place_of(cls)}: a view needs at least one @on(source) handler")
     queries = {
         name: ViewQuery(value, value.sql)
         for name, value in vars(cls).items()
         if isinstance(value, SqlQuery)
     }
     for view_query in queries.values():
-        view_query.handler.resolve()
+        with problems.noting(view_query.handler.place):
+            view_query.handler.resolve()
+    problems.refuse()
     return ViewDefinition(
         id, cls, tables, handlers, queries, cls.version, cls.ignore_unknown, Retry()
     )
@@ -110,9 +116,30 @@ def _snake(row: type) -> str:
 
 def _handler_of(cls: type, function: Any, tables: dict[str, ViewTable]) -> ViewHandler:
     sources, table = getattr(function, ON)
-    place = f"@on handler {place_of(function)}"
-    if len(sources) != 1:
-        raise ConfigurationError(f"{place}: name one source: @on(Cart) or @on(topic)")
+    place, problems = f"@on handler {place_of(function)}", Problems()
+    if inspect.iscoroutinefunction(function):
+        problems.found.append(f"{place}: a view only folds events into rows: no async")
+    with problems.noting():
+        _check_parameters(cls, function, place)
+        if tables:  # else that is the problem
+            table = _table_of(cls, function, table, tables)
+    source = route = None
+    with problems.noting():
+        if len(sources) != 1:
+            raise ConfigurationError(f"{place}: name one source: @on(Cart) or @on(topic)")
+        source = source_of(sources[0], place)
+    with problems.noting():
+        route = route_of(function, cls)
+    if source is not None and route is not None:
+        with problems.noting():
+            check_types(route, source, sources[0], place)
+    problems.refuse()
+    assert source is not None
+    assert route is not None
+    return ViewHandler(source, route, table)
+
+
+def _check_parameters(cls: type, function: Any, place: str) -> None:
     parameters = list(inspect.signature(function).parameters)
     if len(parameters) < 3:
         raise ConfigurationError(
@@ -124,15 +151,17 @@ def _handler_of(cls: type, function: Any, tables: dict[str, ViewTable]) -> ViewH
         raise ConfigurationError(
             f"{place}: it takes the current row before the Context: (self, event, row, ctx)"
         )
-    if inspect.iscoroutinefunction(function):
-        raise ConfigurationError(f"{place}: a view only folds events into rows: no async")
+    check_context(function, 3, cls)
+
+
+def _table_of(cls: type, function: Any, table: str, tables: dict[str, ViewTable]) -> str:
+    place = f"@on handler {place_of(function)}"
     if not table:
-        table = _table_by_row(hints_of(function, cls).get(parameters[2]), tables, place)
+        third = list(inspect.signature(function).parameters)[2]
+        table = _table_by_row(hints_of(function, cls).get(third), tables, place)
     if table not in tables:
         raise ConfigurationError(f"{place}: unknown table {table!r}; there is {', '.join(tables)}")
-    source, route = source_of(sources[0], place), route_of(function, cls)
-    check_types(route, source, sources[0], place)
-    return ViewHandler(source, route, table)
+    return table
 
 
 def _table_by_row(annotation: Any, tables: dict[str, ViewTable], place: str) -> str:

@@ -24,6 +24,7 @@ from eventmill.model.entry import Entry
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.runtime.consumer import ConsumerReaction
+from eventmill.runtime.room import Room
 from eventmill.sdk.consumer import Consumer
 from eventmill.sdk.context import Request
 from eventmill.testing.clock import VirtualClock
@@ -108,7 +109,7 @@ class ConsumerKit:
                 entry_of(self._source, event, subject, self._position, now=now, metadata=metadata)
             )
         calls = _Calls(self._answers)
-        reaction = _Recording(self.definition, calls, Store(), self.clock, guarded=True)
+        reaction = _Recording(self.definition, calls, Store(), self.clock, Room(), guarded=True)
         while entries:
             reacted = await reaction.react(entries, attempt)
             for _, error in reacted.failed:

@@ -46,7 +46,13 @@ class Noted(Event):
     text: str
 
 
-moves = Topic("moves", Moved, Noted, key=lambda event: getattr(event, "account", ""))
+moves = Topic(
+    "moves",
+    Moved,
+    Noted,
+    key=lambda event: getattr(event, "account", ""),
+    retention=timedelta(days=7),
+)
 
 
 @component("account")
@@ -72,6 +78,10 @@ class Account(EventSourcedEntity):
     @command
     def rename(self, to: str) -> Effect[str]:
         return self.reply(to)
+
+    @command
+    def close(self) -> Effect[None]:
+        return self.delete()
 
     @query
     def current(self) -> int:

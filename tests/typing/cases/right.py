@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from eventmill import (
+    WHEN_READ,
     Client,
     Context,
     Effect,
@@ -113,6 +114,9 @@ def topics_know_their_types() -> None:
     assert_type(three_kept, Topic[OrderPlaced | ItemAdded | CheckedOut])
     assert_type(four_kept, Topic[OrderPlaced | ItemAdded | CheckedOut | Plain])
     assert_type(Topic("one", OrderPlaced, ItemAdded, service="s"), Topic[OrderPlaced | ItemAdded])
+    size = 10 << 30
+    read = Topic("read", OrderPlaced, ItemAdded, retention=WHEN_READ, bytes_max=size, replicas=3)
+    assert_type(read, Topic[OrderPlaced | ItemAdded])
     publish(two, OrderPlaced(order_id="o1", items={}), ItemAdded(sku="x", quantity=1))
     publish(Topic("five", OrderPlaced, ItemAdded, CheckedOut, Plain, Other), Plain(1), Other(2))
     declared: Topic[Plain] = Topic("plain", Plain)

@@ -52,6 +52,8 @@ def wrong_effects() -> None:
 async def wrong_publications(ctx: Context, client: Client, host: Host) -> None:
     added = ItemAdded(sku="x", quantity=1)
     two = Topic("two", OrderPlaced, CheckedOut)
+    Topic("three", OrderPlaced, retention=7)  # wrong
+    Topic("four", OrderPlaced, size=7)  # wrong
     publish(orders, added)  # wrong
     publish(two, added)  # wrong
     ignore().publish(orders, added)  # wrong

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from eventmill import (
+    WHEN_READ,
     ConfigurationError,
     Effect,
     Event,
@@ -48,6 +49,76 @@ class Door(EventSourcedEntity):
 
 def problems_of(*components: Any, topics: tuple[Topic, ...] = (rooms,)) -> list[str]:
     return Service("hotel", components=components, topics=topics).define()[1]
+
+
+def test_all_problems_of_all_components_are_told_at_once() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        floor: int
+
+        @command
+        async def open(self, one, two) -> Effect[None]:  # type: ignore[no-untyped-def]
+            return self.persist(Closed(floor=1)).publish(elsewhere, Opened(floor=1))
+
+        @command
+        def close(self, three) -> int:  # type: ignore[no-untyped-def,type-var]
+            return 3
+
+        @on(Opened)
+        async def opened(self, event: Closed) -> None: ...
+
+    @consumer("follower", source=elsewhere)
+    def follower(event: Closed, other: int) -> None: ...
+
+    @component("floors")
+    class Floors(View):
+        class Row(Record):
+            floor: int = 0
+
+        @on(rooms, Room)
+        async def first(self, event: Opened, row: Row | None, ctx: int) -> Row | None: ...
+
+        @on(elsewhere)
+        def second(self, event: Opened) -> Row | None: ...
+
+        @query
+        def bare(self) -> list[Row]: ...
+
+        @query("SELECT * FROM floors WHERE floor = :floor")
+        def typed(self, floor) -> list[Row]: ...  # type: ignore[no-untyped-def]
+
+    @component("lift")
+    class Lift(EventSourcedEntity):
+        sequence: int  # type: ignore[assignment]
+
+    problems = problems_of(Room, follower, Floors, Lift)
+    for place, text in [
+        ("Room", "give floor a default"),
+        ("Room.open", "not async"),
+        ("Room.open", "parameter 'one' needs a type annotation"),
+        ("Room.open", "parameter 'two' needs a type annotation"),
+        ("Room.open", "persists Closed, but Room has no @on(Closed) handler"),
+        ("Room.open", "publishes to 'elsewhere', which is not part of service"),
+        ("Room.close", "parameter 'three' needs a type annotation"),
+        ("Room.close", "a command returns an Effect[…], not int"),
+        ("Room.opened", "no async"),
+        ("Room.opened", "marked @on(Opened), but its event is annotated Closed"),
+        ("follower", "parameter 'other' can only be the Context"),
+        ("follower", "'elsewhere' has no events of type Closed"),
+        ("follower", "its source 'elsewhere' is not part of service"),
+        ("Floors.first", "no async"),
+        ("Floors.first", "name one source"),
+        ("Floors.first", "parameter 'ctx' can only be the Context"),
+        ("Floors.second", "takes (self, event, row)"),
+        ("Floors.second", "its source 'elsewhere' is not part of service"),
+        ("Floors.bare", "a view's query needs SQL"),
+        ("Floors.typed", "parameter 'floor' needs a type annotation"),
+        ("Lift", "'sequence' is a name of EventSourcedEntity itself"),
+        ("Lift", "give sequence a default"),
+    ]:
+        (found,) = [p for p in problems if f"{place} " in p.replace(":", " ") and text in p]
+        problems.remove(found)
+    assert problems == []
 
 
 def test_who_follows_a_broken_component_is_not_told() -> None:
@@ -328,5 +399,42 @@ def test_a_topic_of_another_service_is_declared_as_such() -> None:
     assert "topic 'rooms' is of this service itself: leave service= out" in problems[0]
     _, problems = Service("hotel", topics=[Topic("rooms", Opened, service="No!")]).define()
     assert "service id 'No!'" in problems[0]
-    with pytest.raises(ConfigurationError, match="for that service to say: leave retention= out"):
+    others: list[Any] = [{"replicas": 3}, {"bytes_max": 1 << 30}, {"retention": WHEN_READ}]
+    for settings in others:
+        with pytest.raises(ConfigurationError, match="for that service to say"):
+            Topic("rooms", Opened, service="hostel", **settings)
+    with pytest.raises(ConfigurationError, match="for that service to say: leave retention="):
         Topic("rooms", Opened, service="hostel", retention=timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"retention": 7}, "a timedelta or WHEN_READ, not 7"),
+        ({"bytes_max": 1 << 20}, "bytes_max=1048576 is less than"),
+        ({"replicas": 0}, "replicas=0 is not in 1 to 5"),
+        ({"replicas": 6}, "replicas=6 is not in 1 to 5"),
+    ],
+)
+def test_a_topic_that_cannot_be_kept_so(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        Topic("rooms", Opened, **settings)
+
+
+def test_a_view_of_a_topic_that_does_not_keep_what_was_read() -> None:
+    passing = Topic("passing", Opened, retention=WHEN_READ)
+
+    @component("rooms")
+    class Rooms(View):
+        class Row(Record):
+            id: str
+
+        @on(passing)
+        def opened(self, event: Opened, row: Row | None) -> Row:
+            return self.Row("x")
+
+        @query("SELECT * FROM rooms")
+        def all(self) -> list[Row]: ...
+
+    _, problems = Service("hostel", components=[Rooms], topics=[passing]).define()
+    assert "a view is built anew from the beginning, and topic 'passing'" in problems[0]

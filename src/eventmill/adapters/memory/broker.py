@@ -14,9 +14,12 @@ from eventmill.engine.adopting import adopter
 from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge
 from eventmill.model import limits
 from eventmill.model.entry import Entry
-from eventmill.ports.broker import Neighbour, Receipt, TopicLayout
+from eventmill.ports.broker import Neighbour, Receipt, Size, TopicLayout
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Scan
+
+OVERHEAD = 200
+"""Bytes of a message beside its payload."""
 
 
 class Topics:
@@ -82,6 +85,10 @@ class Broker:
     def __repr__(self) -> str:
         return f"<memory.Broker of {self._topics!r}>"
 
+    @property
+    def layouts(self) -> Mapping[str, TopicLayout]:
+        return self._topics.layouts
+
     async def open(
         self,
         shards: int,
@@ -123,7 +130,9 @@ class Broker:
             return None
         self._neighbours[number] = service, topic
         layout = theirs.layouts[topic]
-        return Neighbour(theirs.owner or "", theirs.shards or 1, layout.number)
+        return Neighbour(
+            theirs.owner or "", theirs.shards or 1, layout.number, when_read=layout.when_read
+        )
 
     async def close(self) -> None:
         if self in self._topics.brokers:
@@ -163,6 +172,11 @@ class Broker:
         stream, _ = self._entries(shard)
         stream.entries = [e for e in stream.entries if e.shard != shard or e.position > position]
 
+    async def size(self, topic: str) -> Size:
+        self._check()
+        stream = self._topics.streams[topic]
+        return Size(stream.bytes, stream.first, stream.last)
+
     async def admit(self, topic: str) -> int:
         self._check()
         stream = self._topics.streams[topic]
@@ -193,6 +207,9 @@ class Broker:
         known = stream.ids.get(id)
         if known and now - known[1] < limits.DUPLICATES_SECONDS * 1_000_000:
             return Receipt(known[0], True)
+        bound = self._topics.layouts[entry.source].bytes
+        if bound and stream.bytes + len(entry.payload) + OVERHEAD > bound:
+            raise BrokerUnavailable(f"maximum bytes of topic {entry.source!r} exceeded")
         stream.last += 1
         stored = copy(entry)
         stored.shard, stored.position = self._shard(entry.source, entry.subject), stream.last
@@ -247,6 +264,12 @@ class _Stream:
         self.stored: dict[int, tuple[int, int]] = {}
         """Shard and time by position, also of what was removed."""
         self.ids: dict[str, tuple[int, int]] = {}
+
+    @property
+    def bytes(self) -> int:
+        """What is there, a little more a message for what is not its payload."""
+        payloads = [e.payload for e in self.entries] + [a.payload for a in self.outside]
+        return sum(len(payload) + OVERHEAD for payload in payloads)
 
     @property
     def first(self) -> int:

@@ -26,7 +26,7 @@ from eventmill.engine import cloudevent, messages
 from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge, Unreachable
 from eventmill.model import limits
 from eventmill.model.entry import Entry
-from eventmill.ports.broker import Neighbour, Receipt, TopicLayout
+from eventmill.ports.broker import Neighbour, Receipt, Size, TopicLayout
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Scan
 
@@ -64,6 +64,10 @@ class Broker:
 
     def __repr__(self) -> str:
         return f"<nats.Broker {self._subjects.prefix} [{len(self._topics)} topics]>"
+
+    @property
+    def layouts(self) -> Mapping[str, TopicLayout]:
+        return self._topics
 
     async def open(
         self,
@@ -153,6 +157,11 @@ class Broker:
         body = {"filter": self._subjects.partition(topic, partition), "seq": position + 1}
         await self._call(f"STREAM.PURGE.{self._subjects.stream(topic)}", body)
 
+    async def size(self, topic: str) -> Size:
+        answer = await self._call(f"STREAM.INFO.{self._subjects.stream(topic)}")
+        state = answer["state"]
+        return Size(state["bytes"], max(1, state["first_seq"]), state["last_seq"])
+
     async def _last(self, stream: str, filter: str) -> int:
         """Return the position of the last message on a subject; 0 if there is none."""
         try:
@@ -199,10 +208,11 @@ class Broker:
                 f"the NATS server takes at most {self._connection.max_payload} bytes a message; "
                 f"the largest have {needed_bytes}: set max_payload, or they are refused"
             )
-        for topic, layout in self._topics.items():
-            drift += await streams.establish(
+        for topic, layout in list(self._topics.items()):
+            self._topics[topic], differences = await streams.establish(
                 self._connection, self._subjects, topic, self._shards, layout, self._owner
             )
+            drift += differences
         return drift
 
     def _message(self, entry: Entry) -> Message:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from eventmill.adapters.nats import api
 from eventmill.adapters.nats.connection import Connection
 from eventmill.adapters.nats.reading import Stored
+from eventmill.adapters.nats.streams import READ, RETENTION
 from eventmill.adapters.nats.subjects import Subjects, token
 from eventmill.engine import messages
 from eventmill.engine.adopting import adopter
@@ -65,6 +66,7 @@ async def find_neighbour(connection: Connection, service: str, topic: str) -> Ne
         int(told["eventmill.shards"]),
         int(told["eventmill.topic"]),
         stream["created"],
+        told.get(RETENTION) == READ,
     )
 
 

@@ -12,6 +12,10 @@ from eventmill.model import limits
 from eventmill.ports.broker import TopicLayout
 
 _SECOND: Final = 1_000_000_000
+RETENTION: Final = "eventmill.retention"
+READ: Final = "read"
+"""Of the metadata: messages are removed when the service itself has read them."""
+
 _FIXED: Final = ("subjects", "allow_atomic", "retention", "storage", "metadata")
 """With other values of these, messages would be lost or lie in wrong partitions."""
 
@@ -23,15 +27,16 @@ async def establish(
     shards: int,
     layout: TopicLayout,
     owner: str,
-) -> list[str]:
-    """Make the topic's stream, or return how the one that is there differs, as sentences.
+) -> tuple[TopicLayout, list[str]]:
+    """Make the topic's stream if it is missing; return how it is kept, and how that differs from
+    the settings, as sentences.
 
     Raises `ConfigurationError` if it cannot hold the topic, `BrokerUnavailable`.
     """
     wanted = configuration(subjects, topic, shards, layout, owner)
     name = wanted["name"]
     try:
-        return _compared(topic, wanted, await _found(connection, name))
+        return _judged(topic, wanted, await _found(connection, name))
     except api.JetStreamError as error:
         if error.code != api.STREAM_NOT_FOUND:
             raise _refused(topic, error) from error
@@ -40,8 +45,8 @@ async def establish(
     except api.JetStreamError as error:
         if error.code != api.STREAM_NAME_IN_USE:  # another node was faster, with other settings
             raise _refused(topic, error) from error
-        return _compared(topic, wanted, await _found(connection, name))
-    return []
+        return _judged(topic, wanted, await _found(connection, name))
+    return layout, []
 
 
 def configuration(
@@ -66,6 +71,7 @@ def configuration(
             "eventmill.shards": str(shards),
             "eventmill.topic": str(layout.number),
             "eventmill.store": owner,
+            **({RETENTION: READ} if layout.when_read else {}),
         },
     }
 
@@ -80,6 +86,25 @@ async def _found(connection: Connection, name: str) -> dict[str, Any]:
     metadata = config.get("metadata") or {}
     config["metadata"] = {k: v for k, v in metadata.items() if k.startswith("eventmill.")}
     return config
+
+
+def _judged(
+    topic: str, wanted: dict[str, Any], found: dict[str, Any]
+) -> tuple[TopicLayout, list[str]]:
+    layout = TopicLayout(
+        int(wanted["metadata"]["eventmill.topic"]),
+        replicas=found.get("num_replicas", 1),
+        age_seconds=found.get("max_age", 0) / _SECOND,
+        bytes=max(0, found.get("max_bytes", 0)),
+        when_read=found["metadata"].get(RETENTION) == READ,
+    )
+    return layout, _compared(topic, _apart(wanted), _apart(found))
+
+
+def _apart(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration in which what of the metadata may change stands by itself."""
+    metadata = dict(config["metadata"])
+    return {**config, f"metadata {RETENTION}": metadata.pop(RETENTION, ""), "metadata": metadata}
 
 
 def _compared(topic: str, wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:

@@ -27,11 +27,13 @@ _decode_entry = msgspec.msgpack.Decoder(Entry).decode
 
 
 class StoredType(msgspec.Struct):
-    """Entries of one source, type and version."""
+    """Entries of one source, type and version, those from outside apart."""
 
     source: str
     type: str
     version: int
+    is_outside: bool
+    """Messages that clients published; the others were written by handlers."""
     count: int
     first: int
     """Positions."""
@@ -71,25 +73,36 @@ def stored_types(directory: Path, progress: Callable[[int, int], None]) -> list[
 
     Raises `ConfigurationError` if there is no store.
     """
-    found: dict[tuple[int, int, int], StoredType] = {}
+    found: dict[tuple[int, ...], StoredType] = {}
     with _reading(directory) as db:
         texts = dict(db.execute(SQL["names"]))
         (end,) = next(db.execute("SELECT coalesce(max(position), 0) FROM entry"))
         for low in range(0, end, STRETCH):
-            for source, type, version, count, first, last, sequence in _stretch(db, low):
+            for *key, count, first, last, sequence in db.execute(
+                SQL["stretch"], (low, low + STRETCH)
+            ):
+                source, type, version, outside = key
                 if texts[source] == COMMANDS:
                     continue
-                key = (source, type, version)
-                kind = found.get(key)
+                kind = found.get(tuple(key))
                 if kind is None:
-                    kind = StoredType(texts[source], texts[type], version, 0, first, last, [])
+                    names = texts[source], texts[type]
+                    kind = StoredType(*names, version, bool(outside), 0, first, last, [])
                     kind.of_entity = sequence > 0
-                    found[key] = kind
+                    found[tuple(key)] = kind
                 kind.count += count
                 kind.last = last
                 kind.samples += _samples(db, key, first, last)
             progress(min(low + STRETCH, end), end)
     return list(found.values())
+
+
+def payloads(directory: Path, kind: StoredType) -> Iterator[tuple[int, bytes]]:
+    """Yield position and payload of all entries of a type, in order."""
+    with _reading(directory) as db:
+        numbers = {text: number for number, text in db.execute(SQL["names"])}
+        key = [numbers[kind.source], numbers[kind.type], kind.version, int(kind.is_outside)]
+        yield from db.execute(SQL["alike"], (kind.first, kind.last, *key, -1))
 
 
 def waiting_commands(directory: Path, courier: str) -> list[tuple[str, Entry]]:
@@ -160,21 +173,8 @@ def _reading(directory: Path) -> Iterator[apsw.Connection]:
         db.close(force=True)
 
 
-def _stretch(db: apsw.Connection, low: int) -> list[tuple[int, ...]]:
-    sql = (
-        "SELECT source, type, version, count(*), min(position), max(position), max(sequence) "
-        "FROM entry "
-        "WHERE position > ? AND position <= ? GROUP BY 1, 2, 3 ORDER BY min(position)"
-    )
-    return list(db.execute(sql, (low, low + STRETCH)))
-
-
 def _samples(
-    db: apsw.Connection, key: tuple[int, int, int], first: int, last: int
+    db: apsw.Connection, key: list[int], first: int, last: int
 ) -> Iterator[tuple[int, bytes]]:
-    sql = (
-        "SELECT position, payload FROM entry WHERE position BETWEEN ? AND ? "
-        "AND source = ? AND type = ? AND version = ? LIMIT ?"
-    )
-    yield from db.execute(sql, (first, last, *key, SAMPLES_PER_STRETCH))
+    yield from db.execute(SQL["alike"], (first, last, *key, SAMPLES_PER_STRETCH))
     yield from db.execute("SELECT position, payload FROM entry WHERE position = ?", (last,))

@@ -11,11 +11,19 @@ from eventmill.errors import ConfigurationError
 
 
 def take(directory: Path) -> IO[str]:
-    """Take a data directory; closing the file gives it back.
+    """Take a data directory, made if it is not there; closing the file gives it back.
 
-    Raises `ConfigurationError` when another process has it.
+    Raises `ConfigurationError` when another process has it, or it cannot be written.
     """
-    file = (directory / "lock").open("a+")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = (directory / "lock").open("a+")
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data directory {directory} cannot be written ({error.strerror}); let this user "
+            "write there, or choose another directory with --data",
+            code="configuration.data",
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -30,10 +38,10 @@ def take(directory: Path) -> IO[str]:
 
 
 def holder(directory: Path) -> str:
-    """Name the process that has a data directory; empty if none has."""
+    """Name the process that has a data directory; empty if none has, or none can have it."""
     try:
         file = (directory / "lock").open("r")
-    except FileNotFoundError:
+    except OSError:
         return ""
     with file:
         try:

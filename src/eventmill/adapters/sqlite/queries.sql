@@ -178,3 +178,23 @@ SELECT name, value FROM registry
 
 -- name: facts
 SELECT name, value FROM registry WHERE name <> '$filed' ORDER BY name
+
+-- name: stretch
+-- `outside`: a message that a client published keeps the attributes it came with, as metadata `cloudevent`.
+SELECT
+    source, type, version,
+    sequence = 0 AND coalesce(json_type(CAST(metadata AS TEXT), '$.cloudevent') = 'object', 0)
+        AS outside,
+    count(*), min(position), max(position), max(sequence)
+FROM entry
+WHERE position > ? AND position <= ?
+GROUP BY 1, 2, 3, 4
+ORDER BY min(position)
+
+-- name: alike
+SELECT position, payload
+FROM entry
+WHERE position BETWEEN ? AND ? AND source = ? AND type = ? AND version = ?
+    AND (sequence = 0 AND coalesce(json_type(CAST(metadata AS TEXT), '$.cloudevent') = 'object', 0)) = ?
+ORDER BY position
+LIMIT ?

@@ -105,7 +105,6 @@ class Store:
         return f"<sqlite.Store {self.path} [{state}, position {self._position}]>"
 
     async def open(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
         self._lock = take(self.directory)
         self._executor = ThreadPoolExecutor(1, "eventmill-writer")
         try:
@@ -342,7 +341,9 @@ class Store:
 
     def _timers(self, name: str, bindings: tuple[object, ...]) -> list[Timer]:
         with errors():
-            rows, _ = portion.take(self._reader.execute(SQL[name], bindings), 2)
+            rows, _ = portion.take(
+                self._reader.execute(SQL[name], bindings), lambda row: len(row[2])
+            )
             return [Timer(name, due, _decode_entry(command)) for name, due, command in rows]
 
     async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:

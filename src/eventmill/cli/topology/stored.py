@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -11,8 +11,10 @@ from eventmill.cli.surface.output import counted
 from eventmill.errors import EventmillError, InvalidPayload
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import COMMANDS, DELETED, STATE, Entry
-from eventmill.model.events import EventType
 from eventmill.node.offline import StoredType, Subscriber
+
+Payloads = Callable[[StoredType], Iterable[tuple[int, bytes]]]
+"""Gives position and payload of every entry of a stored type."""
 
 
 class Reading(msgspec.Struct):
@@ -21,16 +23,41 @@ class Reading(msgspec.Struct):
     source: str
     type: str
     version: int
+    is_outside: bool
+    """Messages that clients published. They may be anything, so that this code does not read them
+    is no fault of it: whoever follows the topic parks them."""
     count: int
+    unreadable: int = 0
+    """How many of them this code cannot read."""
     problem: str = ""
-    """Empty: it can be read."""
+    """Why; empty: all can be read."""
     is_orphan: bool = False
     """The service has no such source any more; of an entity that is a problem."""
 
+    @property
+    def told(self) -> str:
+        """What cannot be read, and why; empty: nothing."""
+        if not self.problem:
+            return ""
+        what = f"{self.source} {self.type} v{self.version}"
+        if not self.is_outside:
+            number = counted(self.count, "entry", "entries")
+            if self.unreadable < self.count:
+                number = f"{self.unreadable:,} of {number}"
+            return f"{what}, {number}: {self.problem}"
+        number = counted(self.count, "message")
+        return (
+            f"{what}: {self.unreadable:,} of {number} from outside cannot be read: {self.problem}. "
+            "Whoever follows the topic made dead letters of them, or ignores them; a new follower "
+            "from the beginning does so again"
+        )
 
-def judged(service: ServiceDefinition, kinds: list[StoredType]) -> list[Reading]:
-    """Try the samples of every stored type."""
-    return [_judge(service, kind) for kind in kinds]
+
+def judged(
+    service: ServiceDefinition, kinds: list[StoredType], payloads: Payloads
+) -> list[Reading]:
+    """Try the samples of every stored type, and all of its entries if one cannot be read."""
+    return [_judge(service, kind, payloads) for kind in kinds]
 
 
 def undeliverable(service: ServiceDefinition, waiting: list[tuple[str, Entry]]) -> Iterator[str]:
@@ -75,13 +102,13 @@ def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iter
         yield text
 
 
-def _judge(service: ServiceDefinition, kind: StoredType) -> Reading:
-    reading = Reading(kind.source, kind.type, kind.version, kind.count)
+def _judge(service: ServiceDefinition, kind: StoredType, payloads: Payloads) -> Reading:
+    reading = Reading(kind.source, kind.type, kind.version, kind.is_outside, kind.count)
     assert kind.source != COMMANDS
-    entity, topic = service.entities.get(kind.source), service.topics.get(kind.source)
-    if entity is None and topic is None:
+    if kind.source not in service.entities and kind.source not in service.topics:
         reading.is_orphan = True
         if kind.of_entity:
+            reading.unreadable = kind.count
             reading.problem = (
                 f"no component {kind.source!r} is part of the service: nobody can read them any "
                 "more; if it was renamed, give it back its id"
@@ -89,40 +116,64 @@ def _judge(service: ServiceDefinition, kind: StoredType) -> Reading:
         return reading
     if kind.type == DELETED:
         return reading
-    if entity is not None and entity.is_key_value:
-        if kind.type != STATE:
-            reading.problem = f"{kind.source!r} stored events, but is a key-value entity now"
-        else:
-            reading.problem = _first_failure(kind, entity.decode_state)
-        return reading
-    if entity is not None:
-        types = entity.event_types
-    else:
-        assert topic is not None
-        types = {name: t for t in topic.event_types() for name in (t.name, *t.aliases)}
-    reading.problem = _event_problem(kind, types.get(kind.type))
+    decode = _decoder(service, kind)
+    if isinstance(decode, str):
+        reading.unreadable, reading.problem = kind.count, decode
+    elif any(_failure(decode, payload) for _, payload in kind.samples):
+        reading.unreadable, reading.problem = _failures(decode, payloads(kind))
     return reading
 
 
-def _event_problem(kind: StoredType, known: EventType | None) -> str:
+_Decode = Callable[[bytes], Any]
+
+
+def _decoder(service: ServiceDefinition, kind: StoredType) -> _Decode | str:
+    """Return what reads entries of a type, or why nothing does."""
+    entity = service.entities.get(kind.source)
+    if entity is not None and entity.is_key_value:
+        if kind.type != STATE:
+            return f"{kind.source!r} stored events, but is a key-value entity now"
+        return entity.decode_state
     if kind.type == STATE:
         return f"{kind.source!r} stored whole states, but is no key-value entity now"
+    if entity is not None:
+        known = entity.event_types.get(kind.type)
+    else:
+        topic = service.topics[kind.source]
+        types = {name: t for t in topic.event_types() for name in (t.name, *t.aliases)}
+        known = types.get(kind.type)
     if known is None:
-        return (
-            f"{kind.source!r} does not know the type any more: keep its class and handler, or name "
-            "it in aliases= of its successor"
-        )
+        return _unknown(kind)
     if kind.version > known.version:
         return f"written by newer code: this code knows version {known.version}"
-    return _first_failure(kind, lambda payload: known.decode(payload, kind.version))
+    decoded = known
+    return lambda payload: decoded.decode(payload, kind.version)
 
 
-def _first_failure(kind: StoredType, decode: Any) -> str:
-    for position, payload in kind.samples:
-        try:
-            decode(payload)
-        except EventmillError as error:
-            return f"position {position}: {error.message}"
-        except (msgspec.DecodeError, ValueError, TypeError, KeyError) as error:
-            return f"position {position}: {type(error).__name__}: {error}"
+def _unknown(kind: StoredType) -> str:
+    if kind.is_outside:
+        return f"topic {kind.source!r} has no such type"
+    return (
+        f"{kind.source!r} does not know the type any more: keep its class and handler, or name "
+        "it in aliases= of its successor"
+    )
+
+
+def _failures(decode: _Decode, payloads: Iterable[tuple[int, bytes]]) -> tuple[int, str]:
+    """Return how many cannot be read, and why the first of them cannot."""
+    number, first = 0, ""
+    for position, payload in payloads:
+        if failure := _failure(decode, payload):
+            number += 1
+            first = first or f"position {position}: {failure}"
+    return number, first
+
+
+def _failure(decode: _Decode, payload: bytes) -> str:
+    try:
+        decode(payload)
+    except EventmillError as error:
+        return error.message
+    except (msgspec.DecodeError, ValueError, TypeError, KeyError) as error:
+        return f"{type(error).__name__}: {error}"
     return ""

@@ -65,7 +65,6 @@ class DevelopmentServers:
         directory belongs to a process that lives.
         """
         program()  # whether it is there: before anything is made
-        self.directory.mkdir(parents=True, exist_ok=True)
         self._held = lock.take(self.directory)
         self._port = free_port()
         self._postgres = Postgres(

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from eventmill.engine.messages import MALFORMED, Malformed
-from eventmill.errors import ConfigurationError, TooLarge
+from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge
 from eventmill.model import limits
 from eventmill.ports.broker import Broker, TopicLayout
 from eventmill.testing.contract.broker_harness import (
@@ -319,6 +319,36 @@ class BrokerContract(NeighbourContract):
             read = await taken(*opened, shard, len(expected), start)
             assert [entry.origin for entry in read] == [f"3:{n}" for n in expected]
 
+    async def test_a_topic_that_is_full_takes_nothing_and_loses_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "BROKER_APPEND_SECONDS", 0.3)
+        bound = 4_096
+        async with self.node(topics={ORDERS: TopicLayout(1, bytes=bound)}) as (broker, news, _):
+            empty = await broker.size(ORDERS)
+            assert (empty.bytes, empty.first) == (0, empty.last + 1)
+            stored = 0
+
+            async def fill() -> None:
+                nonlocal stored
+                while True:
+                    await broker.append([outgoing(stored + 1)])
+                    stored += 1
+
+            with pytest.raises(BrokerUnavailable, match="maximum bytes"):
+                await fill()
+            assert stored > 3
+            full = await broker.size(ORDERS)
+            assert full.bytes <= bound
+            read = await taken(broker, news, shard_of("k"), stored)
+            assert (full.first, full.last) == (read[0].position, read[-1].position)
+            await broker.trim(shard_of("k"), read[2].position)
+            left = await broker.size(ORDERS)
+            assert left.bytes < full.bytes
+            assert (left.first, left.last) == (read[3].position, full.last)
+            (receipt,) = await broker.append([outgoing(stored + 1)])
+            assert not receipt.duplicate
+
     # --- layout ------------------------------------------------------------------------------
 
     async def test_other_shards_or_another_number_are_refused(
@@ -340,15 +370,30 @@ class BrokerContract(NeighbourContract):
             async with self.node(owner="b"):
                 pass
 
-    async def test_another_retention_is_told_and_not_changed(
-        self, opened: tuple[Broker, News]
+    @pytest.mark.parametrize(
+        "other",
+        [
+            TopicLayout(1, age_seconds=3600),
+            TopicLayout(1, replicas=3),
+            TopicLayout(1, bytes=1 << 30),
+            TopicLayout(1, when_read=True),
+        ],
+    )
+    async def test_other_settings_are_told_and_not_changed(
+        self, opened: tuple[Broker, News], other: TopicLayout
     ) -> None:
-        wanted = {ORDERS: TopicLayout(1, age_seconds=3600), "new": TopicLayout(3)}
-        async with self.node(topics=wanted) as (_, _, drift):
+        wanted = {ORDERS: other, "new": msgspec.structs.replace(other, number=3, replicas=1)}
+        async with self.node(topics=wanted) as (broker, _, drift):
             assert drift
             assert all(ORDERS in line for line in drift)
+            assert broker.layouts[ORDERS] == TopicLayout(1)
         async with self.node() as (_, _, drift):
             assert drift == []
+        async with self.node(topics=wanted) as (broker, _, _):
+            assert broker.layouts["new"] == wanted["new"], "made so, and found so"
+        async with self.node(topics={"new": TopicLayout(3)}) as (broker, _, drift):
+            assert bool(drift) == (wanted["new"] != TopicLayout(3))
+            assert broker.layouts["new"] == wanted["new"]
 
     # --- what plain clients send -------------------------------------------------------------
 

@@ -54,6 +54,22 @@ class NeighbourContract:
             assert await broker.attach(7, NEIGHBOUR, "unknown") is None
             assert await broker.attach(7, "nobody", ORDERS) is None
 
+    async def test_a_topic_that_is_for_its_own_service_says_so(self) -> None:
+        async with self.beside(SHARDS) as (broker, there, _):
+            await there.close()
+            topics = {"passing": TopicLayout(4, when_read=True), ORDERS: TopicLayout(3)}
+            await (again := self.make_neighbour()).open(
+                SHARDS, topics, Placement(SHARDS).entity, lambda shard: None, owner="their store"
+            )
+            kept, passing = [
+                await broker.attach(7, NEIGHBOUR, topic) for topic in (ORDERS, "passing")
+            ]
+            assert kept is not None
+            assert not kept.when_read
+            assert passing is not None
+            assert passing.when_read
+            await again.close()
+
     @pytest.mark.parametrize("partitions", [SHARDS, 1, 2, 3, 10, 32])
     async def test_messages_of_another_service_are_in_the_shard_of_their_home(
         self, partitions: int
