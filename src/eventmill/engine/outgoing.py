@@ -16,7 +16,7 @@ from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
-from eventmill.model.entry import COMMANDS, Entry, size_of_all, with_members
+from eventmill.model.entry import COMMANDS, Entry, with_members
 from eventmill.model.placement import EMBEDDED, Placement
 from eventmill.model.subject import check_subject
 from eventmill.model.topic import Topic, not_ours
@@ -35,7 +35,7 @@ class Expansion(msgspec.Struct):
     timers: dict[str, Timer | None] = {}
     """None cancels."""
     bytes: int = 0
-    """Of all payloads."""
+    """Of all payloads and metadata."""
 
     def add_to(self, commit: Commit) -> None:
         """Let them become true with a commit; it counts the bytes of entries itself."""
@@ -174,15 +174,17 @@ def _weighed(expansion: Expansion, place: str) -> int:
     entries = expansion.entries
     if expansion.timers:
         entries = [*entries, *(t.command for t in expansion.timers.values() if t is not None)]
-    size = 0
+    size = extra = 0
     for entry in entries:
         size += len(entry.payload)
+        if entry.metadata is not None:
+            extra += len(entry.metadata)
     if size > limits.EFFECT_BYTES_MAX:
         raise TooLarge(
             f"{place} publishes, sends and schedules {size} bytes at once, "
             f"{limits.EFFECT_BYTES_MAX} are possible: do it in several steps"
         )
-    return size_of_all(entries)
+    return size + extra
 
 
 def _check_size(what: str, payload: bytes) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from eventmill.engine.outgoing import Expansion
 from eventmill.model import limits
-from eventmill.model.entry import Entry, size_of_all
+from eventmill.model.entry import Entry
 from eventmill.runtime.reaction import Queue, Reacted, queue_of
 
 Result = Expansion | Exception | None
@@ -94,8 +94,5 @@ class Handled:
 
 def weight_of(expansion: Expansion) -> int:
     """Return the bytes of what effects lead to; each entry and timer has its share of a commit."""
-    size, count = size_of_all(expansion.entries), len(expansion.entries)
-    if expansion.timers:
-        size += size_of_all(t.command for t in expansion.timers.values() if t is not None)
-        count += len(expansion.timers)
-    return max(size, count * (limits.COMMIT_BYTES_MAX // limits.COMMIT_ENTRIES_MAX))
+    count = len(expansion.entries) + len(expansion.timers)
+    return max(expansion.bytes, count * (limits.COMMIT_BYTES_MAX // limits.COMMIT_ENTRIES_MAX))

@@ -53,7 +53,8 @@ class Room:
 
     def check_effects(self, effects: Sequence[Outgoing]) -> None:
         """The same for what effects publish to."""
-        self.check(e.topic.id for e in effects if isinstance(e, Publication))
+        if self.full:
+            self.check(e.topic.id for e in effects if isinstance(e, Publication))
 
     def note(self, topic: str, size: int, bound: int) -> None:
         """Note how large a topic is."""
