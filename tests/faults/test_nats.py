@@ -319,6 +319,8 @@ async def test_a_closed_transport_lets_go_while_there_is_no_server(server: NatsS
         await transport.close()
         while asyncio.all_tasks() - before:  # noqa: ASYNC110 - those that go on looking for one
             await asyncio.sleep(0.01)
+    with pytest.raises(Unavailable):
+        await transport.request("x", b"x", 1)
 
 
 async def persistent(
