@@ -14,7 +14,7 @@ import apsw
 from eventmill.adapters.sqlite.connection import open_writer
 from eventmill.adapters.sqlite.statements import SCHEMA, SQL
 from eventmill.adapters.sqlite.store import SCHEMA_VERSION
-from eventmill.runtime.courier import NAME as COURIER
+from eventmill.runtime.dispatch.courier import NAME as COURIER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

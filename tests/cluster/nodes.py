@@ -15,8 +15,8 @@ from eventmill.adapters.memory.store import Store
 from eventmill.adapters.memory.transport import Network, Transport
 from eventmill.model.handler import Handler
 from eventmill.ports.sender import Sender
-from eventmill.runtime.operations import Operations
-from eventmill.runtime.peers import Membership
+from eventmill.runtime.cluster.peers import Membership
+from eventmill.runtime.operating.operations import Operations
 from eventmill.runtime.runtime import Runtime
 from eventmill.testing.clock import VirtualClock
 from eventmill.testing.faults import FaultyStore

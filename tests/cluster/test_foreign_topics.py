@@ -35,9 +35,9 @@ from eventmill.model import limits
 from eventmill.model.commit import Commit, LetterStatus
 from eventmill.model.pushing import Pushing
 from eventmill.ports.sender import Answer
-from eventmill.runtime import relay
-from eventmill.runtime.foreign import FACT
-from eventmill.runtime.inspection import Inspection
+from eventmill.runtime.operating.inspection import Inspection
+from eventmill.runtime.topics import relay
+from eventmill.runtime.topics.foreign import FACT
 from tests.cluster.nodes import Nodes
 
 KEYS = [f"o{number}" for number in range(24)]

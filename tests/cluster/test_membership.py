@@ -9,7 +9,7 @@ import pytest
 from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, consumer, on
 from eventmill.errors import NotOwner, StoreUnavailable
 from eventmill.model.envelope import Envelope
-from eventmill.runtime.cluster import LEASE_SECONDS
+from eventmill.runtime.cluster.cluster import LEASE_SECONDS
 from tests.cluster.nodes import SHARDS, Nodes
 
 IDS = [f"c{number}" for number in range(40)]

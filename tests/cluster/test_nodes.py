@@ -26,7 +26,7 @@ from eventmill import (
 )
 from eventmill.errors import DeadlineExceeded, NotOwner, Unavailable
 from eventmill.model.envelope import Envelope
-from eventmill.runtime.cluster import LEASE_SECONDS
+from eventmill.runtime.cluster.cluster import LEASE_SECONDS
 from eventmill.runtime.runtime import Runtime
 from tests.cluster.nodes import SHARDS, Nodes
 

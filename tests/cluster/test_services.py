@@ -26,8 +26,8 @@ from eventmill import (
 )
 from eventmill.errors import DeadlineExceeded, Unavailable, UnknownHandler, Unreachable
 from eventmill.model.entry import metadata_of
-from eventmill.runtime.forwarding import Request
-from eventmill.runtime.operations import Operations
+from eventmill.runtime.cluster.forwarding import Request
+from eventmill.runtime.operating.operations import Operations
 from tests.cluster.nodes import Nodes
 
 

@@ -13,8 +13,8 @@ from eventmill import WHEN_READ, Record, Service, Topic, View, component, consum
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Offset
 from eventmill.model.placement import EVERY_SHARD
-from eventmill.runtime import relay
-from eventmill.runtime.inspection import Inspection
+from eventmill.runtime.operating.inspection import Inspection
+from eventmill.runtime.topics import relay
 from eventmill.sdk.consumer import Consumer
 from tests.cluster.nodes import Nodes
 from tests.cluster.talk import Ear, Said, listen, said

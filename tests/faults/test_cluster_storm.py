@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from eventmill.runtime.cluster import LEASE_SECONDS
+from eventmill.runtime.cluster.cluster import LEASE_SECONDS
 from eventmill.testing.nats_server import NatsServer
 from eventmill.testing.postgres import Server
 from tests.faults.cluster import VAULTS, Clients, Cluster, journal, problems, tenures, unbounded

@@ -12,9 +12,9 @@ import pytest
 from eventmill import Context, Event, Retry, Service, Topic, consumer
 from eventmill.adapters.sqlite.store import Store
 from eventmill.model.commit import Letter, LetterStatus
-from eventmill.runtime.operations import Operations
-from eventmill.runtime.publisher import Message
+from eventmill.runtime.operating.operations import Operations
 from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.topics.publisher import Message
 from tests.faults import inprocess
 from tests.faults.figures import Report
 

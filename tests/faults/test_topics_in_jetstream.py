@@ -16,7 +16,7 @@ from eventmill.adapters.nats.broker import Broker
 from eventmill.adapters.postgres.store import Store
 from eventmill.errors import BrokerUnavailable, ConfigurationError
 from eventmill.model.commit import LetterStatus
-from eventmill.runtime.operations import Operations
+from eventmill.runtime.operating.operations import Operations
 from eventmill.runtime.runtime import Runtime
 from eventmill.testing.nats_server import NatsServer
 from eventmill.testing.postgres import Server

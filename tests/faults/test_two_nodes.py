@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from eventmill.runtime.cluster import LEASE_SECONDS
+from eventmill.runtime.cluster.cluster import LEASE_SECONDS
 from eventmill.testing.nats_server import NatsServer
 from eventmill.testing.postgres import Server
 from tests.faults.process import NodeProcess

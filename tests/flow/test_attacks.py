@@ -37,9 +37,9 @@ from eventmill.model.commit import Commit, LetterStatus
 from eventmill.model.events import event_type_of
 from eventmill.model.pushing import read as pushing_of
 from eventmill.ports.sender import Answer
-from eventmill.runtime.projector import Projector
-from eventmill.runtime.publisher import Message
 from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.topics.publisher import Message
+from eventmill.runtime.views.projector import Projector
 from eventmill.testing import FaultyStore, Host, VirtualClock
 
 HOUR = timedelta(hours=1)

@@ -23,9 +23,9 @@ from eventmill import (
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.model.commit import Commit, LetterStatus
-from eventmill.runtime import relay
-from eventmill.runtime.inspection import Inspection
-from eventmill.runtime.publisher import Message
+from eventmill.runtime.operating.inspection import Inspection
+from eventmill.runtime.topics import relay
+from eventmill.runtime.topics.publisher import Message
 from eventmill.testing import FaultyStore, Host
 from tests.flow.brokers import MemoryAndBroker
 

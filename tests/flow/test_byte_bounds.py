@@ -27,7 +27,7 @@ from eventmill.errors import TooLarge
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.ports.store import Scan
-from eventmill.runtime.inspection import Inspection
+from eventmill.runtime.operating.inspection import Inspection
 from eventmill.sdk.consumer import Consumer
 from eventmill.testing import FaultyStore, Host
 from tests.faults import inprocess

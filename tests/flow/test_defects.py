@@ -26,7 +26,7 @@ from eventmill.errors import HandlerFailed
 from eventmill.model import limits
 from eventmill.model.commit import Commit, LetterStatus
 from eventmill.model.entry import Entry
-from eventmill.runtime.reaction import Reacted, Reaction
+from eventmill.runtime.dispatch.reaction import Reacted, Reaction
 from eventmill.sdk.consumer import Consumer
 from eventmill.testing import FaultyStore, Host
 from tests.flow.bank import Booked, ledger

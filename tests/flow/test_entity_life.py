@@ -21,7 +21,7 @@ from eventmill import (
     query,
 )
 from eventmill.errors import DataMisfit
-from eventmill.runtime import past
+from eventmill.runtime.turns import past
 from eventmill.testing import EntityKit, FaultyStore, Host
 from eventmill.testing.clock import VirtualClock
 from tests.flow.bank import Account, Closed, Deposited, ledger

@@ -36,7 +36,7 @@ from eventmill.adapters.postgres.store import Store as PostgresStore
 from eventmill.adapters.sqlite import archive as sqlite_archive
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.model.entry import metadata_of
-from eventmill.runtime import past
+from eventmill.runtime.turns import past
 from eventmill.testing import Host, VirtualClock
 from eventmill.testing.postgres import Server
 

@@ -10,7 +10,7 @@ from eventmill import Event, Service, Topic, consumer
 from eventmill.adapters.sqlite.store import Store
 from eventmill.errors import Rejected
 from eventmill.model import limits
-from eventmill.runtime.operations import Operations
+from eventmill.runtime.operating.operations import Operations
 from tests.faults import inprocess
 
 MESSAGES = 60

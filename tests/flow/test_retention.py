@@ -12,7 +12,7 @@ from eventmill import WHEN_READ, Event, Service, Topic, consumer
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.ports.broker import TopicLayout
-from eventmill.runtime import readers, retention
+from eventmill.runtime.topics import readers, retention
 from eventmill.testing import FaultyStore, Host
 from tests.flow.brokers import MemoryAndBroker, need_time_in_hand
 from tests.flow.journals import everything, length

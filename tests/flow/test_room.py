@@ -26,8 +26,8 @@ from eventmill.errors import ConfigurationError, TopicFull
 from eventmill.http import problems
 from eventmill.model import limits
 from eventmill.model.topic import WhenRead
-from eventmill.runtime import readers
-from eventmill.runtime.publisher import Message
+from eventmill.runtime.topics import readers
+from eventmill.runtime.topics.publisher import Message
 from eventmill.testing import FaultyStore, Host
 from tests.flow.brokers import need_time_in_hand
 from tests.flow.conftest import ENGINES

@@ -7,7 +7,7 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from eventmill import Effect, Event, Retry, Service, Topic, consumer, publish
 from eventmill.model.commit import LetterStatus
-from eventmill.runtime.consumer import event_of
+from eventmill.runtime.dispatch.consumer import event_of
 from eventmill.sdk.reaction import source_of
 from tests.machines.rig import MACHINES, HostMachine
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from eventmill import Effect, Event, Service, Topic, consumer, publish
-from eventmill.runtime.consumer import event_of
+from eventmill.runtime.dispatch.consumer import event_of
 from eventmill.sdk.reaction import source_of
 from tests.machines.rig import MACHINES, HostMachine
 

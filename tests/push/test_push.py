@@ -17,8 +17,8 @@ from eventmill.model.cloudevents import CloudEvent
 from eventmill.model.commit import LetterStatus
 from eventmill.node.config import NodeConfig
 from eventmill.node.node import Node, free_port
-from eventmill.runtime.operations import Operations
-from eventmill.runtime.push import PushReaction
+from eventmill.runtime.operating.operations import Operations
+from eventmill.runtime.pushing.push import PushReaction
 from tests.faults import inprocess
 from tests.push.receiver import Receiver, receiving
 from tests.push.shop import service

@@ -19,9 +19,9 @@ from eventmill.errors import InvalidPayload
 from eventmill.model import limits
 from eventmill.model.commit import LetterStatus
 from eventmill.model.handler import Texts
-from eventmill.runtime.inspection import Inspection
-from eventmill.runtime.living import Living
-from eventmill.runtime.operations import Operations
+from eventmill.runtime.operating.inspection import Inspection
+from eventmill.runtime.operating.living import Living
+from eventmill.runtime.operating.operations import Operations
 from eventmill.runtime.runtime import Runtime
 
 Facts = Callable[[], dict[str, Any]]

@@ -9,8 +9,8 @@ import msgspec
 
 from eventmill.model.commit import Letter, Timer
 from eventmill.model.entry import Entry
-from eventmill.runtime.acts import letter_id
-from eventmill.runtime.inspection import State
+from eventmill.runtime.operating.acts import letter_id
+from eventmill.runtime.operating.inspection import State
 
 
 def entry(value: Entry) -> dict[str, Any]:

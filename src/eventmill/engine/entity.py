@@ -1,6 +1,6 @@
 """Entities, purely: stored entries → state, effect → entries.
 
-Place on the road: the turn. `runtime.turn` loads, calls the user's handler and hands its effect to
+Place on the road: the turn. `runtime.turns.turn` loads, calls the user's handler and hands its effect to
 `decide`; what comes back goes into the commit.
 
 Invariants: events are encoded before any of them is folded, and what is folded is decoded from

@@ -19,9 +19,9 @@ from eventmill.http.wire import parameters_of, taken_from
 from eventmill.model import cloudevents, cursor, limits
 from eventmill.model.entry import Entry
 from eventmill.ports.store import Scan
-from eventmill.runtime.inspection import Inspection
+from eventmill.runtime.dispatch.tails import within
+from eventmill.runtime.operating.inspection import Inspection
 from eventmill.runtime.runtime import Runtime
-from eventmill.runtime.tails import within
 
 
 class Following:

@@ -22,8 +22,8 @@ from starlette.responses import Response
 from eventmill.http.bodies import Bodies
 from eventmill.http.meter import BUCKETS, Meter
 from eventmill.http.streams import Streams
+from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.runtime import Runtime
-from eventmill.runtime.subscription import Subscription
 
 _SMALLEST: Final = 6
 """The first bucket that is told: 64 microseconds. What was faster is counted in it."""

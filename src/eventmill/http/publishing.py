@@ -22,8 +22,8 @@ from eventmill.http.problems import UnsupportedMediaType
 from eventmill.http.wire import JSON_HEADERS, TOPICS, Receive, Scope, Send, check_encoding
 from eventmill.model import cloudevents, limits
 from eventmill.model.cloudevents import attributes
-from eventmill.runtime.publisher import Message
 from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.topics.publisher import Message
 
 _CONTEXT_HEADERS = {
     b"traceparent": "traceparent",

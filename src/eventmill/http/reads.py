@@ -23,8 +23,8 @@ from eventmill.http.wire import (
     timeout_of,
 )
 from eventmill.model.envelope import Envelope
-from eventmill.runtime import past
 from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.turns import past
 
 AS_OF_SEQUENCE: Final = "as_of_sequence"
 AS_OF_TIME: Final = "as_of_time"

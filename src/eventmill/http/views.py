@@ -17,7 +17,7 @@ from eventmill.http import streams
 from eventmill.http.wire import parameters_of, timeout_of
 from eventmill.model import limits
 from eventmill.runtime.runtime import Runtime
-from eventmill.runtime.view_state import Running, Stopped
+from eventmill.runtime.views.state import Running, Stopped
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from eventmill.node.engine import neighbourhood_at
 from eventmill.ports.directory import Directory, Instance
 from eventmill.ports.transport import Transport
-from eventmill.runtime.description import Description
-from eventmill.runtime.services import described
+from eventmill.runtime.cluster.services import described
+from eventmill.runtime.operating.description import Description
 
 
 def instances(broker: str) -> list[Instance]:

@@ -22,7 +22,7 @@ from eventmill.ports.clock import Clock
 from eventmill.ports.directory import Directory
 from eventmill.ports.store import Store
 from eventmill.ports.transport import Transport
-from eventmill.runtime.peers import Membership
+from eventmill.runtime.cluster.peers import Membership
 
 POSTGRES = ("postgresql://", "postgres://")
 

@@ -37,7 +37,7 @@ from eventmill.model.definition import ServiceDefinition
 from eventmill.node import sockets
 from eventmill.node.config import NodeConfig
 from eventmill.node.engine import broker_of, membership_of, store_of
-from eventmill.runtime import orphans
+from eventmill.runtime.operating import orphans
 from eventmill.runtime.runtime import Runtime
 from eventmill.sdk.service import Service
 

@@ -18,7 +18,7 @@ from eventmill.adapters.sqlite.store import SCHEMA_VERSION
 from eventmill.model.archive import End
 from eventmill.model.entry import Entry
 from eventmill.node.engine import postgres
-from eventmill.runtime.courier import NAME as COURIER
+from eventmill.runtime.dispatch.courier import NAME as COURIER
 
 __all__ = [
     "SCHEMA_VERSION",

@@ -26,28 +26,29 @@ from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import Sender
 from eventmill.ports.store import Store
-from eventmill.runtime import courier, foreign, relay, streams
+from eventmill.runtime.cluster.peers import Membership, Peers
 from eventmill.runtime.committer import Committer
-from eventmill.runtime.consumer import ConsumerReaction
-from eventmill.runtime.control import Control
+from eventmill.runtime.dispatch import courier
+from eventmill.runtime.dispatch.consumer import ConsumerReaction
+from eventmill.runtime.dispatch.roster import Roster
+from eventmill.runtime.dispatch.subscription import Subscription
+from eventmill.runtime.dispatch.tails import Tails
 from eventmill.runtime.facts import Facts
-from eventmill.runtime.guards import Guards
-from eventmill.runtime.keeping import check_in_store
-from eventmill.runtime.peers import Membership, Peers
-from eventmill.runtime.publisher import Publisher
-from eventmill.runtime.pushes import Pushes
-from eventmill.runtime.readers import Readers
-from eventmill.runtime.retention import Retention
-from eventmill.runtime.room import Room, RoomMaker
-from eventmill.runtime.roster import Roster
+from eventmill.runtime.operating.control import Control
+from eventmill.runtime.pushing.pushes import Pushes
 from eventmill.runtime.scheduler import Scheduler
-from eventmill.runtime.streams import Streams
-from eventmill.runtime.subscription import Subscription
 from eventmill.runtime.supervisor import Supervisor
-from eventmill.runtime.tails import Tails
-from eventmill.runtime.turn import Entities
-from eventmill.runtime.view_opening import Surroundings
-from eventmill.runtime.views import Answer, Views
+from eventmill.runtime.topics import foreign, relay, streams
+from eventmill.runtime.topics.keeping import check_in_store
+from eventmill.runtime.topics.publisher import Publisher
+from eventmill.runtime.topics.readers import Readers
+from eventmill.runtime.topics.retention import Retention
+from eventmill.runtime.topics.room import Room, RoomMaker
+from eventmill.runtime.topics.streams import Streams
+from eventmill.runtime.turns.guards import Guards
+from eventmill.runtime.turns.turn import Entities
+from eventmill.runtime.views.opening import Surroundings
+from eventmill.runtime.views.views import Answer, Views
 from eventmill.sdk.context import Request
 
 log = structlog.get_logger()

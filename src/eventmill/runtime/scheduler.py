@@ -19,7 +19,7 @@ from eventmill.model.entry import Entry
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
-from eventmill.runtime.subscription import Subscription
+from eventmill.runtime.dispatch.subscription import Subscription
 
 log = structlog.get_logger()
 

@@ -22,8 +22,8 @@ from eventmill.model.effect import Effect, Outgoing
 from eventmill.model.entry import DELETED, STATE, Entry, with_members
 from eventmill.model.events import EntityDeleted
 from eventmill.model.handler import Handler
-from eventmill.runtime.guards import Guards
-from eventmill.runtime.turn import failure_of
+from eventmill.runtime.turns.guards import Guards
+from eventmill.runtime.turns.turn import failure_of
 from eventmill.sdk.reading import define_entity
 from eventmill.testing.clock import MIDNIGHT
 from eventmill.testing.incoming import entry_of

@@ -28,9 +28,9 @@ from eventmill.model.topic import Topic
 from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
-from eventmill.runtime.operations import Operations
+from eventmill.runtime.dispatch.subscription import Subscription
+from eventmill.runtime.operating.operations import Operations
 from eventmill.runtime.runtime import Runtime
-from eventmill.runtime.subscription import Subscription
 from eventmill.sdk.handlers import SqlQuery
 from eventmill.sdk.service import Service
 from eventmill.testing.clock import VirtualClock

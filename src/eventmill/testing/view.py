@@ -18,7 +18,7 @@ from eventmill.model.commit import Commit
 from eventmill.model.definition import ViewDefinition
 from eventmill.model.topic import Topic
 from eventmill.ports.store import Found, ViewTables
-from eventmill.runtime.projector import Projector, TableRows
+from eventmill.runtime.views.projector import Projector, TableRows
 from eventmill.sdk.component import id_of
 from eventmill.sdk.handlers import ON
 from eventmill.sdk.view import View, define_view

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventmill.runtime.blocked import VOID_PLACES, Blocked
+from eventmill.runtime.dispatch.blocked import VOID_PLACES, Blocked
 
 KEYS = st.sampled_from("abcde")
 STEPS = st.lists(

@@ -7,7 +7,7 @@ from datetime import timedelta
 from eventmill import schedule, send
 from eventmill.engine.outgoing import Author, Expansion, expand
 from eventmill.model import limits
-from eventmill.runtime.handled import weight_of
+from eventmill.runtime.dispatch.handled import weight_of
 from eventmill.testing.contract.harness import message
 from examples.shopping_cart.shop import Cart, service
 

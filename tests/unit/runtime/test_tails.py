@@ -8,7 +8,7 @@ from eventmill.adapters.memory.store import Store
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.entry import Entry
-from eventmill.runtime.tails import Tail, Tails
+from eventmill.runtime.dispatch.tails import Tail, Tails
 
 SHARDS = 8
 SOURCES = frozenset({"cart"})

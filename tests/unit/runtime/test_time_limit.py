@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from eventmill.runtime.time_limit import within
+from eventmill.runtime.dispatch.time_limit import within
 
 LONG = 60.0
 SOON = 0.01

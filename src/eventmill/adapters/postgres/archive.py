@@ -36,7 +36,7 @@ from eventmill.model.archive import (
 from eventmill.model.entry import Entry, moved
 from eventmill.model.placement import Placement
 from eventmill.model.table import PhysicalTable
-from eventmill.runtime.streams import FACT
+from eventmill.runtime.topics.streams import FACT
 
 HEAD = "$head"
 """Fact: positions begin behind this one, in every shard."""

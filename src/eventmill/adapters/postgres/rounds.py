@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from eventmill.errors import ConfigurationError
 from eventmill.model.placement import EVERY_SHARD, Placement
-from eventmill.runtime import relay
-from eventmill.runtime.marks import SUFFIX
+from eventmill.runtime.dispatch.marks import SUFFIX
+from eventmill.runtime.topics import relay
 
 Ends = Mapping[int, int]
 """Position by shard."""

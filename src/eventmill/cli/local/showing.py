@@ -13,7 +13,7 @@ from eventmill.cli.local.child import Child
 from eventmill.cli.local.cluster import LocalCluster
 from eventmill.cli.surface.logs import traceback_of
 from eventmill.cli.surface.output import counted, show
-from eventmill.runtime.cluster import LEASE_SECONDS
+from eventmill.runtime.cluster.cluster import LEASE_SECONDS
 
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
 COLUMNS = ["node", "service", "admin", "process"]

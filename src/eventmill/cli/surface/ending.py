@@ -65,7 +65,7 @@ def _places_in(waiting: Any) -> list[str]:
             break
         places.append(_place(frame.f_code, frame.f_lineno))
         inner = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
-        # Handlers with a time limit are driven by hand (runtime/time_limit.py).
+        # Handlers with a time limit are driven by hand (runtime/dispatch/time_limit.py).
         waiting = inner if inner is not None else frame.f_locals.get("work")
     return places
 

@@ -1,0 +1,1 @@
+"""Dispatch: the journal's tail, and the subscriptions that react to it, batch by batch."""

@@ -1,0 +1,98 @@
+"""What a consumer made of the entries of a batch, and how many of them one commit takes.
+
+Place on the road: inside the reaction of a consumer. Small entries may lead to large effects, so a
+batch ends where a commit is full: `Reacted.left`. Lanes are not equally fast; what was handled behind
+that end already is kept until it is given again, and is not handled twice.
+
+Invariants: everything before the end is handled, in order per key; an entry is begun only while what
+is known before it leaves room, so what is kept is bounded by the lanes that run at the same time.
+"""
+
+from __future__ import annotations
+
+from eventmill.engine.outgoing import Expansion
+from eventmill.model import limits
+from eventmill.model.entry import Entry
+from eventmill.runtime.dispatch.reaction import Queue, Reacted, queue_of
+
+Result = Expansion | Exception | None
+"""Effects, an error, or nothing to do."""
+
+Early = dict[tuple[int, int], Result]
+"""By shard and position: results of entries that no commit has taken yet."""
+
+
+class Handled:
+    """The results of one batch.
+
+    Parameters: `early` are those of earlier batches; what is needed of them goes.
+    """
+
+    def __init__(self, entries: list[Entry], early: Early) -> None:
+        self.entries = entries
+        self._results: dict[int, Result] = {}
+        self._weights: dict[int, int] = {}
+        """Of those that have effects."""
+        self._weight = 0
+        if early:
+            for at, entry in enumerate(entries):
+                if (entry.shard, entry.position) in early:
+                    self.put(at, early.pop((entry.shard, entry.position)))
+
+    def put(self, at: int, result: Result) -> None:
+        """Note what became of an entry."""
+        self._results[at] = result
+        if result.__class__ is Expansion:
+            self._weights[at] = weight = weight_of(result)
+            self._weight += weight
+
+    def has(self, at: int) -> bool:
+        """Whether an entry is handled."""
+        return at in self._results
+
+    def has_failed(self, at: int) -> bool:
+        """Whether an entry was handled in vain."""
+        return isinstance(self._results.get(at), Exception)
+
+    def has_room(self, at: int) -> bool:
+        """Whether a commit that takes what is known before an entry takes it, too."""
+        if self._weight < limits.COMMIT_BYTES_MAX:
+            return True
+        before = sum(weight for nth, weight in self._weights.items() if nth < at)
+        return before < limits.COMMIT_BYTES_MAX
+
+    def reacted(self, early: Early) -> Reacted:
+        """Return what one commit takes; what is behind it becomes `early`."""
+        reacted = Reacted()
+        failed: set[Queue] = set()
+        for at, entry in enumerate(self.entries):
+            is_full = reacted.weight >= limits.COMMIT_BYTES_MAX
+            if failed and not is_full and queue_of(entry) in failed:
+                reacted.behind.append(entry)
+                continue
+            if is_full or at not in self._results:
+                reacted.left = self.entries[at:]
+                self._keep(at, early)
+                break
+            result = self._results[at]
+            if isinstance(result, Exception):
+                failed.add(queue_of(entry))
+                reacted.failed.append((entry, result))
+            elif result is not None:
+                reacted.fills.append(result.add_to)
+                reacted.weight += self._weights[at]
+        return reacted
+
+    def _keep(self, start: int, early: Early) -> None:
+        if len(early) > limits.DISPATCH_BATCH:
+            early.clear()  # of entries that an operator took away; others are handled again
+        for at, result in self._results.items():
+            if at >= start:
+                entry = self.entries[at]
+                early[entry.shard, entry.position] = result
+
+
+def weight_of(expansion: Expansion) -> int:
+    """Return the bytes of what effects lead to; each entry and timer has its share of a commit."""
+    count = len(expansion.entries) + len(expansion.timers)
+    return max(expansion.bytes, count * (limits.COMMIT_BYTES_MAX // limits.COMMIT_ENTRIES_MAX))

@@ -1,0 +1,1 @@
+"""Views: filled by a subscription, built anew beside the running version, queried."""
