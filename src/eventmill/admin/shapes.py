@@ -11,6 +11,7 @@ from eventmill.model.commit import Letter, Timer
 from eventmill.model.entry import Entry
 from eventmill.runtime.operating.acts import letter_id
 from eventmill.runtime.operating.inspection import State
+from eventmill.runtime.schedules import ScheduleStatus
 
 
 def entry(value: Entry) -> dict[str, Any]:
@@ -69,6 +70,17 @@ def timer(value: Timer) -> dict[str, Any]:
         "id": id,
         "command": value.command.type,
         "arguments": embedded(value.command.payload),
+    }
+
+
+def schedule(value: ScheduleStatus) -> dict[str, Any]:
+    """Show a schedule."""
+    return {
+        "name": value.name,
+        "schedule": value.schedule,
+        "missed": value.missed,
+        "paused": value.paused,
+        "next": time(value.next) if value.next is not None else None,
     }
 
 

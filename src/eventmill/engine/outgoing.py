@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from eventmill.engine.causation import of_command
 from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Timer
@@ -139,6 +140,23 @@ def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int 
     _check_size(f"the command {handler.component}.{handler.name}", payload)
     subject = f"{handler.component}/{sending.id}"
     return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, metadata, None, home)
+
+
+def call_of(command: Entry) -> Entry:
+    """Make the entry that calls an action of the command that a timer sent for it."""
+    action, _, key = command.subject.partition("/")
+    return Entry(
+        action,
+        key,
+        0,
+        command.type,
+        command.version,
+        command.time,
+        command.payload,
+        of_command(command),
+        None,
+        command.shard,
+    )
 
 
 def timer_name(name: str) -> str:

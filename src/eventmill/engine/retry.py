@@ -19,10 +19,13 @@ from eventmill.errors import (
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterStatus
 from eventmill.model.definition import Retry
-from eventmill.model.entry import Entry
+from eventmill.model.entry import COMMANDS, Entry
 
 HOPELESS = (Rejected, InvalidPayload, TooLarge, Deleted, InternalError)
 """Trying again cannot help: somebody has to act first."""
+
+FIRED = Retry(initial=3.0, maximum=30.0)
+"""Of commands that timers sent, whatever the policy for others is: nobody waits for them."""
 
 
 def delay(policy: Retry, attempts: int, luck: float) -> float:
@@ -42,6 +45,8 @@ def park(
     luck: float,
 ) -> Letter:
     """Make the letter of an entry whose reaction just failed for the `attempts`-th time."""
+    if entry.source == COMMANDS and entry.origin is not None:
+        policy = FIRED
     dead = isinstance(error, HOPELESS) or attempts >= policy.attempts
     wait = delay(policy, attempts, luck)
     if isinstance(error, DeliveryFailed):

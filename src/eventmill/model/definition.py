@@ -15,6 +15,7 @@ from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
+from eventmill.model.schedule import Schedule
 from eventmill.model.topic import Topic
 
 
@@ -136,6 +137,16 @@ class ConsumerDefinition:
 
 
 @dataclass(slots=True)
+class ActionDefinition:
+    """A stateless function that timers call, or that runs by a schedule."""
+
+    handler: Handler[Any, Any]
+    reaction: ConsumerDefinition
+    """How its calls are handled: as events of a source that has the action's id."""
+    schedule: Schedule | None = None
+
+
+@dataclass(slots=True)
 class ViewTable:
     """One table of a view."""
 
@@ -185,3 +196,4 @@ class ServiceDefinition:
     views: dict[str, ViewDefinition]
     foreign: dict[str, Topic[Any]] = field(default_factory=dict)
     """Topics of other services that are followed here."""
+    actions: dict[str, ActionDefinition] = field(default_factory=dict)

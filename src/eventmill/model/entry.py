@@ -49,7 +49,8 @@ class Entry(msgspec.Struct, gc=False):
     """JSON object: correlation, causation, trace context, CloudEvents attributes, user metadata."""
     origin: str | None = None
     """`shard:position` of the sent command that caused it: the entity's dedupe mark. In a
-    key-value entity, those of all shards, separated by commas."""
+    key-value entity, those of all shards, separated by commas. Of a sent command: the name of the timer
+    that sent it, if one did."""
     shard: int = 0
     position: int = 0
 

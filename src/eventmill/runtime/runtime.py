@@ -15,9 +15,10 @@ import structlog
 from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.views.definition import compile_view
-from eventmill.errors import NotFound, Unavailable, UnknownHandler, Unreachable
+from eventmill.errors import NotFound, NotOwner, Unavailable, UnknownHandler, Unreachable
 from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
+from eventmill.model.effect import Outgoing
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler, Texts
@@ -29,6 +30,7 @@ from eventmill.ports.store import Store
 from eventmill.runtime.cluster.peers import Membership, Peers
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.dispatch import courier
+from eventmill.runtime.dispatch.action import ActionReaction
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
 from eventmill.runtime.dispatch.roster import Roster
 from eventmill.runtime.dispatch.subscription import Subscription
@@ -37,6 +39,7 @@ from eventmill.runtime.facts import Facts
 from eventmill.runtime.operating.control import Control
 from eventmill.runtime.pushing.pushes import Pushes
 from eventmill.runtime.scheduler import Scheduler
+from eventmill.runtime.schedules import Schedules
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.topics import foreign, relay, streams
 from eventmill.runtime.topics.keeping import check_in_store
@@ -115,7 +118,7 @@ class Runtime:
             luck,
         )
         self.subscriptions = self.roster.subscriptions
-        self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
+        self.schedules, self.scheduler = self._timers()
         self.readers = Readers(store, clock, self.subscriptions, self.in_use_elsewhere)
         self.retention = Retention(
             service.topics, store, clock, self.held, self.subscriptions, self.readers, broker
@@ -174,7 +177,8 @@ class Runtime:
         if self.streams is not None:
             await self.streams.foreign.start()
         subscribe = self.roster.subscribe
-        await subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
+        deliver = courier.Courier(self.entities, self.execute, self.store, self.service.actions)
+        await subscribe(courier.NAME, deliver)
         if self.streams is not None:
             await subscribe(relay.NAME, self.streams.relay, tails=self.streams.outbox)
         for consumer in self.service.consumers.values():
@@ -182,6 +186,11 @@ class Runtime:
                 consumer, self, self.store, self.clock, self.room, guarded=self.guarded
             )
             await subscribe(consumer.subscription, reaction, consumer.start)
+        for id, action in self.service.actions.items():
+            reaction = ActionReaction(
+                action, self, self.store, self.clock, self.room, guarded=self.guarded
+            )
+            await subscribe(id, reaction)
         await self.views.start()
         await self.pushes.start()
         self.supervisor.start("facts", self.facts.run())
@@ -269,6 +278,11 @@ class Runtime:
             shared=shared,
         )
 
+    def _timers(self) -> tuple[Schedules, Scheduler]:
+        store, committer, clock, held = self.store, self.committer, self.clock, self.held
+        schedules = Schedules(self.service.actions, store, committer, clock, self.facts, held)
+        return schedules, Scheduler(store, committer, clock, held, self.subscriptions, schedules)
+
     def _messages_of(self, home: int) -> list[int]:
         return self.store.placement.read_by(home, [*self.service.topics, *self.service.foreign])
 
@@ -323,6 +337,20 @@ class Runtime:
         """
         outgoing.check_topic(topic, self.service.topics)
         await self.publisher.events(topic, events, dedupe=key)
+
+    async def set_timer(self, change: Outgoing, cause: Entry | None) -> None:
+        """Set or remove a timer. Without a cause it belongs to any shard of this node.
+
+        Raises `NotOwner` if this node has none.
+        """
+        placement = self.store.placement
+        home = next(iter(self.held), None) if cause is None else placement.home(cause.shard)
+        if home is None:
+            raise NotOwner("this node holds no shards now, so it can set no timer")
+        metadata = caused_by(cause) if cause is not None else None
+        author = outgoing.Author("ctx.schedule", self.service.topics, placement, home)
+        changed = outgoing.expand((change,), self.clock.now(), metadata, author)
+        await self.committer.write(changed.add_to)
 
     async def query(self, handler: Handler[P, R], arguments: tuple[Any, ...]) -> R:
         """Run a view's query; return its typed result."""

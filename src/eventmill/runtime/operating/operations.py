@@ -24,11 +24,13 @@ from eventmill.runtime.operating.acts import (
     Discard,
     Redrive,
     Reset,
+    Run,
     letter_key,
     letter_of,
 )
 from eventmill.runtime.operating.status import ConsumerStatus, version_of
 from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.schedules import ScheduleStatus
 from eventmill.runtime.views.projector import Projector
 
 
@@ -137,6 +139,43 @@ class Operations:
             act = Reset(name, to)
         await self._runtime.control.everywhere(act, range(placement.shards))
         return await self.consumer(name)
+
+    async def cancel_timer(self, name: str) -> None:
+        """Remove a timer; an unknown name is fine.
+
+        Raises `Conflict` for those of the platform.
+        """
+        check_text("a timer's name", name)
+        if name.startswith("$"):
+            raise Conflict(f"timer {name!r} is the platform's own")
+        await self._runtime.committer.write(lambda commit: commit.timers.update({name: None}))
+
+    async def schedules(self) -> list[ScheduleStatus]:
+        """Every schedule, and when its next tick is due."""
+        return await self._runtime.schedules.status()
+
+    async def pause_schedule(self, name: str) -> None:
+        """Let a schedule's ticks pass without a run; it stays so across restarts.
+
+        Raises `NotFound`.
+        """
+        await self._runtime.schedules.pause(name)
+
+    async def resume_schedule(self, name: str) -> None:
+        """Let a schedule's next tick have its run again.
+
+        Raises `NotFound`.
+        """
+        await self._runtime.schedules.resume(name)
+
+    async def run_schedule(self, name: str) -> None:
+        """Let a schedule's function run now, paused or not; its ticks stay as they are.
+
+        Raises `NotFound`, `Unreachable` if nobody holds its shard now.
+        """
+        schedules = self._runtime.schedules
+        schedules.check(name)
+        await self._runtime.control.everywhere(Run(name), [schedules.home(name)])
 
     async def views(self) -> list[dict[str, Any]]:
         """Every view: its versions, how far they are in all shards, its queries and tables."""

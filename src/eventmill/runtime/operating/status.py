@@ -20,7 +20,7 @@ from eventmill.runtime.views.projector import Projector
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime
 
-Kind = Literal["consumer", "view", "built-in", "push"]
+Kind = Literal["consumer", "action", "view", "built-in", "push"]
 
 _ADDED = ("position", "end", "lag", "blocked", "dead", "handled", "failures", "lost")
 
@@ -138,5 +138,7 @@ def _kind_of(runtime: Runtime, subscription: Subscription) -> Kind:
         return "view"
     if subscription.name.startswith("$"):
         return "built-in"
+    if subscription.name in runtime.service.actions:
+        return "action"
     known = {c.subscription for c in runtime.service.consumers.values()}
     return "consumer" if subscription.name in known else "push"
