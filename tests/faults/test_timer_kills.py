@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,9 @@ import aiohttp
 import pytest
 
 from tests.faults.process import NodeProcess, command
-import itertools
 
-ALARMS = 400
-"""Over 4 seconds, through which the node is killed again and again."""
+ALARMS = 200
+"""Over 2 seconds, through which the node is killed again and again."""
 
 
 async def content(http: aiohttp.ClientSession, node: NodeProcess, bell: str) -> list[Any]:
@@ -33,7 +33,7 @@ async def until_all_rang(
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=pytest.mark.soak)])
 async def test_alarms_ring_once_through_kills(tmp_path: Path, kills: int) -> None:
     node = NodeProcess.free("tests.faults.alarms:service", tmp_path / "data")
     try:
@@ -43,7 +43,7 @@ async def test_alarms_ring_once_through_kills(tmp_path: Path, kills: int) -> Non
                 await node.ready(http)
                 for bell, action in (("plain", False), ("action", True)):
                     order = {"prefix": f"{bell}-{number}", "count": ALARMS, "first": 0.2}
-                    order |= {"step": 4.0 / ALARMS, "action": action}
+                    order |= {"step": 2.0 / ALARMS, "action": action}
                     assert (await command(http, node.url, f"bell/{bell}/set", order))[0] == 200
                 # In the midst of what rings: some have, some are on their way, some are to come.
                 await until_all_rang(http, node, "plain", number * ALARMS + 20 * (number + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -28,7 +29,6 @@ from eventmill import (
 from eventmill.model.commit import LetterStatus
 from eventmill.testing import FaultyStore, Host
 from eventmill.testing.clock import MIDNIGHT
-import itertools
 
 
 class Told(Event):

@@ -137,6 +137,7 @@ def sending_of(
     handler: Handler[Any, Any], id: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Sending:
     """Bind and validate the arguments of a command that is to be sent."""
+    handler.resolve()  # in a kit nobody has taken in the component that it is of
     return Sending(handler, id, handler.arguments(args, kwargs))
 
 

@@ -26,7 +26,7 @@ from eventmill.runtime.facts import Facts
 PAUSED: Final = "schedule-paused/"
 """Begins the durable fact that a schedule is paused; its id follows."""
 
-TIMERS_AT_ONCE = 1_000
+TIMERS_AT_ONCE = 100
 
 
 class ScheduleStatus(msgspec.Struct, frozen=True):
