@@ -15,7 +15,7 @@ from eventmill.model.action import Action
 from eventmill.model.definition import ActionDefinition
 from eventmill.model.entry import Entry
 from eventmill.runtime.dispatch.action import ActionReaction
-from eventmill.runtime.topics.room import Room
+from eventmill.runtime.room import Room
 from eventmill.sdk.action import define_action
 from eventmill.testing.reacting import Calls, Effects, ReactionKit, Recording
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from eventmill.adapters.memory.store import Store
 from eventmill.model.definition import ConsumerDefinition
-from eventmill.runtime.topics.room import Room
+from eventmill.runtime.room import Room
 from eventmill.sdk.consumer import Consumer
 from eventmill.testing.incoming import entry_of
 from eventmill.testing.reacting import Calls, Effects, ReactionKit, Recording

@@ -13,7 +13,7 @@ from eventmill.model.entry import Entry
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
-from eventmill.runtime.topics.room import Room
+from eventmill.runtime.room import Room
 from eventmill.sdk.context import Calls
 
 
