@@ -159,9 +159,9 @@ class Acts:
 
     async def _run(self, schedule: str, homes: Collection[int]) -> set[int]:
         here, now = self._here(homes), self._clock.now()
-        for home in here:
-            run = ticks.run(schedule, now, now, home)
-            await self._committer.write(lambda commit, run=run: commit.entries.append(run))
+        runs = [ticks.run(schedule, now, now, home) for home in here]
+        if runs:
+            await self._committer.write(lambda commit: commit.entries.extend(runs))
         return here
 
     async def _write(
