@@ -188,7 +188,7 @@ async def test_a_failing_command_of_a_timer_is_retried_as_patiently(store: Fault
             *(30, 30, 30),
         ]
         (letter,) = await host.letters("$courier")
-        assert (letter.status, letter.entry.origin) == (LetterStatus.DEAD, "grumble")
+        assert (letter.status, letter.entry.origin) == (LetterStatus.DEAD, "timer")
     moods.clear()
 
 
@@ -231,7 +231,7 @@ async def test_the_effects_of_an_action_happen_once_though_commits_are_doubtful(
                 case "fired":
                     return bool(getattr(commit, "fired"))  # noqa: B009
                 case "passed on":
-                    return "tell" in sources
+                    return "$action/tell" in sources
                 case _:
                     return "told" in sources
 

@@ -93,7 +93,7 @@ async def test_a_tick_has_one_run_though_its_commit_is_doubtful(
     async with Host(service_of(nightly), store=store) as host:
         store.fail(
             when=when,  # type: ignore[arg-type]
-            matching=lambda commit: any(e.source == "nightly" for e in commit.entries),
+            matching=lambda commit: any(e.source == "$action/nightly" for e in commit.entries),
         )
         await host.advance(timedelta(hours=4))
         assert await ticks(host) == ["nightly 01 03:00:00"]

@@ -15,6 +15,7 @@ import msgspec
 from eventmill.engine.causation import of_command
 from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
+from eventmill.model.action import CALLS
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
 from eventmill.model.entry import COMMANDS, Entry, with_members
@@ -146,7 +147,7 @@ def call_of(command: Entry) -> Entry:
     """Make the entry that calls an action of the command that a timer sent for it."""
     action, _, key = command.subject.partition("/")
     return Entry(
-        action,
+        CALLS + action,
         key,
         0,
         command.type,

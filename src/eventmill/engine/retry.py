@@ -19,7 +19,7 @@ from eventmill.errors import (
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterStatus
 from eventmill.model.definition import Retry
-from eventmill.model.entry import COMMANDS, Entry
+from eventmill.model.entry import TIMER, Entry
 
 HOPELESS = (Rejected, InvalidPayload, TooLarge, Deleted, InternalError)
 """Trying again cannot help: somebody has to act first."""
@@ -45,7 +45,7 @@ def park(
     luck: float,
 ) -> Letter:
     """Make the letter of an entry whose reaction just failed for the `attempts`-th time."""
-    if entry.source == COMMANDS and entry.origin is not None:
+    if entry.origin == TIMER:
         policy = FIRED
     dead = isinstance(error, HOPELESS) or attempts >= policy.attempts
     wait = delay(policy, attempts, luck)

@@ -1,7 +1,7 @@
 """Ticks of schedules as timers and entries. Pure.
 
 The next tick of a schedule is a timer `$tick/<id>`, in the home shard of the schedule's id. When it
-fires, each run is an entry of the schedule's own source, keyed by its tick, and the timer moves on to
+fires, each run is a call of the schedule's action, keyed by its tick, and the timer moves on to
 the tick after it: one commit, so that a tick has one run however many nodes there are.
 """
 
@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Final
 
 from eventmill.model import codec
+from eventmill.model.action import CALLS
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.entry import COMMANDS, Entry
 from eventmill.model.schedule import EPOCH, Schedule
@@ -49,4 +50,4 @@ def plan(id: str, schedule: Schedule, now: int, home: int, commit: Commit) -> No
 def run(id: str, tick: int, now: int, home: int) -> Entry:
     """Make the entry that lets a schedule's function run."""
     time = (EPOCH + timedelta(microseconds=tick)).isoformat().replace("+00:00", "Z")
-    return Entry(id, time, 0, TICK, 1, now, codec.encode({"tick": time}), None, None, home)
+    return Entry(CALLS + id, time, 0, TICK, 1, now, codec.encode({"tick": time}), None, None, home)

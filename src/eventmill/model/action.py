@@ -7,11 +7,14 @@ effects, as a consumer does.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Concatenate, Generic, ParamSpec
+from typing import Any, Concatenate, Final, Generic, ParamSpec
 
 from eventmill.model.handler import Handler
 
 P = ParamSpec("P")
+
+CALLS: Final = "$action/"
+"""Begins the source of an action's calls; its id follows. No topic's name begins so."""
 
 
 class ActionHandler(Handler[P, None]):

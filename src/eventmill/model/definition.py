@@ -142,7 +142,7 @@ class ActionDefinition:
 
     handler: Handler[Any, Any]
     reaction: ConsumerDefinition
-    """How its calls are handled: as events of a source that has the action's id."""
+    """How its calls are handled: as events of a source of its own."""
     schedule: Schedule | None = None
 
 

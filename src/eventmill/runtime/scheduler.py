@@ -18,7 +18,7 @@ from eventmill.engine.outgoing import PURGE
 from eventmill.engine.ticks import TICKS
 from eventmill.errors import Conflict, Unavailable
 from eventmill.model.commit import Commit, Timer
-from eventmill.model.entry import Entry
+from eventmill.model.entry import TIMER, Entry
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store, is_last
 from eventmill.runtime.committer import Committer
@@ -147,7 +147,7 @@ class Scheduler:
                 self._schedules.fire(timer, now, commit)
             else:
                 timer.command.time = now
-                timer.command.origin = timer.name
+                timer.command.origin = TIMER
                 commit.entries.append(timer.command)
                 commit.fired.append((timer.name, timer.due))
 

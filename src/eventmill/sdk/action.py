@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Literal, ParamSpec
 
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
-from eventmill.model.action import Action
+from eventmill.model.action import CALLS, Action
 from eventmill.model.definition import (
     ActionDefinition,
     ConsumerDefinition,
@@ -115,7 +115,7 @@ def _reaction_of(action: Action[Any], place: str) -> ConsumerDefinition:
 
     return ConsumerDefinition(
         id=action.id,
-        source=Source(action.id, {}),
+        source=Source(CALLS + action.id, {}),
         route=Route(invoke, (), takes_context=True),
         group="",
         ignore_unknown=True,

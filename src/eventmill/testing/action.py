@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Generic, ParamSpec
 
 from eventmill.adapters.memory.store import Store
-from eventmill.model.action import Action
+from eventmill.model.action import CALLS, Action
 from eventmill.model.definition import ActionDefinition
 from eventmill.model.entry import Entry
 from eventmill.runtime.dispatch.action import ActionReaction
@@ -48,7 +48,7 @@ class ActionKit(ReactionKit, Generic[P]):
         handler = self.definition.handler
         payload = handler.encode_arguments(handler.arguments(args, kwargs))
         now = self.clock.now()
-        entry = Entry(self._id, self.subject, 0, handler.name, 1, now, payload, position=1)
+        entry = Entry(CALLS + self._id, self.subject, 0, handler.name, 1, now, payload, position=1)
 
         def make(calls: Calls) -> Recording:
             return _RecordingAction(

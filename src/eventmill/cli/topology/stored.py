@@ -10,6 +10,7 @@ import msgspec
 from eventmill.cli.surface.output import counted
 from eventmill.engine.ticks import TICK
 from eventmill.errors import EventmillError, InvalidPayload
+from eventmill.model.action import CALLS
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import COMMANDS, DELETED, STATE, Entry
 from eventmill.model.handler import Handler
@@ -117,7 +118,7 @@ def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iter
 def _judge(service: ServiceDefinition, kind: StoredType, payloads: Payloads) -> Reading:
     reading = Reading(kind.source, kind.type, kind.version, kind.is_outside, kind.count)
     assert kind.source != COMMANDS
-    if kind.source in service.actions:
+    if kind.source.startswith(CALLS):
         return reading  # calls of the past; those to come are commands that wait
     if kind.source not in service.entities and kind.source not in service.topics:
         reading.is_orphan = True
