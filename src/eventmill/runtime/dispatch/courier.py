@@ -97,15 +97,18 @@ class Courier:
 
     def _passed_on(self, entries: list[Entry], reacted: Reacted) -> list[Entry]:
         """Let the calls of actions go to these; return the commands of entities."""
-        calls = [e for e in entries if e.subject.partition("/")[0] in self._actions]
-        if not calls:
-            return entries
+        calls: list[Entry] = []
+        others: list[Entry] = []
+        for entry in entries:
+            is_call = entry.subject.partition("/")[0] in self._actions
+            (calls if is_call else others).append(entry)
 
         def fill(commit: Commit) -> None:
             commit.entries += [call_of(call) for call in calls]
 
-        reacted.fills.append(fill)
-        return [e for e in entries if e.subject.partition("/")[0] not in self._actions]
+        if calls:
+            reacted.fills.append(fill)
+        return others
 
     async def _lane(self, entries: list[Entry], delivery: _Delivery) -> None:
         """Deliver one after the other. A batch that will be repeated begins with no more."""
