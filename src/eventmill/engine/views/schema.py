@@ -186,7 +186,8 @@ class RowCodec(Generic[R]):
         """Return the size of rows together."""
         if self._long:
             return sum(map(self.size_of, stored))
-        return sum([len(row[0]) for row in stored]) + 8 * sum(map(len, stored))  # type: ignore[arg-type]
+        keys: list[Any] = [row[0] for row in stored]
+        return sum(map(len, keys)) + 8 * sum(map(len, stored))
 
     def size_of(self, stored: Sequence[Any]) -> int:
         """Return roughly how many bytes a key and its column values have."""
