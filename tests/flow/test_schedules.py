@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from eventmill import Context, Effect, Event, Retry, Service, Topic, publish, scheduled
-from eventmill.errors import NotFound
+from eventmill import Context, Effect, Event, Retry, Service, Topic, publish, scheduled, timed
+from eventmill.errors import ConfigurationError, NotFound
 from eventmill.model.action import Action
 from eventmill.model.commit import LetterStatus
 from eventmill.runtime.operating.inspection import Inspection
@@ -241,3 +241,12 @@ def test_every_mistake_is_told() -> None:
         "publishes to 'runs', which is not part of service",
     ):
         assert problem in told
+
+
+def test_what_is_written_without_parentheses_is_told() -> None:
+    def clean_up(ctx: Context) -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r'write @timed\("clean-up"\)'):
+        timed(clean_up)  # type: ignore[type-var]
+    with pytest.raises(ConfigurationError, match="@scheduled says when"):
+        scheduled(clean_up)  # type: ignore[arg-type]

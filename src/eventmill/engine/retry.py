@@ -18,14 +18,11 @@ from eventmill.errors import (
 )
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterStatus
-from eventmill.model.definition import Retry
+from eventmill.model.definition import PATIENT, Retry
 from eventmill.model.entry import TIMER, Entry
 
 HOPELESS = (Rejected, InvalidPayload, TooLarge, Deleted, InternalError)
 """Trying again cannot help: somebody has to act first."""
-
-FIRED = Retry(initial=3.0, maximum=30.0)
-"""Of commands that timers sent, whatever the policy for others is: nobody waits for them."""
 
 
 def delay(policy: Retry, attempts: int, luck: float) -> float:
@@ -46,7 +43,7 @@ def park(
 ) -> Letter:
     """Make the letter of an entry whose reaction just failed for the `attempts`-th time."""
     if entry.origin == TIMER:
-        policy = FIRED
+        policy = PATIENT  # whatever it is for others
     dead = isinstance(error, HOPELESS) or attempts >= policy.attempts
     wait = delay(policy, attempts, luck)
     if isinstance(error, DeliveryFailed):

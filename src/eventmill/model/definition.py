@@ -50,6 +50,10 @@ class Retry:
                 raise ConfigurationError(f"Retry: {name} must be {least:g}..{most:g}: {value!r}")
 
 
+PATIENT = Retry(initial=3.0, maximum=30.0)
+"""Of what timers and schedules lead to: nobody waits for it."""
+
+
 class Start(StrEnum):
     """Where a new subscription begins."""
 

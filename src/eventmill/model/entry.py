@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, gc=False):
     """One row of the journal."""
 
     source: str
-    """Component id, topic id or `COMMANDS`."""
+    """Component id, topic id, `COMMANDS`, or that of an action's calls."""
     subject: str
     """Entity id or message key; order is kept per subject."""
     sequence: int

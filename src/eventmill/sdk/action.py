@@ -11,6 +11,7 @@ from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.model.action import CALLS, Action
 from eventmill.model.definition import (
+    PATIENT,
     ActionDefinition,
     ConsumerDefinition,
     Retry,
@@ -29,14 +30,11 @@ P = ParamSpec("P")
 
 Outcome = Awaitable[Effect[None] | None] | Effect[None] | None
 
-RETRY = Retry(initial=3.0, maximum=30.0)
-"""Of what runs by the clock: nobody waits for it, so it need not hurry."""
-
 
 def timed(
     id: str,
     *,
-    retry: Retry = RETRY,
+    retry: Retry = PATIENT,
     concurrency: int = limits.CONCURRENCY,
     timeout: float = limits.HANDLER_SECONDS,
 ) -> Callable[[Callable[Concatenate[Context, P], Outcome]], Action[P]]:
@@ -48,7 +46,12 @@ def timed(
     Parameters: `id` is part of what is stored and never changes; `retry` is what happens on failure;
     `concurrency` bounds the timers handled at the same time, `timeout` is in seconds, both of
     asynchronous functions.
+
+    Raises `ConfigurationError` if it is written without an id.
     """
+    bare: Any = id
+    if callable(bare):
+        raise ConfigurationError(f'@timed names an id: write @timed("{_named(bare)}")')
 
     def declare(function: Callable[Concatenate[Context, P], Outcome]) -> Action[P]:
         return Action(function, id, retry=retry, concurrency=concurrency, timeout=timeout)
@@ -62,7 +65,7 @@ def scheduled(
     id: str = "",
     timezone: str = "UTC",
     missed: Literal["skip", "once", "all"] = "once",
-    retry: Retry = RETRY,
+    retry: Retry = PATIENT,
     timeout: float = limits.HANDLER_SECONDS,
 ) -> Callable[[Callable[Concatenate[Context, P], Outcome]], Action[P]]:
     """Run a function by the clock: `async def clean_up(ctx: Context) -> None`.
@@ -74,12 +77,17 @@ def scheduled(
     `timezone`, or an interval, whose ticks are its multiples since 1970-01-01 UTC; `id` is the
     function's name unless it is given; `missed` says what becomes of ticks at which no node was
     there; `timeout` is in seconds per run of an asynchronous function.
+
+    Raises `ConfigurationError` if it is written without saying when.
     """
+    if callable(when):
+        raise ConfigurationError('@scheduled says when: write @scheduled("0 3 * * *")')
 
     def declare(function: Callable[Concatenate[Context, P], Outcome]) -> Action[P]:
-        name = id or function.__name__.replace("_", "-").strip("-").lower()
         plan = {"when": when, "timezone": timezone, "missed": missed}
-        return Action(function, name, retry=retry, concurrency=1, timeout=timeout, plan=plan)
+        return Action(
+            function, id or _named(function), retry=retry, concurrency=1, timeout=timeout, plan=plan
+        )
 
     return declare
 
@@ -105,6 +113,11 @@ def define_action(action: Action[Any]) -> ActionDefinition:
             schedule = _schedule_of(place, **options["plan"])
     problems.refuse()
     return ActionDefinition(action.handler, _reaction_of(action, place), schedule)
+
+
+def _named(function: Callable[..., Any]) -> str:
+    """clean_up → clean-up."""
+    return function.__name__.replace("_", "-").strip("-").lower()
 
 
 def _reaction_of(action: Action[Any], place: str) -> ConsumerDefinition:

@@ -60,7 +60,7 @@ class Calls(Protocol):
 
 
 class Context:
-    """Handed to consumers and views, one per event.
+    """Handed to consumers, views and actions, one per event or call.
 
     `call` from a consumer carries an idempotency key made of the subscription, the event and the
     call's number, so a redelivered event has no second effect on the entities it calls.
