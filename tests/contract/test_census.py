@@ -85,7 +85,7 @@ async def test_a_census(seen: Seen) -> None:
     read = [e for e in (await store.journal.read(0, 0, limit=99)).entries if e.source == COMMANDS]
     await store.commit(
         Commit(
-            timers=[Timer("remind", 5, sent("account/c"))],
+            timers={"remind": Timer("remind", 5, sent("account/c"))},
             offsets=[Offset(COURIER, 0, 0, read[0].position), Offset("biller", 0, 0, 9)],
             letters=[letter(3, subscription="biller")],
         )

@@ -106,7 +106,10 @@ def export(target: str, file: Path, force: bool) -> int:
 @_file
 @options.output
 def diff(target: str, file: Path, output: str) -> None:
-    """Show what the service TARGET changes of the file, what that breaks, and what to do."""
+    """Show what the service TARGET changes of the file.
+
+    Each change with what it breaks, and last what to do about those that break a promise.
+    """
     found = _compared(target, file)
     if output == "json":
         show_json(_document(found))
@@ -123,8 +126,9 @@ def diff(target: str, file: Path, output: str) -> None:
 @options.stored
 @options.output
 def check(target: str, file: Path, data: Path | None, store: str, output: str) -> int:
-    """Check the service TARGET against the file; exits with 1 if it breaks what the file promises,
-    or if the file is not the code's.
+    """Check that the service TARGET keeps what the file promises.
+
+    Exits with 1 if it does not, or if the file is not the code's: for CI.
 
     With --data or --store also whether everything that is really stored can be read: what
     `eventmill check` says of it, too.

@@ -176,18 +176,11 @@ class _Fitting:
         return found
 
     def _fit_union(self, writer: Schema, options: list[Any], path: Path) -> list[Misfit]:
-        kind = writer.get("type", "")
-        members = self._members(kind, options)
+        members = self._members(writer.get("type", ""), options)
         if not members:
             return [Misfit(path, Cause.VALUE, f"{described(writer)} is not read")]
         members = [one for one in members if _same_tags(writer, self._resolved(one))] or members
-        best = min((self.fit(writer, one, path) for one in members), key=len)
-        if kind == "number":  # whole ones may be written without a point
-            whole = {**writer, "type": "integer"}
-            for one in self._members("integer", options):
-                if self._resolved(one).get("type") == "integer":
-                    best = best + self.fit(whole, one, path)
-        return best
+        return min((self.fit(writer, one, path) for one in members), key=len)
 
     def _members(self, kind: str, options: Iterable[Any]) -> list[Any]:
         """Return the members of a reader's union that a value of a JSON type goes to."""

@@ -149,9 +149,10 @@ class _Maker:
                 schemas = [{"enum": [kind.tag]}, *schemas]
         if is_array:
             least = max((names.index(one) + 1 for one in required), default=0)
-            most = {} if isinstance(kind, types.StructType) and not forbids else len(names)
-            bounds = {"minItems": least} | ({"maxItems": most} if most != {} else {})
-            return {"type": "array", "prefixItems": schemas, **bounds}
+            bounds = {"minItems": least}
+            if forbids or not names or isinstance(kind, types.NamedTupleType):
+                bounds["maxItems"] = len(names)
+            return {"type": "array", **bounds, **({"prefixItems": schemas} if schemas else {})}
         schema: Schema = {
             "type": "object",
             "properties": dict(zip(names, schemas, strict=True)),

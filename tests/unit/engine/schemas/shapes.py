@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
 from uuid import UUID
 
 import msgspec
@@ -148,10 +148,7 @@ def unions(draw: st.DrawFn) -> Pair:
 
 
 def _union(kinds: list[Any]) -> Any:
-    made = kinds[0]
-    for kind in kinds[1:]:
-        made = made | kind
-    return made
+    return Union[tuple(kinds)]
 
 
 @st.composite
@@ -160,7 +157,7 @@ def optional(draw: st.DrawFn, inner: st.SearchStrategy[Pair]) -> Pair:
     was, now = draw(st.sampled_from([(True, True), (False, True), (True, False)]))
     if was:
         values = st.one_of(st.none(), values)
-    return Pair(old | None if was else old, new | None if now else new, values)
+    return Pair(Optional[old] if was else old, Optional[new] if now else new, values)
 
 
 @st.composite

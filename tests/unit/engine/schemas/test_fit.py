@@ -30,9 +30,14 @@ def schemas(*kinds: Any) -> list[Any]:
         raise
 
 
-@settings(max_examples=2_000)
-@given(pairs(), st.data())
-def test_what_is_called_readable_is_read(pair: Pair, data: st.DataObject) -> None:
+@pytest.mark.parametrize(
+    "examples", [200, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(0)])]
+)
+def test_what_is_called_readable_is_read(examples: int) -> None:
+    settings(max_examples=examples)(given(pairs(), st.data())(read_what_fits))()
+
+
+def read_what_fits(pair: Pair, data: st.DataObject) -> None:
     old, new = schemas(pair.old, pair.new)
     if misfits(old, new):
         return
