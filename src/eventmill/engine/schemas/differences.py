@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from eventmill.engine.schemas.fit import Path, described, options_of, resolved, values_of
+from eventmill.engine.schemas.fit import Path
+from eventmill.engine.schemas.keywords import described, options_of, resolved, tags_of
 from eventmill.engine.schemas.typed import Schema
 
 _WALKED: Final = {"$defs", "properties", "required", "prefixItems", "anyOf", "oneOf", "default"}
@@ -138,9 +139,5 @@ def _member(schema: Any) -> str:
     """Return what tells a union's members apart: their JSON types and tags."""
     if not isinstance(schema, dict):
         return str(schema)
-    tags = [
-        f"{name}={values[0]}"
-        for name, one in sorted(schema.get("properties", {}).items())
-        if isinstance(one, dict) and (values := values_of(one)) is not None and len(values) == 1
-    ]
+    tags = [f"{name}={value}" for name, value in tags_of(schema).items()]
     return " ".join([str(schema.get("type", "values")), *tags])

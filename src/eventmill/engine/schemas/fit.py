@@ -13,14 +13,24 @@ something else in older JSON is not seen here, but by the names that the file re
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any
 
-import msgspec
-
+from eventmill.engine.schemas.keywords import (
+    described,
+    holds,
+    implies,
+    kind_of,
+    kinds_of,
+    narrowing,
+    options_of,
+    resolved,
+    same_tags,
+    shown,
+    values_of,
+)
 from eventmill.engine.schemas.typed import Schema
 from eventmill.model import limits
 
@@ -57,60 +67,6 @@ def told(path: Path) -> str:
     return "".join(part if part.startswith("[") else f".{part}" for part in path).lstrip(".")
 
 
-def resolved(schema: Any, defs: Schema) -> Any:
-    """Follow references, and what is wrapped around them."""
-    while isinstance(schema, dict):
-        if "$ref" in schema and not _narrowing(schema) - {"$ref"}:
-            schema = defs[schema["$ref"].removeprefix("#/$defs/")]
-        elif len(schema.get("allOf", ())) == 1 and not _narrowing(schema) - {"allOf"}:
-            schema = schema["allOf"][0]
-        else:
-            break
-    return schema
-
-
-def options_of(schema: Schema) -> list[Any] | None:
-    """Return the members of a union, None for what is none."""
-    if isinstance(kinds := schema.get("type"), list):
-        return [{**schema, "type": kind} for kind in kinds]
-    found: list[Any] | None = schema.get("anyOf", schema.get("oneOf"))
-    return found
-
-
-def values_of(schema: Schema) -> list[Any] | None:
-    """Return the values that a schema lists, None if it does not."""
-    found: list[Any] | None = [schema["const"]] if "const" in schema else schema.get("enum")
-    return found
-
-
-_ANNOTATIONS: Final = {
-    "$defs",
-    "$schema",
-    "default",
-    "deprecated",
-    "description",
-    "discriminator",
-    "examples",
-    "readOnly",
-    "title",
-    "uniqueItems",  # a set takes what comes twice once
-    "writeOnly",
-}
-_AT_LEAST: Final = ("minLength", "minBytes")
-_AT_MOST: Final = ("maxLength", "maxBytes")
-_NUMBERS: Final = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")
-_OBJECTS: Final = (
-    "properties",
-    "required",
-    "additionalProperties",
-    "propertyNames",
-    "minProperties",
-    "maxProperties",
-)
-_ARRAYS: Final = ("prefixItems", "items", "minItems", "maxItems")
-_HANDLED: Final = {"type", *_AT_LEAST, *_AT_MOST, *_NUMBERS, *_OBJECTS, *_ARRAYS}
-
-
 class _Fitting:
     """Compares two documents."""
 
@@ -137,7 +93,7 @@ class _Fitting:
             self._open.discard(pair)
 
     def _fit(self, writer: Any, reader: Any, path: Path) -> list[Misfit]:
-        if writer is False or reader is True or not _narrowing(reader):
+        if writer is False or reader is True or not narrowing(reader):
             return []
         if writer is True:
             writer = {}
@@ -147,13 +103,13 @@ class _Fitting:
             return [misfit for one in options for misfit in self.fit(one, reader, path)]
         if (values := values_of(writer)) is not None:
             strange = [value for value in values if not self.takes(value, reader)]
-            return [Misfit(path, Cause.VALUE, f"{_shown(strange)} is not read")] if strange else []
+            return [Misfit(path, Cause.VALUE, f"{shown(strange)} is not read")] if strange else []
         if (options := options_of(reader)) is not None:
-            if len(_narrowing(reader)) > 1 and not isinstance(reader.get("type"), list):
+            if len(narrowing(reader)) > 1 and not isinstance(reader.get("type"), list):
                 return [Misfit(path, Cause.VALUE, "cannot be compared")]
             return self._fit_union(writer, options, path)
         if (values := values_of(reader)) is not None:
-            text = f"{described(writer)} is written, of which only {_shown(values)} is read"
+            text = f"{described(writer)} is written, of which only {shown(values)} is read"
             return [Misfit(path, Cause.VALUE, text)]
         return self._fit_plain(writer, reader, path)
 
@@ -165,9 +121,9 @@ class _Fitting:
             text = f"{described(writer)} is written, {described(reader)} is read"
             return [Misfit(path, Cause.VALUE, text)]
         found = [
-            Misfit(path, Cause.VALUE, f"{name} {_shown([reader[name]])} does not hold for all")
-            for name in sorted(_narrowing(reader))
-            if not _implies(writer, reader, name)
+            Misfit(path, Cause.VALUE, f"{name} {shown([reader[name]])} does not hold for all")
+            for name in sorted(narrowing(reader))
+            if not implies(writer, reader, name)
         ]
         if kinds[0] == "object":
             found += self._fit_objects(writer, reader, path)
@@ -179,16 +135,16 @@ class _Fitting:
         members = self._members(writer.get("type", ""), options)
         if not members:
             return [Misfit(path, Cause.VALUE, f"{described(writer)} is not read")]
-        members = [one for one in members if _same_tags(writer, self._resolved(one))] or members
+        members = [one for one in members if same_tags(writer, self._resolved(one))] or members
         return min((self.fit(writer, one, path) for one in members), key=len)
 
     def _members(self, kind: str, options: Iterable[Any]) -> list[Any]:
         """Return the members of a reader's union that a value of a JSON type goes to."""
         flat = list(self._flat(options))
-        found = [one for one in flat if kind in _kinds(self._resolved(one))]
+        found = [one for one in flat if kind in kinds_of(self._resolved(one))]
         if not found and kind == "integer":
-            found = [one for one in flat if "number" in _kinds(self._resolved(one))]
-        return found or [one for one in flat if not _narrowing(self._resolved(one))]
+            found = [one for one in flat if "number" in kinds_of(self._resolved(one))]
+        return found or [one for one in flat if not narrowing(self._resolved(one))]
 
     def _flat(self, options: Iterable[Any]) -> Iterator[Any]:
         for one in options:
@@ -205,16 +161,16 @@ class _Fitting:
     def takes(self, value: Any, reader: Any) -> bool:
         """Whether a reader takes a value: a text, number, boolean or null."""
         reader = self._resolved(reader)
-        if reader is True or not _narrowing(reader):
+        if reader is True or not narrowing(reader):
             return reader is not False
         if (options := options_of(reader)) is not None:
-            return any(self.takes(value, one) for one in self._members(_kind_of(value), options))
+            return any(self.takes(value, one) for one in self._members(kind_of(value), options))
         if (values := values_of(reader)) is not None:
             return any(type(one) is type(value) and one == value for one in values)
-        kind = _kind_of(value)
+        kind = kind_of(value)
         if reader.get("type") not in (kind, "number" if kind == "integer" else kind):
             return False
-        return all(_holds(value, name, reader[name]) for name in _narrowing(reader) - {"type"})
+        return all(holds(value, name, reader[name]) for name in narrowing(reader) - {"type"})
 
     def _fit_objects(self, writer: Schema, reader: Schema, path: Path) -> list[Misfit]:
         fields, known = writer.get("properties", {}), reader.get("properties", {})
@@ -271,124 +227,6 @@ class _Fitting:
         return found + _counted(writer.get("minItems", 0), most, reader, "Items", path)
 
 
-def described(schema: Any, defs: Schema | None = None) -> str:
-    """Say in a few words what a schema allows."""
-    schema = resolved(schema, defs) if defs is not None else schema
-    if not isinstance(schema, dict) or not _narrowing(schema):
-        return "nothing" if schema is False else "anything"
-    if "$ref" in schema:
-        return str(schema["$ref"]).removeprefix("#/$defs/")
-    if (options := options_of(schema)) is not None:
-        return " or ".join(described(one, defs) for one in options)
-    if (values := values_of(schema)) is not None:
-        return _shown(values)
-    kind = str(schema.get("format", schema.get("contentEncoding", schema.get("type", "anything"))))
-    if kind == "array" and isinstance(schema.get("items"), dict):
-        return f"array of {described(schema['items'])}"
-    if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
-        return f"map of {described(schema['additionalProperties'])}"
-    bounds = sorted(_narrowing(schema) - {"type", "format", "contentEncoding", *_OBJECTS, *_ARRAYS})
-    return " ".join([kind, *(f"{name}={schema[name]}" for name in bounds)])
-
-
-def _narrowing(schema: Any) -> set[str]:
-    """Return the keywords that say what is allowed; none: anything is."""
-    if isinstance(schema, dict):
-        return set(schema.keys() - _ANNOTATIONS)
-    return set() if schema is True else {"false"}
-
-
-def _kinds(schema: Any) -> set[str]:
-    """Return the JSON types of what a member of a union takes."""
-    if not isinstance(schema, dict):
-        return set()
-    if (values := values_of(schema)) is not None:
-        return {_kind_of(value) for value in values}
-    return {schema["type"]} if "type" in schema else set()
-
-
-def _kind_of(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-        case _:
-            return "object"
-
-
-def _same_tags(writer: Schema, reader: Any) -> bool:
-    """Whether two members of unions may be the same one: no tag says otherwise."""
-    if not isinstance(reader, dict):
-        return False
-    ours, theirs = _tags(writer), _tags(reader)
-    return all(theirs.get(name, value) == value for name, value in ours.items())
-
-
-def _tags(schema: Schema) -> dict[Any, Any]:
-    """Return what has a single value, by name or place."""
-    places = [*schema.get("properties", {}).items(), *enumerate(schema.get("prefixItems", []))]
-    found = ((name, values_of(one)) for name, one in places if isinstance(one, dict))
-    return {name: values[0] for name, values in found if values is not None and len(values) == 1}
-
-
-def _implies(writer: Schema, reader: Schema, name: str) -> bool:
-    """Whether what a writer keeps to makes a keyword of the reader hold."""
-    bound = reader[name]
-    if name in ("type", *_OBJECTS, *_ARRAYS):
-        return True  # looked at apart
-    if name in _AT_LEAST:
-        return bool(writer.get(name, 0) >= bound)
-    if name in _AT_MOST:
-        return bool(writer.get(name, math.inf) <= bound)
-    low, above = writer.get("minimum", -math.inf), writer.get("exclusiveMinimum", -math.inf)
-    high, below = writer.get("maximum", math.inf), writer.get("exclusiveMaximum", math.inf)
-    match name:
-        case "minimum":
-            return bool(low >= bound or above >= bound)
-        case "exclusiveMinimum":
-            return bool(low > bound or above >= bound)
-        case "maximum":
-            return bool(high <= bound or below <= bound)
-        case "exclusiveMaximum":
-            return bool(high < bound or below <= bound)
-        case "multipleOf":
-            step = writer.get(name)
-            whole = isinstance(step, int) and isinstance(bound, int)
-            return step == bound or (whole and step % bound == 0)
-    return bool(writer.get(name) == bound)
-
-
-def _holds(value: Any, name: str, bound: Any) -> bool:
-    """Whether a keyword holds for a text or a number."""
-    match name:
-        case "minLength":
-            return len(value) >= bound
-        case "maxLength":
-            return len(value) <= bound
-        case "pattern":
-            return re.search(bound, value) is not None
-        case "minimum":
-            return bool(value >= bound)
-        case "exclusiveMinimum":
-            return bool(value > bound)
-        case "maximum":
-            return bool(value <= bound)
-        case "exclusiveMaximum":
-            return bool(value < bound)
-        case "multipleOf":
-            return isinstance(bound, int) and bool(value % bound == 0)
-    return False
-
-
 def _counted(least: float, most: float, reader: Schema, what: str, path: Path) -> list[Misfit]:
     found = []
     if reader.get(f"min{what}", 0) > least:
@@ -399,9 +237,3 @@ def _counted(least: float, most: float, reader: Schema, what: str, path: Path) -
         text = f"has {number} {what.lower()}, {reader[f'max{what}']} are taken"
         found.append(Misfit(path, Cause.REFUSED, text))
     return found
-
-
-def _shown(values: Iterable[Any]) -> str:
-    """Show values as JSON does."""
-    texts = [msgspec.json.encode(value).decode() for value in values]
-    return ", ".join(texts[:8]) + (", …" if len(texts) > 8 else "")

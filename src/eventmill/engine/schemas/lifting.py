@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from eventmill.engine.schemas.fit import options_of, resolved, values_of
+from eventmill.engine.schemas.keywords import options_of, resolved, values_of
 from eventmill.engine.schemas.typed import Schema
 from eventmill.errors import InvalidPayload
 from eventmill.model import limits
