@@ -164,9 +164,9 @@ def holds(value: Any, name: str, bound: Any) -> bool:
     """Whether a keyword holds for a text or a number."""
     match name:
         case "minLength":
-            return len(value) >= bound
+            return bool(len(value) >= bound)
         case "maxLength":
-            return len(value) <= bound
+            return bool(len(value) <= bound)
         case "pattern":
             return re.search(bound, value) is not None
         case "minimum":

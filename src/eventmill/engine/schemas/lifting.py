@@ -162,4 +162,5 @@ def _text(schema: Schema) -> str:
     if kind is not None:
         text = _TEXTS[kind]
         return text.rstrip("Z") if schema.get("zone") == "forbidden" else text
-    return "a" * min(max(1, schema.get("minLength", 1)), schema.get("maxLength", 1 << 10))
+    length = min(max(1, schema.get("minLength", 1)), schema.get("maxLength", 1 << 10))
+    return "a" * int(length)

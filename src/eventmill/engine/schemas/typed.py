@@ -177,7 +177,7 @@ class _Maker:
         make = getattr(cls, "model_json_schema", None)
         if make is None:
             return {"python": f"{cls.__module__}.{cls.__qualname__}"}
-        schema = _bare(make(ref_template=f"{_REF}{name}.{{model}}"))
+        schema: Schema = _bare(make(ref_template=f"{_REF}{name}.{{model}}"))
         for inner, definition in schema.pop("$defs", {}).items():
             self.defs[f"{name}.{inner}"] = definition
         own = f"{name}.{cls.__name__}"
