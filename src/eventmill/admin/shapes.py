@@ -31,7 +31,7 @@ def entry(value: Entry) -> dict[str, Any]:
 
 def letter(value: Letter, *, full: bool = False, lifted: Lifted | None = None) -> dict[str, Any]:
     """Show a letter; `full` adds the traceback, `lifted` how its handler gets the entry."""
-    shown = {
+    shown: dict[str, Any] = {
         "id": letter_id(value),
         "subscription": value.subscription,
         "key": value.key,
