@@ -36,7 +36,9 @@ def test_an_export_is_as_the_code_is(project: Path) -> None:
     again = eventmill("schema", "export", "wallet", cwd=project)
     assert "schema.json is as it was: " in again.err
     shown = eventmill("schema", "diff", "wallet", cwd=project)
-    assert shown.out == "Nothing has changed since schema.json was written.\n"
+    assert shown.out == "Nothing has changed.\n"
+    piped = eventmill("schema", "diff", "wallet", "--file", "-", stdin=exported, cwd=project)
+    assert piped.out == "Nothing has changed.\n"
 
 
 def test_a_change_that_breaks_nothing_makes_the_file_old(project: Path) -> None:

@@ -116,7 +116,7 @@ def diff(target: str, file: Path, output: str) -> None:
         return
     rows = [_row(change) for change in found.changes]
     columns = ["schema", "at", "change", "breaks", "promised"]
-    show(rows, columns, output, empty=f"Nothing has changed since {file} was written.")
+    show(rows, columns, output, empty="Nothing has changed.")
     _show_broken(found)
 
 

@@ -188,10 +188,11 @@ def _compared(name: str, was: Kept, now: Kept) -> Iterator[Change]:
 
 
 def _todos(name: str, was: Kept, ways: dict[Compatibility, list[Misfit]]) -> Iterator[str]:
+    """Say what to do about what was promised; else about whatever is broken."""
     kind, event = _kind(name), name.rpartition("/")[2]
-    for way, found in ways.items():
-        if not found or was.compatibility is Compatibility.NONE:
-            continue
+    broken = {way: found for way, found in ways.items() if found}
+    promised = {way: found for way, found in broken.items() if was.compatibility.includes(way)}
+    for way, found in (promised or broken).items():
         cause = found[0].cause.value if way is BACKWARD else way.value
         advice = _ADVICE.get((kind, cause)) or _ADVICE.get((kind, "value"), "")
         yield advice.format(event=event, version=was.version, next=was.version + 1)
