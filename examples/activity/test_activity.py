@@ -10,7 +10,9 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from eventmill.adapters.postgres.store import Store
 from eventmill.testing import EntityKit, Host
+from eventmill.testing.postgres import Server
 from examples.activity import data, demo, expected
 from examples.activity.service import (
     SILENCE,
@@ -60,6 +62,13 @@ async def test_the_first_visitors_give_the_figures_of_the_log() -> None:
         assert sum(len(event.pages) for event in told) == len(first)
         entries = await noted.expect_n(wanted.audited.total(), Audited)
         assert Counter(entry.did for entry in entries) == wanted.audited
+
+
+async def test_they_give_the_same_on_postgresql(postgres: Server) -> None:
+    first = list(data.clicks(10))
+    async with Host(service, store=Store(await postgres.fresh(16)), patience=60) as host:
+        await demo.send(host, first)
+        assert await demo.ask(host) == expected.compute(first)
 
 
 async def test_who_was_not_seen_for_long_and_what_somebody_did() -> None:

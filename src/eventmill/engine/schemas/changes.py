@@ -68,7 +68,7 @@ def _kept(was: Kept, now: Kept) -> Kept:
     now = msgspec.structs.replace(now, compatibility=was.compatibility)
     if now.version > was.version:
         former = {**was.former, str(was.version): was.schema}
-        return msgspec.structs.replace(now, former=former)
+        return msgspec.structs.replace(now, former=former, dropped=was.dropped)
     different = Differences(was.schema, now.schema)
     gone = {told(path) for path in different.removed}
     back = {told(path) for path in different.added}

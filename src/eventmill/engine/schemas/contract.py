@@ -55,7 +55,7 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     former: dict[str, Schema] = {}
     """Schemas of older versions that were stored."""
     dropped: list[str] = []
-    """Fields of this version that are gone; what is stored may have them."""
+    """Fields that are gone; what is stored may have them."""
 
     @property
     def stored(self) -> int:

@@ -251,6 +251,14 @@ def test_a_name_that_was_another_field_once(release: Make) -> None:
     assert "was another field once" in broken[0].change
 
 
+def test_dropped_names_outlive_a_raised_version(release: Make) -> None:
+    file = release().contract
+    kept = msgspec.structs.replace(file.schemas["events/order/Paid"], dropped=["by"])
+    file.schemas["events/order/Paid"] = kept
+    new = release(*raised('{"cents": data["amount"]}'))
+    assert renewed(file, new.contract).schemas["events/order/Paid"].dropped == ["by"]
+
+
 def test_renamed_removed_and_new_events(release: Make) -> None:
     file = release().contract
     alone = release(("class Paid(Event)", '@event_type("paid")\nclass Paid(Event)'))

@@ -286,3 +286,17 @@ def test_what_is_not_understood_is_not_called_readable() -> None:
 
     assert misfits(schema_of(Even), schema_of(Odd))
     assert misfits(schema_of(Odd), schema_of(Odd)) == []
+
+
+def test_what_is_only_named_alike_is_not_called_readable() -> None:
+    def keyed(kind: Any) -> Any:
+        class Inner(BaseModel):
+            a: kind
+
+        class Keyed(BaseModel):
+            inner: dict[Annotated[str, Field(pattern="^x")], Inner]
+
+        return schema_of(Keyed)
+
+    assert "patternProperties" in str(keyed(int))
+    assert misfits(keyed(int), keyed(str))
