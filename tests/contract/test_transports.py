@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import nats
 import pytest
 
 from eventmill.adapters.clock import SystemClock
@@ -41,6 +42,23 @@ class TestNats(TransportContract):
         await a.serve("x", _echo)
         with pytest.raises(Unreachable):
             await b.request("x", b"", 5)
+        await a.close()
+        await b.close()
+
+    async def test_a_stranger_who_waits_for_no_answer_costs_nobody_the_connection(self) -> None:
+        a, b = (NatsTransport([self.url]) for _ in "ab")
+        await a.open()
+        await b.open()
+        await a.serve("x", _echo)
+        lost: list[bool] = []
+        a.connection.on_return(lambda: lost.append(True))
+        stranger = await nats.connect(self.url)
+        await stranger.publish(a.subject("x"), b"rubbish")
+        await stranger.close()
+        for number in range(20):
+            await a.connection.settle()
+            assert await b.request("x", b"%d" % number, 5) == b"%d" % number
+        assert not lost
         await a.close()
         await b.close()
 
