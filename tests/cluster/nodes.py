@@ -4,6 +4,7 @@ broker if topics shall live there."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,7 @@ class Nodes:
         """What nodes are started with from now on."""
         self.sender = sender
         self.running: dict[str, Runtime] = {}
+        self._lives = itertools.count(1)
 
     async def start(self, *names: str, settle: float = 10) -> None:
         """Start nodes one after the other, and let them settle for so many seconds."""
@@ -60,7 +62,7 @@ class Nodes:
             transport = Transport(self.network, self.place(name))
             membership = Membership(
                 name,
-                f"{self.service.name}/{name}",
+                f"{self.service.name}/{name}-{next(self._lives)}",
                 self.leases,
                 transport,
                 Directory(transport),
@@ -110,6 +112,18 @@ class Nodes:
         loops = ("cluster", "taking", "following", "giving", "news", "telling")
         await runtime.supervisor.stop(*loops)
         return runtime
+
+    async def thaw(self, frozen: Runtime) -> None:
+        """Let a frozen node go on, as SIGCONT does, beside those that run."""
+        assert frozen.peers is not None
+        cluster = frozen.peers.cluster
+        for name, loop in (
+            ("cluster", cluster.run),
+            ("taking", cluster.take),
+            ("following", cluster.follow),
+            ("giving", cluster.give),
+        ):
+            frozen.supervisor.start(name, loop())
 
     async def crash(self, name: str) -> None:
         """End a node without a word."""

@@ -58,7 +58,7 @@ async def test_a_node_that_could_not_see_the_others_takes_its_shards_again(
     nodes = Nodes(Service("counters", components=[Counter]))
     await nodes.start("a")
 
-    async def fail(node: str, *, seconds: float) -> bool:
+    async def fail(node: str, address: str, *, seconds: float) -> bool:
         raise StoreUnavailable("a fault of the test")
 
     with monkeypatch.context() as patch:
@@ -123,4 +123,23 @@ async def test_what_was_asked_of_the_wrong_node_is_not_remembered_there() -> Non
     await nodes.stop("a")
     await nodes.advance(2)
     assert await nodes.call("b", Counter.add, id, 1) == 3
+    await nodes.close()
+
+
+async def test_a_frozen_node_whose_name_somebody_else_has_by_now_disturbs_nobody() -> None:
+    nodes = Nodes(Service("counters", components=[Counter]))
+    await nodes.start("a", "b")
+    zombie = await nodes.freeze("a")
+    await nodes.advance(LEASE_SECONDS + 1)
+    await nodes.start("a")
+    assert all_held(nodes)
+    before = [claim.epoch for claim in await nodes.leases.claims()]
+    await nodes.thaw(zombie)
+    await nodes.advance(LEASE_SECONDS + 1)
+    assert not zombie.held
+    assert all_held(nodes)
+    assert [claim.epoch for claim in await nodes.leases.claims()] == before, "no shard has moved"
+    await add_everywhere(nodes, "a")
+    await nodes.while_time_passes(zombie.stop())
+    assert sorted(member.node for member in await nodes.leases.members()) == ["a", "b"]
     await nodes.close()

@@ -98,7 +98,7 @@ class Cluster:
 
     def taken(self, node: NodeProcess) -> int:
         """How often it has taken a shard."""
-        return node.log.read_bytes().count(b"shard taken")
+        return node.log.read_bytes().count(b"shards taken")
 
     async def stop(self) -> None:
         for node in self.nodes:

@@ -107,7 +107,7 @@ class Peers:
     async def start(self) -> None:
         """Meet the others, take shards, begin to serve.
 
-        Raises `Unreachable`, `Conflict` for a name that is taken, `StoreUnavailable`.
+        Raises `Unreachable`, `ConfigurationError` for a name that is taken, `StoreUnavailable`.
         """
         await self._leases.open()
         if not self._meets_others:
