@@ -25,8 +25,9 @@ async def test_rows_that_another_node_writes_are_seen(nodes: Nodes) -> None:
     seen: list[dict[str, int]] = []
 
     async def watch() -> None:
-        async for rows in nodes.running["a"].views.watch("sums", "all", ()):
-            seen.append({row["id"]: row["n"] for row in map(msgspec.json.decode, rows)})
+        async for found in nodes.running["a"].views.watch("sums", "all", ()):
+            rows = [msgspec.json.decode(row) for row in found]
+            seen.append({row["id"]: row["n"] for row in rows})
 
     watching = asyncio.ensure_future(watch())
     await nodes.until(lambda: seen == [{}])

@@ -100,7 +100,9 @@ class View:
             if await self._has_passed(next, await self._ends()):
                 await self._node.facts.put(self.changed(_ready(next)))
                 await self._take_up(self.versions)
-        except (Unavailable, Conflict) as error:  # `_build` goes on with it
+        except Conflict:
+            return  # another node was faster
+        except Unavailable as error:  # `_build` goes on with it
             log.warning("view not yet live", view=self.compiled.id, error=str(error))
 
     def changed(self, change: Callable[[Versions], Versions]) -> Commit:
@@ -221,7 +223,9 @@ class View:
                 looks += 1
                 if await self._has_passed(next, goal) and next.number in self.versions.known:
                     await self._node.facts.change(self.changed(_ready(next)))
-            except (Unavailable, Conflict) as error:
+            except Conflict:
+                continue  # another node was faster
+            except Unavailable as error:
                 log.warning("view not yet live", view=self.compiled.id, error=str(error))
                 await self._node.clock.sleep(RETRY_SECONDS)
 
