@@ -21,7 +21,7 @@ import pytest
 from eventmill.engine.messages import MALFORMED, Malformed
 from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge
 from eventmill.model import limits
-from eventmill.ports.broker import Broker, TopicLayout
+from eventmill.ports.broker import Broker, Past, TopicLayout
 from eventmill.testing.contract.broker_harness import (
     ODD,
     ORDERS,
@@ -46,11 +46,15 @@ class BrokerContract(NeighbourContract):
 
     @asynccontextmanager
     async def node(
-        self, shards: int = SHARDS, topics: dict[str, TopicLayout] = TOPICS, owner: str = ""
+        self,
+        shards: int = SHARDS,
+        topics: dict[str, TopicLayout] = TOPICS,
+        owner: str = "",
+        past: dict[str, Past] = {},  # noqa: B006 - nobody changes it
     ) -> AsyncIterator[tuple[Broker, News, list[str]]]:
         """Open one more node; yields its broker, its news and the drift it found."""
         broker, news = self.make_broker(), News()
-        drift = await broker.open(shards, topics, partition_of, news.tell, owner=owner)
+        drift = await broker.open(shards, topics, partition_of, news.tell, owner=owner, past=past)
         try:
             yield broker, news, drift
         finally:
@@ -368,6 +372,29 @@ class BrokerContract(NeighbourContract):
             assert drift == []
         with pytest.raises(ConfigurationError, match="another store"):
             async with self.node(owner="b"):
+                pass
+
+    async def test_what_is_stored_never_lies_where_somebody_has_read_already(self) -> None:
+        async with self.node(past={ORDERS: Past(read=40)}) as (broker, news, _):
+            (receipt,) = await broker.append([outgoing(1)])
+            assert receipt.position == 41
+            assert [e.origin for e in await taken(broker, news, shard_of("k"), 1, 40)] == ["3:1"]
+        async with self.node(past={ORDERS: Past(read=41)}):
+            pass
+        with pytest.raises(ConfigurationError, match="read up to 42"):
+            async with self.node(past={ORDERS: Past(read=42)}):
+                pass
+
+    async def test_a_stream_that_is_not_the_one_of_before_is_refused(self) -> None:
+        with pytest.raises(ConfigurationError, match="not the stream"):
+            async with self.node(past={ORDERS: Past("of another server", 7)}):
+                pass
+        async with self.node() as (broker, _, _):
+            made = broker.made[ORDERS]
+        async with self.node(past={ORDERS: Past(made)}) as (broker, _, _):
+            assert broker.made[ORDERS] == made
+        with pytest.raises(ConfigurationError, match="not the stream"):
+            async with self.node(past={ORDERS: Past("of another server", 7)}):
                 pass
 
     @pytest.mark.parametrize(
