@@ -15,6 +15,7 @@ from eventmill.adapters.memory.leases import Leases
 from eventmill.adapters.memory.store import Store
 from eventmill.adapters.memory.transport import Network, Transport
 from eventmill.model.handler import Handler
+from eventmill.ports.cluster import ALONE
 from eventmill.ports.sender import Sender
 from eventmill.runtime.cluster.peers import Membership
 from eventmill.runtime.operating.operations import Operations
@@ -56,16 +57,18 @@ class Nodes:
         self.running: dict[str, Runtime] = {}
         self._lives = itertools.count(1)
 
-    async def start(self, *names: str, settle: float = 10) -> None:
-        """Start nodes one after the other, and let them settle for so many seconds."""
+    async def start(self, *names: str, settle: float = 10, alone: bool = False) -> None:
+        """Start nodes one after the other, and let them settle for so many seconds. Parameter:
+        `alone` is how a node without a broker to meet others at starts."""
         for name in names:
             transport = Transport(self.network, self.place(name))
             membership = Membership(
                 name,
-                f"{self.service.name}/{name}-{next(self._lives)}",
+                f"{ALONE if alone else self.service.name + '/'}{name}-{next(self._lives)}",
                 self.leases,
                 transport,
                 Directory(transport),
+                not alone,
             )
             definition, problems = self.service.define()
             assert problems == []

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, consumer, on
-from eventmill.errors import NotOwner, StoreUnavailable
+from eventmill.errors import ConfigurationError, NotOwner, StoreUnavailable
 from eventmill.model.envelope import Envelope
 from eventmill.runtime.cluster.cluster import LEASE_SECONDS
 from tests.cluster.nodes import SHARDS, Nodes
@@ -142,4 +142,31 @@ async def test_a_frozen_node_whose_name_somebody_else_has_by_now_disturbs_nobody
     await add_everywhere(nodes, "a")
     await nodes.while_time_passes(zombie.stop())
     assert sorted(member.node for member in await nodes.leases.members()) == ["a", "b"]
+    await nodes.close()
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True)])
+async def test_a_node_does_not_start_beside_one_that_it_cannot_meet(
+    first: bool, second: bool
+) -> None:
+    nodes = Nodes(Service("counters", components=[Counter]))
+    await nodes.start("a", alone=first)
+    with pytest.raises(ConfigurationError, match="node 'a' works on this store already"):
+        await nodes.start("b", alone=second)
+    await add_everywhere(nodes, "a")
+    await nodes.crash("a")
+    await nodes.start("b", alone=second)
+    assert all_held(nodes)
+    await add_everywhere(nodes, "b")
+    await nodes.close()
+
+
+async def test_of_two_nodes_of_one_name_the_second_is_refused() -> None:
+    nodes = Nodes(Service("counters", components=[Counter]))
+    await nodes.start("a")
+    (first,) = nodes.running.values()
+    with pytest.raises(ConfigurationError, match="--node of its own"):
+        await nodes.start("a")
+    nodes.running["a"] = first
+    assert all_held(nodes)
     await nodes.close()

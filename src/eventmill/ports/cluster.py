@@ -14,7 +14,10 @@ Invariants every adapter keeps (tested by `eventmill.testing.contract`):
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+ALONE: Final = "$alone/"
+"""Begins the address of a node that no other one can reach."""
 
 
 class Member(NamedTuple):

@@ -94,9 +94,10 @@ class Connection:
             await self.subscribe(f"{self._inbox}.*", self._answered)
         except (OSError, TimeoutError, nats.errors.Error) as error:
             await self.close()
+            said = str(error) or "no answer in time"
             raise Unreachable(
-                f"no NATS server answers at {', '.join(self._servers)} ({error}); start one, or "
-                "mend the address"
+                f"no NATS server answers at {', '.join(map(_shown, self._servers))} ({said}); start "
+                "one, or mend the address"
             ) from error
 
     async def close(self) -> None:
@@ -295,6 +296,12 @@ class _Client(Client):
             sink(subject.decode(), reply.decode(), data, headers)
         except Exception:  # else nats-py would stop reading
             _log.exception("a message on %r could not be taken", subject)
+
+
+def _shown(url: str) -> str:
+    """Return a server's URL without user and password."""
+    scheme, _, place = url.partition("://")
+    return f"{scheme}://{place.rpartition('@')[2]}"
 
 
 def _next_server(pool: list[Any], info: dict[str, Any]) -> tuple[Any, float]:

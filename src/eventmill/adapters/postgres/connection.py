@@ -64,12 +64,23 @@ async def connect(
     Raises `ConfigurationError` if the server refuses for good, `StoreUnavailable` otherwise.
     """
     with errors():
-        return await asyncpg.connect(
-            dsn,
-            timeout=CONNECT_SECONDS,
-            command_timeout=seconds,
-            server_settings={**SETTINGS, **settings},
-        )
+        try:
+            return await asyncpg.connect(
+                dsn,
+                timeout=CONNECT_SECONDS,
+                command_timeout=seconds,
+                server_settings={**SETTINGS, **settings},
+            )
+        except (OSError, TimeoutError) as error:
+            raise StoreUnavailable(
+                f"no PostgreSQL server answers at {shown(dsn)} ({said(error)}); start it, or mend "
+                "the address"
+            ) from error
+        except ValueError as error:
+            raise ConfigurationError(
+                f"the store's URL cannot be read ({error}): write it as "
+                "postgresql://user:password@host:port/database"
+            ) from error
 
 
 async def connect_patiently(dsn: str) -> Connection:
@@ -132,9 +143,18 @@ def errors() -> Iterator[None]:
     except asyncpg.UniqueViolationError as error:
         raise Conflict(f"somebody else wrote first: {error}") from error
     except _UNUSABLE as error:
-        raise ConfigurationError(f"PostgreSQL refuses this node: {error}") from error
+        advice = "; its user needs CREATE on the database, and owns what is in the schema"
+        may_not = isinstance(error, asyncpg.InsufficientPrivilegeError)
+        raise ConfigurationError(
+            f"PostgreSQL refuses this node: {error}{advice if may_not else ''}"
+        ) from error
     except (*LOST, asyncpg.PostgresError) as error:
         raise StoreUnavailable(f"PostgreSQL cannot be used now: {said(error)}") from error
+
+
+def shown(dsn: str) -> str:
+    """Return a URL's place: neither user nor password."""
+    return dsn.partition("://")[2].rpartition("@")[2].partition("?")[0]
 
 
 def said(error: BaseException) -> str:

@@ -116,18 +116,16 @@ class Cluster:
         `ConfigurationError` if another node of that name is alive.
         """
         give_up = self._clock.monotonic() + LEASE_SECONDS + 1
-        while True:
-            try:
-                await self._join()
-                break
-            except Conflict:
-                if self._clock.monotonic() > give_up:
-                    raise ConfigurationError(
-                        f"another node {self.node!r} works on this store: give each a --node of its "
-                        "own"
-                    ) from None
-                log.info("waiting for the lease of this node's last life to end", node=self.node)
-                await self._clock.sleep(1.0)
+        has_joined = await self._may_join()
+        if not has_joined:
+            log.info("waiting for the lease of this node's last life to end", node=self.node)
+        while not has_joined:
+            if self._clock.monotonic() > give_up:
+                raise ConfigurationError(
+                    f"another node {self.node!r} works on this store: give each a --node of its own"
+                )
+            await self._clock.sleep(1.0)
+            has_joined = await self._may_join()
         await self._look()
         await self._take_free()
         await self._follow_served()
@@ -196,6 +194,14 @@ class Cluster:
         """Return when shards were seen to move, or after so long."""
         self.look()
         await self._clock.wait(self._moved, seconds)
+
+    async def _may_join(self) -> bool:
+        """Join, if the name is free."""
+        try:
+            await self._join()
+        except Conflict:
+            return False
+        return True
 
     async def _join(self) -> None:
         self._renewed = self._clock.monotonic()
