@@ -1,4 +1,4 @@
-"""`eventmill run`: run a service on the embedded engine until it is told to stop."""
+"""`eventmill run`: run a service on one node until it is told to stop."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from eventmill.cli.surface import logs, options, target
 from eventmill.cli.surface.ending import end_late
 from eventmill.cli.surface.exits import INTERRUPTED
 from eventmill.cli.surface.output import counted
+from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
 from eventmill.node import collector
 from eventmill.node.config import NodeConfig
@@ -49,6 +50,12 @@ DEFAULTS = NodeConfig()
     envvar="EVENTMILL_REPLICAS",
     show_default=True,
     help="How many of the broker's servers hold a topic's messages.",
+)
+@click.option(
+    "--shards",
+    type=click.IntRange(1, limits.SLICES),
+    envvar="EVENTMILL_SHARDS",
+    help="Home shards of a new --store, 16 by default: no more nodes have work. Fixed from then on.",
 )
 @click.option(
     "--node",

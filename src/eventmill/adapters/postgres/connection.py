@@ -32,6 +32,7 @@ SETTINGS = {
     "lock_timeout": "4s",
     "idle_in_transaction_session_timeout": "10s",
     "jit": "off",
+    "default_transaction_isolation": "read committed",  # whatever the role's is: a head row is waited for
 }
 
 LOST = (
@@ -117,7 +118,7 @@ async def close_pool(pool: Pool) -> None:
 
 
 async def check_durable(connection: Connection) -> None:
-    """Refuse a server that acknowledges what it may lose.
+    """Refuse a server that acknowledges what it may lose, and a database that cannot hold all.
 
     Raises `ConfigurationError`.
     """
@@ -126,6 +127,12 @@ async def check_durable(connection: Connection) -> None:
         raise ConfigurationError(
             f"synchronous_commit is {mode!r} for this role: acknowledged commits could be lost; "
             "set it to 'on' (ALTER ROLE … SET synchronous_commit = 'on')"
+        )
+    encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"the database is encoded in {encoding}, which does not hold every text: make one with "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
     if await connection.fetchval("SHOW fsync") != "on":
         log.warning("the PostgreSQL server runs with fsync off: a power failure destroys its data")

@@ -219,13 +219,17 @@ class Peers:
                 await self._transport.broadcast(self._news, word)
 
     async def _look(self) -> None:
+        is_failing = False
         while True:
             await self._runtime.clock.wait(self._told, LOOK_SECONDS)
             self._told.clear()
             try:
                 await self._runtime.look()
+                is_failing = False
             except (Unavailable, Conflict) as error:
-                log.warning("ends of shards not read", error=str(error))
+                if not is_failing:  # it is tried ten times a second
+                    log.warning("ends of shards not read", error=str(error))
+                is_failing = True
 
 
 def _control(address: str) -> str:
