@@ -8,6 +8,7 @@ import pytest
 
 from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, consumer, on
 from eventmill.errors import ConfigurationError, NotOwner, StoreUnavailable
+from eventmill.http.health import Health
 from eventmill.model.envelope import Envelope
 from eventmill.runtime.cluster.cluster import LEASE_SECONDS
 from tests.cluster.nodes import SHARDS, Nodes
@@ -57,6 +58,8 @@ async def test_a_node_that_could_not_see_the_others_takes_its_shards_again(
 ) -> None:
     nodes = Nodes(Service("counters", components=[Counter]))
     await nodes.start("a")
+    health = Health(nodes.running["a"])
+    assert await health.problems() == []
 
     async def fail(node: str, address: str, *, seconds: float) -> bool:
         raise StoreUnavailable("a fault of the test")
@@ -65,7 +68,9 @@ async def test_a_node_that_could_not_see_the_others_takes_its_shards_again(
         patch.setattr(nodes.leases, "renew", fail)
         await nodes.advance(9.5)
         assert nodes.held() == {"a": set()}, "its lease may end at any moment: it serves nothing"
+        assert await health.problems(), "requests should go elsewhere"
     await nodes.advance(5)
+    assert await health.problems() == []
     assert all_held(nodes)
     await add_everywhere(nodes, "a")
     await nodes.close()
@@ -101,7 +106,8 @@ async def test_a_keyed_command_does_not_wait_for_a_node_that_stands_still() -> N
         return await asyncio.get_running_loop().create_future()
 
     frozen = await nodes.freeze("a")
-    await nodes.network.nodes[nodes.place("a")].serve("node.a", never)
+    assert frozen.peers is not None
+    await nodes.network.nodes[nodes.place("a")].serve(frozen.peers.cluster.address, never)
     envelope = Envelope("counter", id, "add", (1,), "key")
     asked = asyncio.ensure_future(nodes.running["b"].execute(envelope))
     await nodes.advance(LEASE_SECONDS + 3)
