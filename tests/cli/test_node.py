@@ -49,7 +49,10 @@ def test_nodes_of_a_shared_store_have_a_directory_each(tmp_path: Path, postgres:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("postgresql://me:secret@127.0.0.1:1/shop", "no PostgreSQL server answers at 127.0.0.1:1"),
+        (
+            "postgresql://me:secret@127.0.0.1:1/shop",
+            "no PostgreSQL server answers at postgresql://127.0.0.1:1/shop (",
+        ),
         ("postgresql://me:secret@127.0.0.1:x/shop", "write it as postgresql://"),
     ],
 )

@@ -17,6 +17,7 @@ from eventmill.cli.surface.ending import end_late
 from eventmill.cli.surface.exits import INTERRUPTED
 from eventmill.cli.surface.output import counted
 from eventmill.model import limits
+from eventmill.model.addresses import without_secrets
 from eventmill.model.definition import ServiceDefinition
 from eventmill.node import collector
 from eventmill.node.config import NodeConfig
@@ -215,7 +216,7 @@ def _banner(node: Node) -> None:
     lines = {
         "service": click.style(facts["url"], fg="cyan"),
         "admin": click.style(facts["admin_url"], fg="cyan"),
-        "data": f"{node.config.data} " + _dim(_stored(facts["position"])),
+        **_stored(node, facts["position"]),
         "parts": _parts(node.runtime.service),
     }
     if node.config.guards:
@@ -227,8 +228,18 @@ def _banner(node: Node) -> None:
     click.echo("\n  " + _dim(hint) + "\n")
 
 
-def _stored(position: int) -> str:
-    return f"({counted(position, 'entry', 'entries')})" if position else "(new)"
+def _stored(node: Node, position: int) -> dict[str, str]:
+    """Where everything is that the node keeps."""
+    config, peers = node.config, node.runtime.peers
+    new = f"({counted(position, 'entry', 'entries')})" if position else "(new)"
+    if peers is None:
+        return {"data": f"{config.data} {_dim(new)}"}
+    servers = config.broker.split(",") if config.broker else []
+    return {
+        "store": f"{without_secrets(config.store)} {_dim(new)}",
+        **({"broker": ", ".join(map(without_secrets, servers))} if servers else {}),
+        "node": peers.cluster.node,
+    }
 
 
 def _parts(service: ServiceDefinition) -> str:

@@ -26,6 +26,7 @@ from nats.aio.transport import TcpTransport
 
 from eventmill.adapters.nats import wire
 from eventmill.errors import DeadlineExceeded, Unavailable, Unreachable
+from eventmill.model.addresses import without_secrets
 
 Sink = Callable[[str, str, bytes, bytes | None], None]
 """Takes a message: subject, reply subject, payload, header block."""
@@ -96,7 +97,7 @@ class Connection:
             await self.close()
             said = str(error) or "no answer in time"
             raise Unreachable(
-                f"no NATS server answers at {', '.join(map(_shown, self._servers))} ({said}); start "
+                f"no NATS server answers at {', '.join(map(without_secrets, self._servers))} ({said}); start "
                 "one, or mend the address"
             ) from error
 
@@ -296,12 +297,6 @@ class _Client(Client):
             sink(subject.decode(), reply.decode(), data, headers)
         except Exception:  # else nats-py would stop reading
             _log.exception("a message on %r could not be taken", subject)
-
-
-def _shown(url: str) -> str:
-    """Return a server's URL without user and password."""
-    scheme, _, place = url.partition("://")
-    return f"{scheme}://{place.rpartition('@')[2]}"
 
 
 def _next_server(pool: list[Any], info: dict[str, Any]) -> tuple[Any, float]:

@@ -11,6 +11,7 @@ import asyncpg
 import structlog
 
 from eventmill.errors import ConfigurationError, Conflict, StoreFull, StoreUnavailable
+from eventmill.model.addresses import without_secrets
 
 log = structlog.get_logger("eventmill.store")
 
@@ -74,7 +75,7 @@ async def connect(
             )
         except (OSError, TimeoutError) as error:
             raise StoreUnavailable(
-                f"no PostgreSQL server answers at {shown(dsn)} ({said(error)}); start it, or mend "
+                f"no PostgreSQL server answers at {without_secrets(dsn)} ({said(error)}); start it, or mend "
                 "the address"
             ) from error
         except ValueError as error:
@@ -157,11 +158,6 @@ def errors() -> Iterator[None]:
         ) from error
     except (*LOST, asyncpg.PostgresError) as error:
         raise StoreUnavailable(f"PostgreSQL cannot be used now: {said(error)}") from error
-
-
-def shown(dsn: str) -> str:
-    """Return a URL's place: neither user nor password."""
-    return dsn.partition("://")[2].rpartition("@")[2].partition("?")[0]
 
 
 def said(error: BaseException) -> str:
