@@ -68,5 +68,18 @@ async def test_without_a_server_opening_says_what_to_do() -> None:
         await NatsTransport(["nats://127.0.0.1:1"]).open()
 
 
+async def test_a_server_that_asks_for_a_password_says_so(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path)
+    server.settings = 'authorization { user: me, password: "secret" }'
+    async with server:
+        place = server.url.removeprefix("nats://")
+        with pytest.raises(Unreachable, match=f"nats://{place} .*Authorization") as refused:
+            await NatsTransport([f"nats://me:wrong@{place}"]).open()
+        assert "wrong" not in refused.value.message
+        transport = NatsTransport([f"nats://me:secret@{place}"])
+        await transport.open()
+        await transport.close()
+
+
 async def _echo(payload: bytes) -> bytes:
     return payload
