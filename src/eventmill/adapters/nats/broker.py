@@ -215,7 +215,7 @@ class Broker:
                 f"the largest have {needed_bytes}: set max_payload, or they are refused"
             )
         for topic, layout in list(self._topics.items()):
-            found = await streams.establish(
+            stream = await streams.establish(
                 self._connection,
                 self._subjects,
                 topic,
@@ -224,8 +224,8 @@ class Broker:
                 self._owner,
                 past.get(topic, Past()),
             )
-            self._topics[topic], self._made[topic] = found.layout, found.made
-            drift += found.drift
+            self._topics[topic], self._made[topic] = stream.layout, stream.made
+            drift += stream.drift
         return drift
 
     def _message(self, entry: Entry) -> Message:
