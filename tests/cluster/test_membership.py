@@ -143,6 +143,7 @@ async def test_a_frozen_node_whose_name_somebody_else_has_by_now_disturbs_nobody
     await nodes.thaw(zombie)
     await nodes.advance(LEASE_SECONDS + 1)
     assert not zombie.held
+    assert await Health(zombie).problems(), "requests should go elsewhere"
     assert all_held(nodes)
     assert [claim.epoch for claim in await nodes.leases.claims()] == before, "no shard has moved"
     await add_everywhere(nodes, "a")

@@ -116,9 +116,9 @@ class Broker(Protocol):
         `owner` is the identity of the store whose topics they are. What is there is never changed:
         a difference that loses no messages is told; one that would (other shards, another number,
         another owner) raises `ConfigurationError`, and so does what is not there any more, or not as
-        far as `past` tells: what is stored from then on would be taken for read. `on_news` is called with a shard that has
-        something new: for shards that have been read, and, for messages that wait to be admitted,
-        with the topic's first shard. Raises `BrokerUnavailable`.
+        far as `past` tells: what is stored from then on would be taken for read. `on_news` is called
+        with a shard that has something new: for shards that have been read, and, for messages that
+        wait to be admitted, with the topic's first shard. Raises `BrokerUnavailable`.
         """
         ...
 

@@ -204,8 +204,9 @@ class Cluster:
         return True
 
     async def _join(self) -> None:
-        self._renewed = self._clock.monotonic()
+        asked = self._clock.monotonic()
         await self._leases.join(self.node, self.address, seconds=LEASE_SECONDS)
+        self._renewed = asked
 
     async def _renew(self) -> None:
         asked = self._clock.monotonic()
