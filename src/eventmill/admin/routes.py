@@ -70,7 +70,7 @@ def routes(runtime: Runtime, facts: Facts) -> list[Route]:
         *_views(acts),
         *_letters(acts),
         *_timers(looks),
-        *_living(Living(runtime, facts)),
+        *_living(Living(runtime)),
     ]
 
 
@@ -157,8 +157,9 @@ def _topics(looks: Inspection, acts: Operations) -> list[Route]:
 
     return [
         _get("/topics", topics),
-        _get("/topics/{topic}/messages", messages),
-        _post("/topics/{topic}/messages", publish),
+        # Of another service, as `shop/orders`, a topic can be looked at.
+        _get("/topics/{topic:path}/messages", messages),
+        _post("/topics/{topic:path}/messages", publish),
     ]
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from eventmill.model import limits
@@ -74,6 +74,10 @@ class Tails:
         """All."""
         self._changed: asyncio.Future[None] | None = None
         self._in_doubt = False
+        self.above: list[Tails] = []
+        """Tails that read these: their readers are woken, too."""
+        self.listeners: list[Callable[[], None]] = []
+        """Called when the store's shards have something new: services beside this one read them."""
 
     def __repr__(self) -> str:
         return f"<Tails [{len(self._tails)} shards, {self.total} entries committed]>"
@@ -98,6 +102,10 @@ class Tails:
     def add(self, shard: int, source: Source) -> None:
         """Read a shard that is not in the store."""
         self._tails[shard] = source
+
+    def source(self, shard: int) -> Source:
+        """Return a shard as it is read."""
+        return self._tails[shard]
 
     def is_stored(self, shard: int) -> bool:
         """Whether a shard is in the store."""
@@ -128,7 +136,7 @@ class Tails:
                 by_shard[entry.shard].append(entry)
             for shard in by_shard.keys() & self._stored.keys():
                 self._stored[shard].extend(by_shard[shard])
-        self.wake()
+        self._tell()
 
     def doubt(self) -> None:
         """A commit failed, and its outcome may be unknown: the next reader looks what is there."""
@@ -147,13 +155,20 @@ class Tails:
             self._stored[shard].move_to(found[shard]) for shard in found if shard in self._stored
         ]
         if any(moved):
-            self.wake()
+            self._tell()
 
     def wake(self) -> None:
         """Wake all readers."""
         if self._changed is not None:
             changed, self._changed = self._changed, None
             changed.set_result(None)
+        for tails in self.above:
+            tails.wake()
+
+    def _tell(self) -> None:
+        self.wake()
+        for listener in self.listeners:
+            listener()
 
     async def wait(self, positions: Positions) -> None:
         """Return when there is something behind these positions (or somebody called `wake`)."""

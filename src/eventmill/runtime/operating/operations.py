@@ -18,6 +18,7 @@ from eventmill.model.envelope import Envelope
 from eventmill.model.events import EventType
 from eventmill.model.handler import Texts
 from eventmill.model.subject import check_text
+from eventmill.model.topic import not_ours
 from eventmill.runtime.operating.acts import (
     LETTERS_AT_ONCE,
     Choice,
@@ -71,6 +72,8 @@ class Operations:
         """
         if len(payloads) > limits.BATCH_EVENTS_MAX:
             raise TooLarge(f"publish at most {limits.BATCH_EVENTS_MAX} events at once")
+        if topic in self._runtime.service.foreign:
+            raise Conflict(not_ours(self._runtime.service.foreign[topic]))
         known = self._runtime.topic(topic)
         names = {name: kind for kind in known.event_types() for name in (kind.name, *kind.aliases)}
         if type is None and len(known.types) > 1:

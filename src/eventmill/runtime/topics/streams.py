@@ -21,7 +21,7 @@ from eventmill.errors import ConfigurationError, Unavailable
 from eventmill.model import limits
 from eventmill.model.entry import Entry
 from eventmill.model.placement import Placement
-from eventmill.ports.broker import Broker, Receipt
+from eventmill.ports.broker import Broker, Neighbour, Receipt
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.dispatch.tails import Tails
@@ -83,7 +83,7 @@ class Streams:
         self._topics = runtime.service.topics
         self._tails = runtime.tails
         self._clock = runtime.clock
-        self.foreign = ForeignTopics(runtime, broker, self)
+        self.foreign = ForeignTopics(runtime, self)
         self.place = InBroker(self._topics, broker)
         self.relay = Relay(self._topics, broker, self._expect)
         self.outbox = Tails(runtime.store.journal)
@@ -155,6 +155,10 @@ class Streams:
         for stream in self._of_topics(foreign):
             stream.is_there = False
         await self.foreign.attach()
+
+    async def attach(self, number: int, service: str, topic: str) -> Neighbour | None:
+        """Find a topic of another service; see `Broker.attach`."""
+        return await self._broker.attach(number, service, topic)
 
     def let_in(self, topic: str) -> bool:
         """Let a topic be read from now on; return whether it was not before."""
