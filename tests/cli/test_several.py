@@ -1,0 +1,104 @@
+"""Several services in one process, as a developer runs and operates them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.commands import Outcome, RunningNode, eventmill
+
+TARGETS = ("market:shop", "market:inventory")
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    """Both in one process; what is asked with `ask` names the service."""
+    data = tmp_path_factory.mktemp("market") / "data"
+    with RunningNode(data, TARGETS[1], target=TARGETS[0]) as node:
+        assert node.facts["service"] == "shop"
+        second = node.wait_for("started")
+        assert second["service"] == "inventory"
+        assert second["url"] != node.facts["url"]
+        assert second["admin_url"] != node.facts["admin_url"]
+        yield node
+        assert node.stop() == 0
+
+
+def ask(node: RunningNode, service: str, *arguments: str) -> Outcome:
+    return node.run(*arguments, service=service)
+
+
+def asked(node: RunningNode, service: str, *arguments: str) -> Any:
+    return ask(node, service, *arguments, "--output", "json").json()
+
+
+def test_they_work_together(market: RunningNode) -> None:
+    for number in range(3):
+        order = json.dumps({"order": f"o{number}", "sku": "apple"})
+        assert ask(market, "shop", "topics", "publish", "orders", order).code == 0
+    asked(market, "inventory", "entities", "call", "stock", "apple", "restock", "quantity=5")
+    while (rows := asked(market, "shop", "views", "query", "levels", "all")) != [
+        {"sku": "apple", "left": 2, "changes": 4}
+    ]:
+        assert all(row["changes"] <= 4 for row in rows)
+    taken = asked(market, "inventory", "entities", "call", "stock", "apple", "reserved")
+    assert taken == {"o0": 1, "o1": 1, "o2": 1}
+    while asked(market, "shop", "entities", "call", "order", "o2", "times_billed") < 1:
+        pass
+    assert asked(market, "shop", "entities", "call", "order", "o0", "times_billed") == 1
+
+
+def test_they_are_shown_by_either(market: RunningNode) -> None:
+    found = asked(market, "shop", "services", "list")
+    assert [row["service"] for row in found] == ["inventory", "shop"]
+    told = ask(market, "shop", "services", "describe", "inventory").out
+    assert "this service: stream of stock" in told
+    assert "shop" in told
+    drawn = ask(market, "inventory", "services", "topology").out
+    assert "shop/orders" in drawn
+    assert "inventory/stock-changes" in drawn
+
+
+def test_a_topic_of_the_other_is_shown_and_not_published_to(market: RunningNode) -> None:
+    order = json.dumps({"order": "shown", "sku": "pear"})
+    assert ask(market, "shop", "topics", "publish", "orders", order).code == 0
+    shown = ask(market, "inventory", "topics", "tail", "shop/orders")
+    assert "shown" in shown.out
+    refused = ask(market, "inventory", "topics", "publish", "shop/orders", order)
+    assert refused.code == 1
+    assert "which alone publishes to it" in refused.err
+
+
+def test_the_directory_of_all_says_which_there_are(market: RunningNode) -> None:
+    refused = market.run("entities", "list")
+    assert refused.code == 3
+    assert f"--data {market.data / 'inventory'} or {market.data / 'shop'}" in refused.err
+
+
+def test_one_that_cannot_start_is_named_and_none_is_left(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "inventory").mkdir(parents=True)
+    (data / "inventory" / "eventmill.db").write_bytes(b"this is no database" * 100)
+    refused = eventmill("run", *TARGETS, "--data", data, "--port", "0")
+    assert refused.code == 1
+    assert "service 'inventory': " in refused.err
+    assert not list(data.glob("*/node.json"))
+
+
+def test_what_is_for_one_service_is_refused_for_several(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    refused = eventmill("run", *TARGETS, "--data", data, "--store", "postgresql://x/y")
+    assert "start one process for each of them" in refused.err
+    refused = eventmill("run", TARGETS[0], TARGETS[0], "--data", data)
+    assert "several services are named 'shop'" in refused.err
+    (data / "shop").mkdir(parents=True)
+    (data / "shop" / "eventmill.db").touch()
+    refused = eventmill("run", TARGETS[0], "--data", data)
+    assert f"give it --data {data / 'shop'}" in refused.err
+    (data / "eventmill.db").touch()
+    refused = eventmill("run", *TARGETS, "--data", data)
+    assert "holds the store of one service that ran alone" in refused.err
