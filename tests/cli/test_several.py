@@ -102,3 +102,24 @@ def test_what_is_for_one_service_is_refused_for_several(tmp_path: Path) -> None:
     (data / "eventmill.db").touch()
     refused = eventmill("run", *TARGETS, "--data", data)
     assert "holds the store of one service that ran alone" in refused.err
+
+
+def test_a_consumer_is_replayed_beside_itself(market: RunningNode) -> None:
+    order = json.dumps({"order": "again", "sku": "plum"})
+    assert ask(market, "shop", "topics", "publish", "orders", order).code == 0
+    stock = ("entities", "call", "stock", "plum", "reserved")
+    while asked(market, "inventory", *stock) != {"again": 1}:
+        pass
+    told = ask(market, "inventory", "consumers", "replay", "reserver", "--from", "beginning")
+    assert "replay@reserver.shadow has" in told.out
+    while not (found := asked(market, "inventory", "consumers", "replays"))[0]["finished"]:
+        pass
+    orders = found[0]["tally"]["events"]
+    assert found[0]["tally"]["effects"] == {"send stock.reserve": orders}
+    assert asked(market, "inventory", *stock) == {"again": 1}, "nothing happened"
+    shown = ask(market, "inventory", "consumers", "replays").out
+    assert f"{orders} × send stock.reserve" in shown
+    assert ask(market, "inventory", "consumers", "forget", "replay@reserver.shadow").code == 0
+    assert asked(market, "inventory", "consumers", "replays") == []
+    refused = ask(market, "inventory", "consumers", "replay", "reserver")
+    assert "give one of --from, --position and --time" in refused.err

@@ -37,6 +37,7 @@ from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.dispatch.tails import Tails
 from eventmill.runtime.facts import Facts
 from eventmill.runtime.operating.control import Control
+from eventmill.runtime.operating.replays import Replays
 from eventmill.runtime.pushing.pushes import Pushes
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.supervisor import Supervisor
@@ -128,6 +129,7 @@ class Runtime:
             self._surroundings(shared=membership is not None),
         )
         self.pushes = Pushes(self, sender, luck)
+        self.replays = Replays(self)
         self.peers = Peers(self, membership) if membership is not None else None
         self.beside = Beside(self, neighbourhood) if neighbourhood is not None else None
 
@@ -225,6 +227,7 @@ class Runtime:
             await subscribe(consumer.subscription, reaction, consumer.start)
         await self.views.start()
         await self.pushes.start()
+        await self.replays.start()
         self.supervisor.start("facts", self.facts.run())
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())

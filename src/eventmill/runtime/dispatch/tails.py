@@ -67,7 +67,7 @@ class Tails:
     """The ends of all shards that this node may read."""
 
     def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+        self.journal = journal
         self._stored: dict[int, Tail] = {}
         """Those of the store."""
         self._tails: dict[int, Source] = {}
@@ -89,10 +89,10 @@ class Tails:
 
     async def start(self, shards: Iterable[int]) -> None:
         """Find the ends of shards of the store."""
-        numbers, ends = list(shards), await self._journal.ends()
+        numbers, ends = list(shards), await self.journal.ends()
         for shard in numbers:
             self._tails[shard] = self._stored[shard] = Tail(
-                self._journal,
+                self.journal,
                 shard,
                 ends.get(shard, 0),
                 entries_max=limits.TAIL_RECORDS // len(numbers),
@@ -147,7 +147,7 @@ class Tails:
         """Find out where the shards end now; wake the readers if there is something new."""
         self._in_doubt = False
         try:
-            found = await self._journal.ends()
+            found = await self.journal.ends()
         except BaseException:
             self._in_doubt = True
             raise

@@ -255,10 +255,20 @@ async def _positions(tails: Tails, ends: dict[int, int], act: Reset) -> dict[int
     if act.to == "beginning":
         return dict.fromkeys(ends, 0)
     assert isinstance(act.to, int)
+    return positions_at(act.to, ends)
+
+
+def positions_at(position: int, ends: dict[int, int]) -> dict[int, int]:
+    """Return a position that is given for the only shard.
+
+    Raises `InvalidPayload` if there are several, or it is not in the journal.
+    """
+    if len(ends) > 1:
+        raise InvalidPayload(f"it reads {len(ends)} shards: name a time instead")
     for end in ends.values():
-        if not 0 <= act.to <= end:
-            raise InvalidPayload(f"position {act.to} is outside the journal, which ends at {end}")
-    return dict.fromkeys(ends, act.to)
+        if not 0 <= position <= end:
+            raise InvalidPayload(f"position {position} is outside the journal, which ends at {end}")
+    return dict.fromkeys(ends, position)
 
 
 @asynccontextmanager

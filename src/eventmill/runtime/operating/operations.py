@@ -17,6 +17,7 @@ from eventmill.model.commit import Letter, LetterKey, LetterStatus
 from eventmill.model.envelope import Envelope
 from eventmill.model.events import EventType
 from eventmill.model.handler import Texts
+from eventmill.model.replaying import PREFIX
 from eventmill.model.subject import check_text
 from eventmill.model.topic import not_ours
 from eventmill.runtime.operating.acts import (
@@ -27,10 +28,13 @@ from eventmill.runtime.operating.acts import (
     Reset,
     letter_key,
     letter_of,
+    positions_at,
 )
+from eventmill.runtime.operating.replays import ReplayStatus
 from eventmill.runtime.operating.status import ConsumerStatus, version_of
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.views.projector import Projector
+from eventmill.sdk.component import check_name
 
 
 class Operations:
@@ -130,6 +134,8 @@ class Operations:
             )
         if name.startswith("$"):
             raise Conflict(f"{name!r} is built in and delivers each command once: it has no reset")
+        if name.startswith(PREFIX):
+            raise Conflict(f"{name!r} is a replay: forget it, and replay again")
         placement = self._runtime.store.placement
         shards = placement.shards * len(placement.read_by(0, subscription.reaction.sources))
         if isinstance(to, int) and shards > 1:
@@ -140,6 +146,49 @@ class Operations:
             act = Reset(name, to)
         await self._runtime.control.everywhere(act, range(placement.shards))
         return await self.consumer(name)
+
+    async def replay(
+        self,
+        consumer: str,
+        begin: Literal["beginning"] | int | datetime,
+        *,
+        group: str = "shadow",
+        effects: bool = False,
+    ) -> ReplayStatus:
+        """Run a consumer's function again, in a group of its own, over what was there from the
+        beginning, a position or a time on until now. What it returns is only counted, unless
+        `effects`.
+
+        Raises `NotFound`, `InvalidPayload`, `Conflict` for a group that is replayed already.
+        """
+        runtime = self._runtime
+        check_name("consumer group", group)
+        sources = frozenset({runtime.replays.definition(consumer).source.id})
+        placement, tails = runtime.store.placement, runtime.tails
+        homes = range(placement.shards)
+        shards = [shard for home in homes for shard in placement.read_by(home, sources)]
+        await runtime.look()  # other nodes append, too
+        ends = await tails.find_ends(shards)
+        if isinstance(begin, datetime):
+            begin = round(begin.timestamp() * 1e6)
+            begins = {shard: await tails.position_at(shard, begin) for shard in shards}
+        elif isinstance(begin, int):
+            begins = positions_at(begin, ends)
+        else:
+            begins = dict.fromkeys(shards, 0)
+        replay = await runtime.replays.create(consumer, group, begins, ends, effects=effects)
+        return next(one for one in await self.replays() if one.name == replay.name)
+
+    async def replays(self) -> list[ReplayStatus]:
+        """All replays, those that are finished included."""
+        return await self._runtime.replays.statuses()
+
+    async def forget_replay(self, name: str) -> None:
+        """End a replay, finished or not; its tally, offsets and letters go.
+
+        Raises `NotFound`.
+        """
+        await self._runtime.replays.forget(name)
 
     async def views(self) -> list[dict[str, Any]]:
         """Every view: its versions, how far they are in all shards, its queries and tables."""
