@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.commands import Outcome, RunningNode, eventmill
+from tests.cli.commands import PROJECT, Outcome, RunningNode, eventmill
 
 TARGETS = ("market:shop", "market:inventory")
 
@@ -123,3 +123,16 @@ def test_a_consumer_is_replayed_beside_itself(market: RunningNode) -> None:
     assert asked(market, "inventory", "consumers", "replays") == []
     refused = ask(market, "inventory", "consumers", "replay", "reserver")
     assert "give one of --from, --position and --time" in refused.err
+
+
+def test_they_are_started_anew_when_a_file_changes(tmp_path: Path) -> None:
+    (tmp_path / "market.py").write_text((PROJECT / "market.py").read_text())
+    with RunningNode(
+        tmp_path / "data", TARGETS[1], "--reload", target=TARGETS[0], cwd=tmp_path
+    ) as node:
+        before = [node.facts["url"], node.wait_for("started")["url"]]
+        (tmp_path / "market.py").touch()
+        node.wait_for("Changed: market.py")
+        again = [node.wait_for("started") for _ in TARGETS]
+        assert [facts["service"] for facts in again] == ["shop", "inventory"]
+        assert [facts["url"] for facts in again] == before

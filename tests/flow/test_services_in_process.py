@@ -348,3 +348,24 @@ async def test_who_is_not_there_is_told(host: Host) -> None:
     assert refused.value.code == "unavailable.service"
     with pytest.raises(Rejected, match="not so many"):
         await context.service("inventory").call(Stock.reserve, "apple", "o1", quantity=2)
+
+
+async def test_what_a_neighbour_has_not_read_is_kept(make: Make) -> None:
+    brief = Topic("brief", Placed, key="order", retention=timedelta(seconds=30))
+    read: list[str] = []
+
+    @consumer("reader", source=Topic("brief", Placed, service="shop"))
+    def reader(event: Placed) -> None:
+        read.append(event.order)
+
+    late = Host(Service("late", components=[reader]), store=make("late"))
+    async with Host(Service("shop", topics=[brief]), store=make("shop"), beside=[late]) as host:
+        await late.operations.pause("reader")
+        await host.publish(brief, Placed("o1", "apple", 1))
+        await host.advance(timedelta(minutes=5))
+        await host.restart()  # nothing is in memory any more
+        await late.operations.resume("reader")
+        await host.settle()
+        assert read == ["o1"]
+        await host.advance(timedelta(minutes=5))
+        assert (await host.store.journal.read(0, 0, limit=10)).entries == []

@@ -6,7 +6,7 @@ test kit come in through the methods here; `start` and `stop` say in which order
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -116,7 +116,9 @@ class Runtime:
         )
         self.subscriptions = self.roster.subscriptions
         self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
-        self.readers = Readers(store, clock, self.subscriptions, self.in_use_elsewhere)
+        self.readers = Readers(
+            store, clock, self.subscriptions, self.in_use_elsewhere, self._read_beside
+        )
         self.retention = Retention(
             service.topics, store, clock, self.held, self.subscriptions, self.readers, broker
         )
@@ -310,6 +312,9 @@ class Runtime:
     async def in_use_elsewhere(self) -> set[str]:
         """Subscriptions and versions of views that other nodes have."""
         return await self.control.in_use_elsewhere()
+
+    async def _read_beside(self) -> Mapping[str, int]:
+        return {} if self.beside is None else await self.beside.read()
 
     def _surroundings(self, *, shared: bool) -> Surroundings:
         return Surroundings(

@@ -78,6 +78,10 @@ class Beside:
         await self.services.start(self._runtime.store.placement.store)
         self._neighbours.enter(self._runtime)
 
+    async def read(self) -> dict[str, int]:
+        """Return up to where the others have read the topics of this one."""
+        return await self._neighbours.read(self._runtime.service.name)
+
     def look(self) -> None:
         """Somebody has come or gone."""
         self._topics.look()

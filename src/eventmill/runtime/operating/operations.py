@@ -170,8 +170,8 @@ class Operations:
         await runtime.look()  # other nodes append, too
         ends = await tails.find_ends(shards)
         if isinstance(begin, datetime):
-            begin = round(begin.timestamp() * 1e6)
-            begins = {shard: await tails.position_at(shard, begin) for shard in shards}
+            time = round(begin.timestamp() * 1e6)
+            begins = {shard: await tails.position_at(shard, time) for shard in shards}
         elif isinstance(begin, int):
             begins = positions_at(begin, ends)
         else:

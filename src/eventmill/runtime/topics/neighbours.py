@@ -41,6 +41,20 @@ class Neighbours:
         """Return a service that is there."""
         return self._open.get(service)
 
+    async def read(self, service: str) -> dict[str, int]:
+        """Return up to where everybody has read a service's topics, those that somebody follows."""
+        found: dict[str, int] = {}
+        for other in self._open.values():
+            offsets = await other.store.offsets()
+            for name, subscription in other.subscriptions.items():
+                for id in subscription.reaction.sources & other.service.foreign.keys():
+                    topic = other.service.foreign[id]
+                    if topic.service == service:
+                        (shard,) = other.store.placement.of_topic(id)
+                        at = offsets.get((name, shard), 0)
+                        found[topic.name] = min(at, found.get(topic.name, at))
+        return found
+
     def enter(self, runtime: Runtime) -> None:
         """Let the others read its topics from now on."""
         self._open[runtime.service.name] = runtime
