@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from eventmill import Effect, Event, Service, Topic, consumer, publish
-from eventmill.runtime.operating.replays import ReplayStatus
+from eventmill.runtime.control.replays import ReplayStatus
 from tests.cluster.nodes import Nodes
 
 KEYS = [f"o{number}" for number in range(60)]

@@ -11,8 +11,8 @@ from eventmill import Context, Effect, Service, Topic, consumer, publish
 from eventmill.errors import Conflict, InvalidPayload, NotFound
 from eventmill.model import limits
 from eventmill.model.commit import LetterStatus
+from eventmill.runtime.control.replays import ReplayStatus
 from eventmill.runtime.dispatch.shadow import FACT
-from eventmill.runtime.operating.replays import ReplayStatus
 from eventmill.testing import FaultyStore, Host
 from tests.flow.bank import Account, Booked, ledger
 

@@ -30,24 +30,24 @@ from eventmill.runtime.cluster.beside import Beside, Neighbourhood
 from eventmill.runtime.cluster.peers import Membership, Peers
 from eventmill.runtime.cluster.services import Services
 from eventmill.runtime.committer import Committer
+from eventmill.runtime.control.control import Control
+from eventmill.runtime.control.replays import Replays
 from eventmill.runtime.dispatch import courier
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
 from eventmill.runtime.dispatch.roster import Roster
 from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.dispatch.tails import Tails
 from eventmill.runtime.facts import Facts
-from eventmill.runtime.operating.control import Control
-from eventmill.runtime.operating.replays import Replays
+from eventmill.runtime.keeping import check_in_store
 from eventmill.runtime.pushing.pushes import Pushes
+from eventmill.runtime.room import Room, RoomMaker
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.topics import relay, streams
 from eventmill.runtime.topics.foreign import ForeignTopics, check_reachable
-from eventmill.runtime.topics.keeping import check_in_store
 from eventmill.runtime.topics.publisher import Publisher
 from eventmill.runtime.topics.readers import Readers
 from eventmill.runtime.topics.retention import Retention
-from eventmill.runtime.topics.room import Room, RoomMaker
 from eventmill.runtime.topics.streams import Streams
 from eventmill.runtime.turns.guards import Guards
 from eventmill.runtime.turns.turn import Entities

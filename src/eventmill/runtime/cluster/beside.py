@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from eventmill.ports.cluster import Claim, Member
 from eventmill.ports.directory import Directory
 from eventmill.ports.transport import Transport
+from eventmill.runtime import description
 from eventmill.runtime.cluster.forwarding import Forwarder
 from eventmill.runtime.cluster.services import ServiceReception, Services
-from eventmill.runtime.operating import description
 from eventmill.runtime.topics.foreign import ForeignTopics
 from eventmill.runtime.topics.neighbours import Neighbours, NeighbourTopics
 

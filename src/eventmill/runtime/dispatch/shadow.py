@@ -1,6 +1,6 @@
 """The shadow of a consumer: its function run again over the past, in a group of its own.
 
-Place on the road: dispatch, as the reaction of a replay (`runtime.operating.replays`). What the
+Place on the road: dispatch, as the reaction of a replay (`runtime.control.replays`). What the
 function returns is counted and summed up into a digest; it happens only if the replay is to have
 effects. The function is told (`ctx.replay`), and its calls to the outside carry the keys of the first
 time.
@@ -31,7 +31,7 @@ from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
 from eventmill.runtime.dispatch.reaction import Reacted
-from eventmill.runtime.topics.room import Room
+from eventmill.runtime.room import Room
 from eventmill.sdk.context import Calls, Context, Request
 
 FACT = "tally/"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from eventmill.errors import NotFound
 from eventmill.ports.directory import Instance
-from eventmill.runtime.operating.description import Description
+from eventmill.runtime.description import Description
 from eventmill.runtime.runtime import Runtime
 
 

@@ -1,7 +1,7 @@
 """Operations: what an operator may do to a running node. Admin, the CLI and the test kit come here.
 
 Place on the road: beside it. Calls and messages enter at the ingress like everybody's; letters,
-offsets and pauses change through commits, on every node that they concern (`runtime.operating.control`,
+offsets and pauses change through commits, on every node that they concern (`runtime.control.control`,
 `runtime.facts`).
 """
 
@@ -20,7 +20,7 @@ from eventmill.model.handler import Texts
 from eventmill.model.replaying import PREFIX
 from eventmill.model.subject import check_text
 from eventmill.model.topic import not_ours
-from eventmill.runtime.operating.acts import (
+from eventmill.runtime.control.acts import (
     LETTERS_AT_ONCE,
     Choice,
     Discard,
@@ -30,8 +30,8 @@ from eventmill.runtime.operating.acts import (
     letter_of,
     positions_at,
 )
-from eventmill.runtime.operating.replays import ReplayStatus
-from eventmill.runtime.operating.status import ConsumerStatus, version_of
+from eventmill.runtime.control.replays import ReplayStatus
+from eventmill.runtime.control.status import ConsumerStatus, version_of
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.views.projector import Projector
 from eventmill.sdk.component import check_name
