@@ -96,7 +96,8 @@ class Process:
         await first_of(stopping, *[node.failed for node in self.nodes])
         await self.stop(drained)
         for node in self.nodes:
-            node.check_loops()
+            with self._named(node):
+                node.check_loops()
 
     async def _do(self, step: Step, node: Node) -> None:
         """Do a step for a service; what it logs, then and later, bears its name."""
