@@ -38,9 +38,8 @@ class Process:
     def __init__(self, services: Sequence[Service], config: NodeConfig) -> None:
         configs = [config] if len(services) == 1 else _shared_out(services, config)
         around = Surroundings([service.name for service in services], SystemClock())
-        for service in services:
-            if len(services) == 1:
-                _check_alone(service, config)
+        if len(services) == 1:
+            _check_alone(services[0], config)
         self.nodes = [Node(s, c, around) for s, c in zip(services, configs, strict=True)]
         self._contexts = {node: contextvars.copy_context() for node in self.nodes}
         if len(services) > 1:
