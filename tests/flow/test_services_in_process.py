@@ -34,7 +34,7 @@ from eventmill import (
 from eventmill.adapters.memory.store import Store as MemoryStore
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.errors import Unavailable
-from eventmill.model.commit import LetterStatus
+from eventmill.model.commit import Commit, LetterStatus
 from eventmill.node.config import NodeConfig
 from eventmill.node.process import Process
 from eventmill.runtime.operating.inspection import Inspection
@@ -321,15 +321,22 @@ async def test_messages_of_the_other_can_be_looked_at(host: Host) -> None:
 async def test_a_service_that_lost_its_store_is_not_taken_for_the_old_one(make: Make) -> None:
     stock = Host(inventory, store=make("inventory"))
     async with Host(shop, store=make("shop"), beside=[stock]) as host:
+        await stock.call(Stock.restock, "apple", 10)
         await place(host, 1, 2)
-        await host.settle()
+        before = await reserved(host)
+        assert before == {"o1": 1, "o2": 1}
     again = Host(inventory, store=stock.store)
     async with Host(shop, store=make("another"), beside=[again]) as host:
         await place(host, 3)
         await host.settle()
         (told,) = [t for t in await Inspection(again.runtime).topics() if t.service]
         assert "not the one that was read before" in told.waiting
-        assert await reserved(host) == {}
+        assert await reserved(host) == before
+        for reader in ("reserver", "biller"):
+            await again.operations.reset(reader, "beginning")
+        await again.runtime.facts.change(Commit(registry={"stream/shop/orders": None}))
+        await host.restart()
+        assert await reserved(host) == {**before, "o3": 1}
 
 
 async def test_the_other_is_not_in_the_process(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from eventmill import (
     on,
     stream,
 )
+from eventmill.http.asyncapi import document
 from eventmill.sdk.topology.graph import Way, graph_of
 from eventmill.testing import ConsumerKit
 
@@ -73,6 +74,7 @@ async def test_it_is_a_topic_and_a_consumer_that_fills_it() -> None:
     assert definition.topics["rooms"].types == (RoomOpened, RoomClosed)
     assert definition.streams == {"rooms": "room"}
     assert list(definition.consumers) == ["rooms-stream"]
+    assert "public events of 'room'" in document(definition)["channels"]["rooms"]["description"]
     ways = {(c.source, c.target, c.way) for c in graph_of(definition).connections}
     assert ("rooms-stream", "rooms", Way.PUBLISHES) in ways
     effects = await ConsumerKit(rooms).run(Opened("r1"), Opened(""), Closed("r1"), subject="1")
