@@ -71,6 +71,10 @@ def test_a_topic_of_the_other_is_shown_and_not_published_to(market: RunningNode)
     refused = ask(market, "inventory", "topics", "publish", "shop/orders", order)
     assert refused.code == 1
     assert "which alone publishes to it" in refused.err
+    refused = ask(market, "inventory", "topics", "adopt", "shop/orders", "--yes")
+    assert "is the one that was read before: reset its readers" in refused.err
+    refused = ask(market, "shop", "topics", "adopt", "orders", "--yes")
+    assert "no topic 'orders' of another service" in refused.err
 
 
 def test_the_directory_of_all_says_which_there_are(market: RunningNode) -> None:

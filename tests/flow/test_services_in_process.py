@@ -33,8 +33,8 @@ from eventmill import (
 )
 from eventmill.adapters.memory.store import Store as MemoryStore
 from eventmill.adapters.sqlite.store import Store as SqliteStore
-from eventmill.errors import Unavailable
-from eventmill.model.commit import Commit, LetterStatus
+from eventmill.errors import Conflict, Unavailable
+from eventmill.model.commit import LetterStatus
 from eventmill.node.config import NodeConfig
 from eventmill.node.process import Process
 from eventmill.runtime.operating.inspection import Inspection
@@ -332,11 +332,30 @@ async def test_a_service_that_lost_its_store_is_not_taken_for_the_old_one(make: 
         (told,) = [t for t in await Inspection(again.runtime).topics() if t.service]
         assert "not the one that was read before" in told.waiting
         assert await reserved(host) == before
-        for reader in ("reserver", "biller"):
-            await again.operations.reset(reader, "beginning")
-        await again.runtime.facts.change(Commit(registry={"stream/shop/orders": None}))
-        await host.restart()
+        assert await again.operations.adopt("shop/orders") == ["biller", "reserver"]
         assert await reserved(host) == {**before, "o3": 1}
+        with pytest.raises(Conflict, match="reset its readers"):
+            await again.operations.adopt("shop/orders")
+        await host.restart()
+        await place(host, 4)
+        assert await reserved(host) == {**before, "o3": 1, "o4": 1}
+
+
+async def test_a_view_of_a_service_that_lost_its_store_is_built_anew(make: Make) -> None:
+    stock = Host(inventory, store=make("inventory"))
+    async with Host(shop, store=make("shop"), beside=[stock]) as host:
+        await stock.call(Stock.restock, "apple", 10)
+        await stock.call(Stock.restock, "pear", 1)
+        assert len(await host.query(StockSeen.all)) == 2
+        kept = host.store
+    new = Host(inventory, store=make("another"))
+    async with Host(shop, store=kept, beside=[new]) as host:
+        await new.call(Stock.restock, "plum", 3)
+        assert len(await host.query(StockSeen.all)) == 2, "as it was"
+        readers = await host.operations.adopt("inventory/stock-changes")
+        assert readers == ["stock-seen", "stock-watcher"]
+        await host.advance(timedelta(seconds=10))
+        assert [row.sku for row in await host.query(StockSeen.all)] == ["plum"]
 
 
 async def test_the_other_is_not_in_the_process(tmp_path: Path) -> None:

@@ -165,8 +165,12 @@ def _topics(looks: Inspection, acts: Operations) -> list[Route]:
         await acts.publish(request.path_params["topic"], payloads, given.type, given.key)
         return {"published": len(payloads)}
 
+    async def adopt(request: Request) -> Any:
+        return {"readers": await acts.adopt(request.path_params["topic"])}
+
     return [
         _get("/topics", topics),
+        _post("/topics/{topic:path}/adopt", adopt),
         # Of another service, as `shop/orders`, a topic can be looked at.
         _get("/topics/{topic:path}/messages", messages),
         _post("/topics/{topic:path}/messages", publish),

@@ -62,6 +62,8 @@ class Reset(msgspec.Struct, frozen=True, tag="reset"):
     """`beginning`, `latest`, a position where there is one shard, or `time`."""
     time: int = 0
     """Microseconds since the epoch."""
+    source: str = ""
+    """Only in the shards of this topic."""
 
 
 Act = Redrive | Discard | Reset
@@ -146,6 +148,9 @@ class Acts:
         subscription = self._roster.subscription(act.subscription)
         here, home = self._here(homes), self._store.placement.home
         ends = {shard: end for shard, end in subscription.ends.items() if home(shard) in here}
+        if act.source:
+            theirs = self._store.placement.of_topic(act.source)
+            ends = {shard: end for shard, end in ends.items() if shard in theirs}
         reset = await subscription.reset(await _positions(subscription.tails, ends, act))
         return here - {home(shard) for shard in ends if shard not in reset}
 

@@ -32,6 +32,7 @@ from eventmill.runtime.control.acts import (
 )
 from eventmill.runtime.control.replays import ReplayStatus
 from eventmill.runtime.control.status import ConsumerStatus, version_of
+from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.views.projector import Projector
 from eventmill.sdk.component import check_name
@@ -88,6 +89,37 @@ class Operations:
         events = tuple(_event(kind, number, payload) for number, payload in enumerate(payloads))
         await self._runtime.publisher.events(known, events, key=key)
 
+    async def adopt(self, topic: str) -> list[str]:
+        """Read another service's topic from its beginning, if its stream is not the one that was
+        read before; return who reads it: consumers begin anew, views are rebuilt.
+
+        Raises `NotFound`, and `Conflict` if it is the one that was read before.
+        """
+        runtime = self._runtime
+        if runtime.foreign is None or topic not in runtime.service.foreign:
+            known = ", ".join(runtime.service.foreign) or "none"
+            raise NotFound(f"no topic {topic!r} of another service; there is {known}")
+        runtime.foreign.check_other(topic)
+        running = runtime.subscriptions.items()
+        readers = {
+            name: one
+            for name, one in running
+            if topic in one.reaction.sources and not name.startswith(PREFIX)
+        }
+        views = {n.partition("@")[0] for n, s in readers.items() if _keeps_view(s)}
+        others = [n for n, s in readers.items() if not _keeps_view(s)]
+        homes = range(runtime.store.placement.shards)
+        # Nothing of the topic is read meanwhile: positions say nothing about the new stream.
+        for name in others:
+            await runtime.control.everywhere(Reset(name, "beginning", 0, topic), homes)
+        await runtime.foreign.adopt(topic)
+        for name in readers.keys() - set(others):
+            # The old version stays as it is; the new one is ahead of it when it has read all.
+            await runtime.control.everywhere(Reset(name, "latest", 0, topic), homes)
+        for view in views:
+            await self.rebuild(view)
+        return sorted([*others, *views])
+
     async def consumers(self) -> list[ConsumerStatus]:
         """Every subscription in all shards: consumers, views, pushes and the built-in courier."""
         return list((await self._runtime.control.statuses()).values())
@@ -126,7 +158,7 @@ class Operations:
         `Unreachable` for shards that nobody could be reached for.
         """
         subscription = self._runtime.subscription(self._names(name)[0])
-        if isinstance(subscription.reaction, Projector):
+        if _keeps_view(subscription):
             view = name.partition("@")[0]
             raise Conflict(
                 f"{view!r} is a view: rebuild the view instead, with `eventmill views rebuild "
@@ -302,6 +334,10 @@ class Operations:
     def _missing(self, name: str) -> ConsumerStatus:
         known = ", ".join(self._runtime.subscriptions) or "none"
         raise NotFound(f"no subscription {name!r}; there is {known}")
+
+
+def _keeps_view(subscription: Subscription) -> bool:
+    return isinstance(subscription.reaction, Projector)
 
 
 def _event(kind: EventType, number: int, payload: bytes) -> Any:

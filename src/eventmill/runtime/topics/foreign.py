@@ -114,6 +114,18 @@ class ForeignTopics:
         """Look soon: one may have come or gone."""
         self._news.set()
 
+    def check_other(self, topic: str) -> None:
+        """Raise `Conflict` unless a topic's stream is not the one that was read before."""
+        if self.waiting.get(topic) != _other(self._topics[topic]):
+            raise Conflict(f"topic {topic!r} is the one that was read before: reset its readers")
+
+    async def adopt(self, topic: str) -> None:
+        """Forget which stream a topic was: the one that is there now is read from now on."""
+        name = FACT + topic
+        await self._runtime.facts.change(Commit(registry={name: None}))
+        self._known.pop(topic, None)
+        await self._look(self._topics[topic])
+
     async def _run(self) -> None:
         while True:
             await self._runtime.clock.wait(self._news, LOOK_SECONDS)
@@ -247,7 +259,6 @@ def _unread(topic: Topic[Any]) -> str:
 def _other(topic: Topic[Any]) -> str:
     return (
         f"its stream is not the one that was read before: service {topic.service!r} has a new "
-        "store, or somebody made it anew. To read it from its beginning: eventmill consumers reset "
-        f"NAME --to beginning for each of its readers, then remove the durable fact "
-        f"{FACT + topic.id!r} (cluster.md tells how)"
+        "store, or somebody made it anew. To read it from its beginning: eventmill topics adopt "
+        f"{topic.id}"
     )
