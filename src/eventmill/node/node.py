@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import msgspec
 from granian.constants import HTTPModes, Interfaces
@@ -104,6 +104,8 @@ class Node:
         self.admin_url = ""
         self._servers: list[tuple[Server, asyncio.Task[None]]] = []
         self._announced = False
+        self._held: IO[str] | None = None
+        """The data directory, if no store in it holds it."""
         self._started = 0
 
     def __repr__(self) -> str:
@@ -141,6 +143,8 @@ class Node:
         """
         self._started = self.clock.now()
         with _space_told(self.config.data):
+            if self.config.store:
+                self._held = lock.take(self.config.data)
             await self.runtime.open()
 
     async def begin(self) -> None:
@@ -176,7 +180,8 @@ class Node:
         """
         await self.drain()
         drained()
-        await self.runtime.stop()
+        await self.quiet()
+        await self.close()
 
     async def drain(self) -> None:
         """Take no more requests, and answer those under way, or give them their time."""
@@ -191,6 +196,16 @@ class Node:
         if self._servers:
             tasks = [task for _, task in self._servers]
             await asyncio.wait(tasks, timeout=self.config.drain_seconds)
+
+    async def quiet(self) -> None:
+        """End what happens by itself; neighbours can still come in."""
+        await self.runtime.quiet()
+
+    async def close(self) -> None:
+        """Give everything back."""
+        await self.runtime.close()
+        if self._held is not None:
+            self._held.close()
 
     async def run(self, stopping: asyncio.Event, drained: Callable[[], None] = _nothing) -> None:
         """Run a started node until `stopping` is set or a loop fails; then stop it, as `stop` does.

@@ -76,7 +76,7 @@ class Process:
         await asyncio.gather(*[node.drain() for node in self.nodes])
         drained()
         failed: list[BaseException] = []
-        for step in (lambda node: node.runtime.quiet(), lambda node: node.runtime.close()):
+        for step in (Node.quiet, Node.close):
             for node in reversed(self.nodes):
                 try:
                     await self._do(step, node)

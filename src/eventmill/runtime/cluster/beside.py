@@ -22,7 +22,7 @@ from eventmill.runtime.topics.neighbours import Neighbours, NeighbourTopics
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime
 
-ALONE: Final = "node"
+NODE: Final = "node"
 """Name of a node that has none, since its service has no others."""
 
 
@@ -89,7 +89,7 @@ class Beside:
 
     async def announce(self, facts: dict[str, Any]) -> None:
         """Let the others, and people, find this one."""
-        await self.services.announce(ALONE, {"node": ALONE, **facts})
+        await self.services.announce(NODE, {"node": NODE, **facts})
 
     async def close(self) -> None:
         """Be found no more."""
@@ -99,4 +99,4 @@ class Beside:
 
 
 async def _shares() -> tuple[list[Member], list[Claim]]:
-    return [Member(ALONE, "")], [Claim(0, ALONE, 1)]
+    return [Member(NODE, "")], [Claim(0, NODE, 1)]
