@@ -26,6 +26,7 @@ from eventmill.sdk.effects import cancel, ignore, publish, schedule, send
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import command, on, query
 from eventmill.sdk.service import Service
+from eventmill.sdk.streams import ServiceStream, stream
 from eventmill.sdk.view import Record, View
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ __all__ = [
     "Rejected",
     "Retry",
     "Service",
+    "ServiceStream",
     "Topic",
     "Unavailable",
     "View",
@@ -68,6 +70,7 @@ __all__ = [
     "schedule",
     "scheduled",
     "send",
+    "stream",
     "timed",
     "upcast",
 ]

@@ -30,7 +30,7 @@ COMMANDS = {
     "services": "Show the services that run: list, describe, topology.",
     "entities": "List and read entities, call them.",
     "topics": "List topics, publish to them, follow them.",
-    "consumers": "List, pause, resume and reset consumers.",
+    "consumers": "List, pause, resume, reset and replay consumers.",
     "views": "List, query and rebuild views.",
     "dead-letters": "List, show, redrive and discard dead letters.",
     "subscriptions": "Push topics and entity events to URLs.",

@@ -133,6 +133,8 @@ class ConsumerDefinition:
     place: str
     topics: Collection[str] | None = None
     """As an entity's."""
+    stream: str = ""
+    """The topic that it fills, if it is a stream's."""
 
     @property
     def subscription(self) -> str:
@@ -201,3 +203,8 @@ class ServiceDefinition:
     foreign: dict[str, Topic[Any]] = field(default_factory=dict)
     """Topics of other services that are followed here."""
     actions: dict[str, ActionDefinition] = field(default_factory=dict)
+
+    @property
+    def streams(self) -> dict[str, str]:
+        """The topics that are service streams, and whose events each makes public."""
+        return {c.stream: c.source.id for c in self.consumers.values() if c.stream}

@@ -352,6 +352,12 @@ TOPIC_REPLICAS_MAX: Final = 5
 SUBJECT_TOKEN_CHARACTERS_MAX: Final = 512
 """A key in a NATS subject; longer ones end in a hash (a server's control line has 4,096 bytes)."""
 
+REPLAYS_MAX: Final = 16
+"""Replays at the same time, finished ones included: each that runs reads what its consumer reads."""
+
+REPLAY_EFFECTS_MAX: Final = 100
+"""Kinds of effects that a replay counts apart; a function has few."""
+
 FACTS_SECONDS: Final = 3.0
 """How often a node of several looks for facts that others have changed, beneath the wake-ups."""
 

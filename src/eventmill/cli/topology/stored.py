@@ -151,13 +151,13 @@ def _unfit(where: str, handler: Handler[Any, Any], command: Entry) -> Iterator[s
 def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iterator[str]:
     """Name what consumers and views have left that are not part of the service any more.
 
-    Offsets and letters of built-in and pushed subscriptions go when these end.
+    Offsets and letters of built-in and pushed subscriptions, and of replays, go when these end.
     """
     consumers = {consumer.subscription for consumer in service.consumers.values()}
     consumers |= service.actions.keys()
     for one in subscribers:
         view, _, version = one.name.partition("@")
-        if one.name in consumers or one.name.startswith(("$", "push@")):
+        if one.name in consumers or one.name.startswith(("$", "push@", "replay@")):
             continue
         if version and view in service.views:
             continue
