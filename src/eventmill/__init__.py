@@ -18,6 +18,7 @@ from eventmill.model.effect import Effect
 from eventmill.model.events import EntityDeleted, Event, downcast, event_type, upcast
 from eventmill.model.page import Page
 from eventmill.model.topic import WHEN_READ, Topic
+from eventmill.sdk.action import scheduled, timed
 from eventmill.sdk.component import component
 from eventmill.sdk.consumer import consumer
 from eventmill.sdk.context import Context
@@ -67,8 +68,10 @@ __all__ = [
     "publish",
     "query",
     "schedule",
+    "scheduled",
     "send",
     "stream",
+    "timed",
     "upcast",
 ]
 

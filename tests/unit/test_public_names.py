@@ -9,11 +9,11 @@ PUBLIC = """
     Client ConfigurationError Conflict Context Deleted Effect EntityDeleted Event
     EventSourcedEntity EventmillError InvalidPayload KeyValueEntity NotFound Overloaded Page Record
     Rejected Retry Service ServiceStream Topic Unavailable View WHEN_READ cancel command component consumer downcast
-    event_type ignore on publish query schedule send stream upcast
+    event_type ignore on publish query schedule scheduled send stream timed upcast
 """
 
 TESTING = """
-    Called ConsumerKit Effects EntityKit FaultyStore Host Published Result Scheduled Sent
+    ActionKit Called ConsumerKit Effects EntityKit FaultyStore Host Published Result Scheduled Sent
     TopicProbe ViewKit VirtualClock
 """
 

@@ -79,7 +79,8 @@ def routes(runtime: Runtime, facts: Facts) -> list[Route]:
         *_consumers(acts),
         *_views(acts),
         *_letters(acts),
-        *_timers(looks),
+        *_timers(looks, acts),
+        *_schedules(acts),
         *_living(Living(runtime)),
     ]
 
@@ -278,12 +279,38 @@ def _letters(acts: Operations) -> list[Route]:
     ]
 
 
-def _timers(looks: Inspection) -> list[Route]:
+def _timers(looks: Inspection, acts: Operations) -> list[Route]:
     async def timers(request: Request) -> Any:
         after, limit = request.query_params.get("after", ""), _limit(request)
         return [shapes.timer(timer) for timer in await looks.timers(after=after, limit=limit)]
 
-    return [_get("/timers", timers)]
+    async def cancel(request: Request) -> Any:
+        name = _text(request, "name")
+        await acts.cancel_timer(name)
+        return {"cancelled": name}
+
+    return [_get("/timers", timers), _post("/timers/cancel", cancel)]
+
+
+def _schedules(acts: Operations) -> list[Route]:
+    async def schedules(request: Request) -> Any:
+        return [shapes.schedule(status) for status in await acts.schedules()]
+
+    def doing(act: Callable[[str], Awaitable[None]]) -> Ask:
+        async def done(request: Request) -> Any:
+            name = request.path_params["name"]
+            await act(name)
+            found = [status for status in await acts.schedules() if status.name == name]
+            return shapes.schedule(found[0])
+
+        return done
+
+    return [
+        _get("/schedules", schedules),
+        _post("/schedules/{name}/run", doing(acts.run_schedule)),
+        _post("/schedules/{name}/pause", doing(acts.pause_schedule)),
+        _post("/schedules/{name}/resume", doing(acts.resume_schedule)),
+    ]
 
 
 def _get(path: str, ask: Ask) -> Route:

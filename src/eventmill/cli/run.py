@@ -258,6 +258,7 @@ def _parts(service: ServiceDefinition) -> str:
         for things, one, many in (
             (service.entities, "entity", "entities"),
             (service.consumers, "consumer", "consumers"),
+            (service.actions, "action", "actions"),
             (service.views, "view", "views"),
             (service.topics, "topic", "topics"),
         )

@@ -12,8 +12,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from eventmill.engine.causation import of_command
 from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
+from eventmill.model.action import CALLS
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
 from eventmill.model.entry import COMMANDS, Entry, with_members
@@ -143,6 +145,23 @@ def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int 
     _check_size(f"the command {handler.component}.{handler.name}", payload)
     subject = f"{handler.component}/{sending.id}"
     return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, metadata, None, home)
+
+
+def call_of(command: Entry) -> Entry:
+    """Make the entry that calls an action of the command that a timer sent for it."""
+    action, _, key = command.subject.partition("/")
+    return Entry(
+        CALLS + action,
+        key,
+        0,
+        command.type,
+        command.version,
+        command.time,
+        command.payload,
+        of_command(command),
+        None,
+        command.shard,
+    )
 
 
 def timer_name(name: str) -> str:

@@ -15,6 +15,7 @@ from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
+from eventmill.model.schedule import Schedule
 from eventmill.model.topic import Topic
 
 
@@ -47,6 +48,10 @@ class Retry:
         for name, (value, least, most) in bounds.items():
             if not least <= value <= most:
                 raise ConfigurationError(f"Retry: {name} must be {least:g}..{most:g}: {value!r}")
+
+
+PATIENT = Retry(initial=3.0, maximum=30.0)
+"""Of what timers and schedules lead to: nobody waits for it."""
 
 
 class Start(StrEnum):
@@ -138,6 +143,16 @@ class ConsumerDefinition:
 
 
 @dataclass(slots=True)
+class ActionDefinition:
+    """A stateless function that timers call, or that runs by a schedule."""
+
+    handler: Handler[Any, Any]
+    reaction: ConsumerDefinition
+    """How its calls are handled: as events of a source of its own."""
+    schedule: Schedule | None = None
+
+
+@dataclass(slots=True)
 class ViewTable:
     """One table of a view."""
 
@@ -187,6 +202,7 @@ class ServiceDefinition:
     views: dict[str, ViewDefinition]
     foreign: dict[str, Topic[Any]] = field(default_factory=dict)
     """Topics of other services that are followed here."""
+    actions: dict[str, ActionDefinition] = field(default_factory=dict)
 
     @property
     def streams(self) -> dict[str, str]:

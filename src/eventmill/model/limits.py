@@ -150,6 +150,18 @@ TIME_MICROSECONDS_MAX: Final = 253_402_300_799_999_999
 """The last moment of the year 9999, the latest that a time of Python's can be: when a timer may be
 due. A store's integers do not hold every `timedelta`."""
 
+INTERVAL_SECONDS_MIN: Final = 1
+"""Between two ticks of a schedule: each costs three commits."""
+
+INTERVAL_SECONDS_MAX: Final = 366 * 86_400
+"""The longest interval; what is rarer has a date, which a cron expression says better."""
+
+MISSED_TICKS_MAX: Final = 1_000
+"""Runs of a schedule for ticks at which no node was there: they share one commit. Of more, the last."""
+
+TICK_GRACE_SECONDS: Final = 60
+"""A tick that is found so late, as after a restart, counts as kept: the shortest cron interval."""
+
 RETENTION_DELETED_SECONDS: Final = 7 * 24 * 3600
 """A deleted entity's events stay this long so that consumers can catch up (Kalix default)."""
 

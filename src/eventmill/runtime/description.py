@@ -24,7 +24,7 @@ TOLD: Final[tuple[str, ...]] = ("node", "store", "process", "url", "admin_url", 
 
 
 class Component(msgspec.Struct, frozen=True):
-    """An entity, view or consumer, and what it answers to or follows."""
+    """An entity, view, consumer or action, and what it answers to or follows."""
 
     id: str
     kind: str
@@ -114,6 +114,8 @@ def _components(service: ServiceDefinition) -> Iterator[Component]:
         yield Component(view.id, "view", [], list(view.queries), ", ".join(sources))
     for consumer in service.consumers.values():
         yield Component(consumer.id, "consumer", source=consumer.source.id)
+    for id, action in service.actions.items():
+        yield Component(id, "action", source=str(action.schedule or ""))
 
 
 def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
@@ -128,7 +130,7 @@ def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
 
 def _endpoints(service: ServiceDefinition) -> Iterator[Endpoint]:
     for component in _components(service):
-        if component.kind == "consumer":
+        if component.kind in ("consumer", "action"):
             continue  # nobody calls it
         asked = {"commands": component.commands, "queries": component.queries}
         lists = {name: ", ".join(names) for name, names in asked.items() if names}

@@ -15,9 +15,10 @@ import structlog
 from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.views.definition import compile_view
-from eventmill.errors import NotFound, Unavailable, UnknownHandler, Unreachable
+from eventmill.errors import NotFound, NotOwner, Unavailable, UnknownHandler, Unreachable
 from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
+from eventmill.model.effect import Outgoing
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler, Texts
@@ -33,6 +34,7 @@ from eventmill.runtime.committer import Committer
 from eventmill.runtime.control.control import Control
 from eventmill.runtime.control.replays import Replays
 from eventmill.runtime.dispatch import courier
+from eventmill.runtime.dispatch.action import ActionReaction
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
 from eventmill.runtime.dispatch.roster import Roster
 from eventmill.runtime.dispatch.subscription import Subscription
@@ -42,6 +44,7 @@ from eventmill.runtime.keeping import check_in_store
 from eventmill.runtime.pushing.pushes import Pushes
 from eventmill.runtime.room import Room, RoomMaker
 from eventmill.runtime.scheduler import Scheduler
+from eventmill.runtime.schedules import Schedules
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.topics import relay, streams
 from eventmill.runtime.topics.foreign import ForeignTopics, check_reachable
@@ -115,7 +118,7 @@ class Runtime:
             store, self.tails, self.committer, self.facts, self.supervisor, clock, luck
         )
         self.subscriptions = self.roster.subscriptions
-        self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
+        self.schedules, self.scheduler = self._timers()
         self.readers = Readers(
             store, clock, self.subscriptions, self.in_use_elsewhere, self._read_beside
         )
@@ -219,7 +222,8 @@ class Runtime:
         if self.foreign is not None:
             await self.foreign.start()
         subscribe = self.roster.subscribe
-        await subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
+        deliver = courier.Courier(self.entities, self.execute, self.store, self.service.actions)
+        await subscribe(courier.NAME, deliver)
         if self.streams is not None:
             await subscribe(relay.NAME, self.streams.relay, tails=self.streams.outbox)
         for consumer in self.service.consumers.values():
@@ -227,6 +231,11 @@ class Runtime:
                 consumer, self, self.store, self.clock, self.room, guarded=self.guarded
             )
             await subscribe(consumer.subscription, reaction, consumer.start)
+        for id, action in self.service.actions.items():
+            reaction = ActionReaction(
+                action, self, self.store, self.clock, self.room, guarded=self.guarded
+            )
+            await subscribe(id, reaction)
         await self.views.start()
         await self.pushes.start()
         await self.replays.start()
@@ -328,6 +337,11 @@ class Runtime:
             shared=shared,
         )
 
+    def _timers(self) -> tuple[Schedules, Scheduler]:
+        store, committer, clock, held = self.store, self.committer, self.clock, self.held
+        schedules = Schedules(self.service.actions, store, committer, clock, self.facts, held)
+        return schedules, Scheduler(store, committer, clock, held, self.subscriptions, schedules)
+
     def _messages_of(self, home: int) -> list[int]:
         return self.store.placement.read_by(home, [*self.service.topics, *self.service.foreign])
 
@@ -386,6 +400,20 @@ class Runtime:
         """
         outgoing.check_topic(topic, self.service.topics)
         await self.publisher.events(topic, events, dedupe=key)
+
+    async def set_timer(self, change: Outgoing, cause: Entry | None) -> None:
+        """Set or remove a timer. Without a cause it belongs to any shard of this node.
+
+        Raises `NotOwner` if this node has none.
+        """
+        placement = self.store.placement
+        home = next(iter(self.held), None) if cause is None else placement.home(cause.shard)
+        if home is None:
+            raise NotOwner("this node holds no shards now, so it can set no timer")
+        metadata = caused_by(cause) if cause is not None else None
+        author = outgoing.Author("ctx.schedule", self.service.topics, placement, home)
+        changed = outgoing.expand((change,), self.clock.now(), metadata, author)
+        await self.committer.write(changed.add_to)
 
     async def query(self, handler: Handler[P, R], arguments: tuple[Any, ...]) -> R:
         """Run a view's query; return its typed result."""

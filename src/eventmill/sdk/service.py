@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from eventmill.errors import ConfigurationError
+from eventmill.model.action import Action
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.problems import Problems
 from eventmill.model.topic import WHEN_READ, Topic, not_ours
+from eventmill.sdk.action import define_action
 from eventmill.sdk.component import check_name, id_of, place_of
 from eventmill.sdk.consumer import Consumer
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
@@ -79,6 +81,8 @@ class _Reader:
         for definition in (self.definition.consumers, self.definition.entities):
             for component in definition.values():
                 component.topics = self.definition.topics
+        for action in self.definition.actions.values():
+            action.reaction.topics = self.definition.topics
 
     def read_topic(self, topic: Any) -> None:
         if not isinstance(topic, Topic):
@@ -139,6 +143,9 @@ class _Reader:
         if isinstance(thing, Consumer):
             self.read_consumer(thing)
             return
+        if isinstance(thing, Action):
+            self.read_action(thing)
+            return
         id, place, problems = id_of(thing), place_of(thing), Problems()
         if not id:
             if id_of(type(thing)):
@@ -177,6 +184,14 @@ class _Reader:
             self.claim(consumer.subscription, thing, place)
         self.definition.consumers[consumer.id] = consumer
 
+    def read_action(self, thing: Action[Any]) -> None:
+        problems = Problems()
+        with problems.noting():
+            self.claim(thing.id, thing, f"action {place_of(thing.handler.function)}")
+        with problems.noting(place_of(thing.handler.function)):
+            self.definition.actions[thing.id] = define_action(thing)
+        problems.refuse()
+
     def check_sources(self, thing: Any) -> None:
         for place, source in _followed(thing):
             id = source.id if isinstance(source, Topic) else id_of(source)
@@ -203,6 +218,10 @@ class _Reader:
             # `x.publish` may be a client's here, for a topic of another service.
             place = f"@consumer {place_of(thing.function)}"
             self.check_published(place, published_topics(thing.function))
+            return
+        if isinstance(thing, Action):
+            function = thing.handler.function
+            self.check_published(f"action {place_of(function)}", published_topics(function))
             return
         handlers = vars(thing).values() if isinstance(thing, type) else ()
         for handler in handlers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 from eventmill import (
@@ -20,10 +20,12 @@ from eventmill import (
     consumer,
     publish,
     schedule,
+    scheduled,
     send,
     stream,
+    timed,
 )
-from eventmill.testing import ConsumerKit, EntityKit, Host
+from eventmill.testing import ActionKit, ConsumerKit, EntityKit, Host
 from examples.shopping_cart.shop import (
     Cart,
     CheckedOut,
@@ -43,6 +45,24 @@ class Plain:
 @dataclass
 class Other:
     number: int
+
+
+@timed("remind")
+async def remind(ctx: Context, merchant: str, *, payment: str) -> Effect[None]:
+    await ctx.schedule("once-more", datetime.now(UTC), remind, merchant, payment=payment)
+    await ctx.schedule("out", timedelta(hours=1), Cart.check_out, "c1")
+    await ctx.cancel("out")
+    return schedule("again", timedelta(hours=1), remind, merchant, payment=payment)
+
+
+@scheduled("0 3 * * *", timezone="Europe/Berlin", missed="all")
+async def nightly(ctx: Context, tick: datetime) -> None:
+    pass
+
+
+@scheduled(timedelta(minutes=5))
+def often(ctx: Context) -> Effect[None] | None:
+    return None
 
 
 @component("note")
@@ -67,6 +87,7 @@ class Note(KeyValueEntity):
             .publish(orders, OrderPlaced(order_id=name, items={}))
             .send(Cart.check_out, "c1")
             .schedule("later", later, Cart.check_out, "c1")
+            .schedule("remind", later, remind, "m1", payment="p1")
             .cancel("earlier")
             .expiring(later)
             .reply(lambda note: note.revision)
@@ -164,6 +185,10 @@ async def in_a_test(host: Host) -> None:
     assert_type(result.reply, dict[str, int])
     assert_type(result.state, Cart)
     assert_type(EntityKit(Note).run(Note.write, "x").reply, int)
+    assert (await ActionKit(remind).run("m1", payment="p1")).scheduled
+    await ActionKit(nightly).run(datetime.now(UTC))
+    await ActionKit(often).run()
+    Service("clocks", components=[remind, nightly, often])
     effects = await ConsumerKit(place_order).run(OrderPlaced(order_id="o", items={}))
     events: list[Any] = [published.event for published in effects.published]
     assert events

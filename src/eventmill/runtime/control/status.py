@@ -21,7 +21,7 @@ from eventmill.runtime.views.projector import Projector
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime
 
-Kind = Literal["consumer", "view", "built-in", "push", "replay"]
+Kind = Literal["consumer", "action", "view", "built-in", "push", "replay"]
 
 _ADDED = ("position", "end", "lag", "blocked", "dead", "handled", "failures", "lost")
 
@@ -139,6 +139,8 @@ def _kind_of(runtime: Runtime, subscription: Subscription) -> Kind:
         return "view"
     if subscription.name.startswith("$"):
         return "built-in"
+    if subscription.name in runtime.service.actions:
+        return "action"
     if subscription.name.startswith(replaying.PREFIX):
         return "replay"
     known = {c.subscription for c in runtime.service.consumers.values()}
