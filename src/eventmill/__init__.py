@@ -18,6 +18,7 @@ from eventmill.model.effect import Effect
 from eventmill.model.events import EntityDeleted, Event, downcast, event_type, upcast
 from eventmill.model.page import Page
 from eventmill.model.topic import WHEN_READ, Topic
+from eventmill.model.workflow_effect import branch
 from eventmill.sdk.component import component
 from eventmill.sdk.consumer import consumer
 from eventmill.sdk.context import Context
@@ -26,6 +27,7 @@ from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import command, on, query
 from eventmill.sdk.service import Service
 from eventmill.sdk.view import Record, View
+from eventmill.sdk.workflow import StepContext, Workflow, WorkflowEnded, step
 
 if TYPE_CHECKING:
     from eventmill.client import Client
@@ -51,9 +53,13 @@ __all__ = [
     "Rejected",
     "Retry",
     "Service",
+    "StepContext",
     "Topic",
     "Unavailable",
     "View",
+    "Workflow",
+    "WorkflowEnded",
+    "branch",
     "cancel",
     "command",
     "component",
@@ -66,6 +72,7 @@ __all__ = [
     "query",
     "schedule",
     "send",
+    "step",
     "upcast",
 ]
 

@@ -14,6 +14,7 @@ import msgspec
 
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
+from eventmill.model.transition import Happening, Transition
 
 E = TypeVar("E")
 P = ParamSpec("P")
@@ -69,6 +70,8 @@ class Effect(msgspec.Struct, Generic[T_co]):
     outgoing: tuple[Outgoing, ...] = ()
     expire_after: timedelta | None = None
     metadata: dict[str, Any] | None = None
+    transition: Transition | Happening | None = None
+    """Of a workflow: what comes next."""
 
     def publish(self, topic: Topic[E], *events: E) -> Self:
         """Also append `events` to a topic, atomic with everything else of this effect."""

@@ -7,7 +7,7 @@ timers that are due are in memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 import structlog
@@ -16,6 +16,7 @@ from eventmill.engine.outgoing import PURGE
 from eventmill.errors import Conflict, Unavailable
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.entry import Entry
+from eventmill.model.orders import DUE
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
@@ -29,6 +30,9 @@ LOOK_AHEAD_SECONDS = 1.0
 
 CHANGING_SECONDS = 0.001
 """Pause while a due timer's cancelling or replacing commit is under way."""
+
+ROW_SECONDS = 0.01
+"""Pause before a workflow's row that is due is looked at again; it is seen to meanwhile."""
 
 PURGE_AGAIN_SECONDS = 3_600.0
 """After this, a removal is tried again that somebody who reads slowly held back."""
@@ -61,6 +65,8 @@ class Scheduler:
         self._changed = asyncio.Event()
         committer.on_commit.append(self._look)
         self.fired = 0
+        self.on_due: Callable[[list[Timer]], None] | None = None
+        """Sees to the rows of workflows, which are no commands to be sent."""
 
     def _look(self, commit: Commit) -> None:
         if commit.timers:
@@ -88,6 +94,11 @@ class Scheduler:
         timers = await self._store.due_timers(now + ahead, self._held, limit=TIMERS_AT_ONCE)
         unread = await self._unread([timer for timer in timers if timer.due <= now])
         timers = [timer for timer in timers if timer.command.shard in self._held]  # still
+        rows = [timer for timer in timers if timer.command.type == DUE]
+        if rows:
+            timers = [timer for timer in timers if timer.command.type != DUE]
+            if self.on_due is not None:
+                self.on_due([row for row in rows if row.due <= now])
         # One that is being cancelled or replaced is looked at again when that is done.
         changing = self._committer.changes_timer
         due = [timer for timer in timers if timer.due <= now and not changing(timer.name)]
@@ -106,9 +117,10 @@ class Scheduler:
             await self._committer.write(fill)
             self.fired += sum(timer.name not in unread for timer in due)
             return 0.0
-        if not timers:
-            return LOOK_AHEAD_SECONDS
-        return max((timers[0].due - now) / 1e6, CHANGING_SECONDS)
+        waits = [max((timer.due - now) / 1e6, CHANGING_SECONDS) for timer in timers[:1]]
+        # A row that is due stays until its workflow has taken its turn.
+        waits += [max((row.due - now) / 1e6, ROW_SECONDS) for row in rows[:1]]
+        return min(waits, default=LOOK_AHEAD_SECONDS)
 
     async def _unread(self, timers: list[Timer]) -> set[str]:
         """Return those that would remove a deleted entity whose deletion somebody who follows it

@@ -70,7 +70,7 @@ class Peers:
             membership.node, membership.address, membership.leases, store, runtime, clock
         )
         entities.lease = self.cluster
-        lookup = entities.handler
+        lookup = entities.addressed
         forwarder = Forwarder(membership.transport, lookup, clock)
         self.cluster.on_move.append(
             lambda: forwarder.moved(
@@ -87,7 +87,7 @@ class Peers:
             membership.transport,
             membership.directory,
             membership.leases,
-            ServiceReception(self.execute, lookup, clock, *views),
+            ServiceReception(self.execute, entities.handler, clock, *views),
             forwarder,
             clock,
             topics_in=description.STORE if runtime.streams is None else description.BROKER,
