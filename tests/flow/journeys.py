@@ -87,6 +87,13 @@ class Trouble:
 trouble = Trouble()
 
 
+async def begun(*steps: str) -> None:
+    """Wait until these steps have begun, in this order, and no others."""
+    async with asyncio.timeout(10):
+        while trouble.begun != [*steps]:  # noqa: ASYNC110 - the steps are the condition
+            await asyncio.sleep(0)
+
+
 @component("journey")
 class Journey(Workflow):
     """Flight, hotel, then paid; each undone if a later one fails."""

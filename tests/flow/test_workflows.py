@@ -10,7 +10,7 @@ import pytest
 
 from eventmill import Deleted, Rejected
 from eventmill.testing import FaultyStore, Host
-from tests.flow.journeys import Journey, Office, Tour, service, trouble
+from tests.flow.journeys import Journey, Office, Paid, Tour, begun, payments, service, trouble
 
 
 @pytest.fixture(autouse=True)
@@ -86,8 +86,7 @@ async def test_a_command_waits_for_the_end_of_a_step_and_a_query_does_not(
     gate = trouble.gates["room"] = asyncio.Event()
     async with Host(service, store=store) as host:
         await host.call(Journey.start, "j1")
-        while trouble.begun != ["flight", "room"]:
-            await asyncio.sleep(0)
+        await begun("flight", "room")
         notes = [asyncio.ensure_future(host.call(Journey.note, "j1", text)) for text in "ab"]
         assert await host.call(Journey.content, "j1") == ("running", ["LIS"])
         assert not any(note.done() for note in notes)
@@ -101,8 +100,7 @@ async def test_a_command_may_change_the_course_before_the_next_step(store: Fault
     gate = trouble.gates["room"] = asyncio.Event()
     async with Host(service, store=store) as host:
         await host.call(Journey.start, "j1")
-        while trouble.begun != ["flight", "room"]:
-            await asyncio.sleep(0)
+        await begun("flight", "room")
         turned = asyncio.ensure_future(host.call(Journey.turn_back, "j1"))
         await asyncio.sleep(0)
         gate.set()
@@ -159,8 +157,6 @@ async def test_a_pause_ends_with_a_command_or_its_time(store: FaultyStore) -> No
 
 
 async def test_a_workflow_waits_for_a_message(store: FaultyStore) -> None:
-    from tests.flow.journeys import Paid, payments
-
     async with Host(service, store=store) as host:
         await host.call(Journey.wait_for_payment, "j1")
         await host.publish(payments, Paid(journey="j2", amount=7), Paid(journey="j1", amount=6))

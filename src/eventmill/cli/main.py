@@ -33,6 +33,7 @@ COMMANDS = {
     "views": "List, query and rebuild views.",
     "dead-letters": "List, show, redrive and discard dead letters.",
     "subscriptions": "Push topics and entity events to URLs.",
+    "workflows": "List and read workflows; suspend, retry, terminate them.",
     "timers": "List timers.",
     "export": "Write a data directory to a file.",
     "import": "Make a data directory from an exported file.",

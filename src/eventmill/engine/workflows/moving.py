@@ -174,7 +174,7 @@ class Move:
 
     def _need_compensable(self) -> None:
         status = self.progress.status
-        if status is Status.COMPENSATING or not self.progress.undo and not self.progress.runs:
+        if status is Status.COMPENSATING or (not self.progress.undo and not self.progress.runs):
             raise self._not_now(f"there is nothing to undo, it is {status}")
 
     def _not_now(self, why: str) -> NotNow:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -103,6 +104,7 @@ class Runner:
         self._look = asyncio.Event()
         entities.steps = self
         committer.on_commit.append(self._committed)
+        committer.on_failure.append(lambda batch: self.look())  # it may be true all the same
 
     def __repr__(self) -> str:
         return f"<Runner [{len(self._tasks)} steps, {self.holding!r}]>"
@@ -134,7 +136,7 @@ class Runner:
             await self._end(list(self._tasks))
 
     def look(self) -> None:
-        """Find what is outstanding: shards were taken."""
+        """Find what is outstanding: shards were taken, or nobody knows what was committed."""
         self._look.set()
 
     async def leave(self, homes: Collection[int]) -> None:
@@ -201,8 +203,8 @@ class Runner:
                 self.start(key, due.number, due.attempt)
             return
         runs = {(run.number, run.attempt): run for run in cell.progress.runs}
-        for attempt, task in [*self._running.get(key, {}).items()]:
-            if attempt not in runs and task is not None:
+        for made, task in [*self._running.get(key, {}).items()]:
+            if made not in runs and task is not None:
                 task.cancel()
                 self._ending.setdefault(key, set()).add(task)
         now = self._clock.now()
@@ -350,9 +352,10 @@ class Runner:
                 if not timer.name.startswith(rows.STEP_ROWS):
                     return
                 component, id, due = rows.read(timer)
-                if component in self._entities.definitions and timer.command.shard in self._held:
-                    if due.at <= self._clock.now():
-                        self.start((component, id), due.number, due.attempt)
+                is_ours = timer.command.shard in self._held
+                is_known = component in self._entities.definitions
+                if is_ours and is_known and due.at <= self._clock.now():
+                    self.start((component, id), due.number, due.attempt)
             after = page[-1].name
 
     def due(self, timers: list[Timer]) -> None:
@@ -362,7 +365,7 @@ class Runner:
                 self._handled.add(timer.name)
                 task = asyncio.get_running_loop().create_task(self._see_to(timer))
                 self._tasks.add(task)
-                task.add_done_callback(lambda done, name=timer.name: self._seen_to(name, done))
+                task.add_done_callback(partial(self._seen_to, timer.name))
 
     def _seen_to(self, name: str, task: asyncio.Task[None]) -> None:
         self._handled.discard(name)
