@@ -211,6 +211,8 @@ class Step(Handler[P, None], Generic[C, P]):
         return self if instance is None else self.function.__get__(instance, owner)
 
     def resolve(self) -> None:
+        if self._resolved:
+            return
         self.takes_context = takes_context(self.function)
         self.leading = 2 if self.takes_context else 1
         super().resolve()

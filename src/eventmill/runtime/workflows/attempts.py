@@ -34,6 +34,9 @@ from eventmill.sdk.workflow import StepContext
 
 log = structlog.get_logger()
 
+NOTHING: Final[Effect[Any]] = Effect()
+"""What a step that failed, or returned None, causes besides what is next."""
+
 _PLAIN: Final = re.compile(r"[\w.:@/+-]{1,120}", re.ASCII)
 """Ids that may stand in idempotency keys as they are."""
 
@@ -55,13 +58,13 @@ class Attempts:
         self._guarded = guarded
 
     async def make(
-        self, live: Live, run: Run, step: StepDefinition, arguments: tuple[Any, ...]
+        self, live: Live, run: Run, cause: Entry, step: StepDefinition, arguments: tuple[Any, ...]
     ) -> Outcome:
         """Make an attempt; whatever the step raises is an outcome."""
         began = self._clock.now()
-        context = self._context(live, run, step)
+        context = self._context(live, run, cause, step)
         state = _copy(live, began)
-        effect, failed = Effect[Any](), None
+        effect, failed = NOTHING, None
         try:
             found = await self._call(step, state, context, arguments)
             effect = found if found is not None else effect
@@ -79,7 +82,7 @@ class Attempts:
         next: Any = effect.transition
         ended, luck = self._clock.now(), self._luck()
         ran = Ran(run.number, run.attempt, began, ended, next, failed, luck)
-        return Outcome(ran, effect if failed is None else Effect[Any]())
+        return Outcome(ran, effect if failed is None else NOTHING)
 
     def cause(self, live: Live, run: Run) -> Entry:
         """Return the entry that stands for a run: what it causes names it."""
@@ -91,10 +94,12 @@ class Attempts:
         entry = Entry(source, subject, sequence, STEP, 1, now, b"{}", metadata, shard=live.shard)
         return renamed(entry, run_key(source, subject, run.number))
 
-    def _context(self, live: Live, run: Run, step: StepDefinition) -> StepContext:
+    def _context(
+        self, live: Live, run: Run, cause: Entry, step: StepDefinition
+    ) -> StepContext:
         component, id = live.definition.id, live.id
         return StepContext(
-            self.cause(live, run),
+            cause,
             run_key(component, id, run.number),
             self._calls,
             run.attempt,

@@ -246,10 +246,10 @@ class Runner:
         cell, run = ready.cell, ready.run
         cell.fresh = cell.fresh - {number}
         self.stuck.pop(key, None)
-        outcome = await self._attempts.make(cell, run, ready.step, ready.arguments)
+        cause = self._attempts.cause(cell, run)
+        outcome = await self._attempts.make(cell, run, cause, ready.step, ready.arguments)
         self._running[key][number, attempt] = None
-        metadata = caused_by(self._attempts.cause(cell, run))
-        await self._deliver(Envelope(*key, OUTCOME, (outcome,), metadata=metadata))
+        await self._deliver(Envelope(*key, OUTCOME, (outcome,), metadata=caused_by(cause)))
 
     async def _ready(self, key: Key, number: int, attempt: int) -> Ready | None:
         """Return the step as it can begin; None if it is not wanted any more, or stuck."""
