@@ -4,20 +4,23 @@
     ConsumerKit   one consumer: give it an event, look at its effects
     ViewKit       one view: feed events, read rows
     Host          a whole service in process, on a memory store, the clock in the test's hand
+    WorkflowKit   one workflow: run a step alone, or all of it on a clock of its own
     FaultyStore   a store whose commits fail when the test says so
     contract      the suite that every store adapter passes (imported by itself: it needs pytest)
 
 `docs/testing.md` has an example of each.
 """
 
+from eventmill.testing.calls import Called
 from eventmill.testing.clock import VirtualClock
-from eventmill.testing.consumer import Called, ConsumerKit, Effects
+from eventmill.testing.consumer import ConsumerKit, Effects
 from eventmill.testing.entity import EntityKit, Result
 from eventmill.testing.faults import FaultyStore
 from eventmill.testing.host import Host
 from eventmill.testing.outgoing import Published, Scheduled, Sent
 from eventmill.testing.probe import TopicProbe
 from eventmill.testing.view import ViewKit
+from eventmill.testing.workflow import WorkflowKit
 
 __all__ = [
     "Called",
@@ -33,4 +36,5 @@ __all__ = [
     "TopicProbe",
     "ViewKit",
     "VirtualClock",
+    "WorkflowKit",
 ]

@@ -8,25 +8,19 @@ Events go through the consumer's own dispatch: encoded, decoded, routed by type,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
-
-import msgspec
 
 from eventmill.adapters.memory.store import Store
 from eventmill.engine.outgoing import Expansion
-from eventmill.errors import Rejected
-from eventmill.model import codec
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ConsumerDefinition
 from eventmill.model.effect import Effect, Outgoing
 from eventmill.model.entry import Entry
 from eventmill.model.handler import Handler
-from eventmill.model.topic import Topic
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
 from eventmill.runtime.topics.room import Room
 from eventmill.sdk.consumer import Consumer
-from eventmill.sdk.context import Request
+from eventmill.testing.calls import Called, Calls
 from eventmill.testing.clock import VirtualClock
 from eventmill.testing.incoming import entry_of
 from eventmill.testing.outgoing import (
@@ -38,17 +32,6 @@ from eventmill.testing.outgoing import (
     scheduled,
     sent,
 )
-
-
-class Called(NamedTuple):
-    """A call that the consumer made through its context."""
-
-    handler: Handler[Any, Any] | str
-    """In a call of another service its name, as `inventory/stock.reserve`."""
-    id: str
-    """Entity id; empty for a view's query."""
-    arguments: dict[str, Any]
-    idempotency_key: str | None
 
 
 class Effects(NamedTuple):
@@ -72,7 +55,7 @@ class ConsumerKit:
         self.definition: ConsumerDefinition = consumer.define()
         self.clock = VirtualClock()
         self._source = consumer.options["source"]
-        self._answers: dict[str, Callable[..., Any]] = {}
+        self._calls = Calls()
         self._position = 0
 
     def __repr__(self) -> str:
@@ -84,9 +67,7 @@ class ConsumerKit:
         Parameters: `handler` may be the name that is called, as `stock.reserve`; `reply` is the value, an exception to raise, or a function that gets the id
         (of an entity) and the arguments by name.
         """
-        if isinstance(handler, Handler):
-            handler.resolve()
-        self._answers[_name_of(handler)] = reply if callable(reply) else lambda *_, **__: reply
+        self._calls.answer(handler, reply)
         return self
 
     async def run(
@@ -108,7 +89,8 @@ class ConsumerKit:
             entries.append(
                 entry_of(self._source, event, subject, self._position, now=now, metadata=metadata)
             )
-        calls = _Calls(self._answers)
+        calls = self._calls
+        calls.made = []
         reaction = _Recording(self.definition, calls, Store(), self.clock, Room(), guarded=True)
         while entries:
             reacted = await reaction.react(entries, attempt)
@@ -134,55 +116,3 @@ class _Recording(ConsumerReaction):
         expansion = super()._expanded(effect, cause)
         self.outgoing += effect.outgoing
         return expansion
-
-
-class _Calls:
-    """The rest of the node, as far as the test described it."""
-
-    def __init__(self, answers: dict[str, Callable[..., Any]]) -> None:
-        self._answers = answers
-        self.made: list[Called] = []
-
-    async def call(
-        self,
-        handler: Handler[Any, Any],
-        id: str,
-        arguments: tuple[Any, ...],
-        idempotency_key: str | None,
-        cause: Entry | None,
-    ) -> Any:
-        named = dict(zip(handler.parameters, arguments, strict=True))
-        self.made.append(Called(handler, id, named, idempotency_key))
-        return self._answered(handler, id, **named)
-
-    async def query(self, handler: Handler[Any, Any], arguments: tuple[Any, ...]) -> Any:
-        named = dict(zip(handler.parameters, arguments, strict=True))
-        self.made.append(Called(handler, "", named, None))
-        return self._answered(handler, **named)
-
-    async def ask(self, request: Request) -> bytes:
-        name = f"{request.component}.{request.name}"
-        named = msgspec.json.decode(request.arguments)
-        key = request.idempotency_key
-        self.made.append(Called(f"{request.service}/{name}", request.id, named, key))
-        given = (request.id,) if request.id else ()
-        return codec.encode(self._answered(name, *given, **named))
-
-    async def publish(self, topic: Topic[Any], events: tuple[Any, ...], key: str | None) -> None:
-        raise Rejected("ctx.publish happens at once: test it with a Host, or return publish(…)")
-
-    def _answered(self, handler: Handler[Any, Any] | str, *args: Any, **named: Any) -> Any:
-        answer = self._answers.get(_name_of(handler))
-        if answer is None:
-            said = repr(handler) if isinstance(handler, str) else handler.function.__qualname__
-            raise AssertionError(
-                f"the consumer called {said}; say what it answers: kit.answer({said}, …)"
-            )
-        reply = answer(*args, **named)
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
-
-
-def _name_of(handler: Handler[Any, Any] | str) -> str:
-    return handler if isinstance(handler, str) else f"{handler.component}.{handler.name}"

@@ -94,9 +94,7 @@ class Attempts:
         entry = Entry(source, subject, sequence, STEP, 1, now, b"{}", metadata, shard=live.shard)
         return renamed(entry, run_key(source, subject, run.number))
 
-    def _context(
-        self, live: Live, run: Run, cause: Entry, step: StepDefinition
-    ) -> StepContext:
+    def _context(self, live: Live, run: Run, cause: Entry, step: StepDefinition) -> StepContext:
         component, id = live.definition.id, live.id
         return StepContext(
             cause,
