@@ -159,7 +159,8 @@ def _own_names(cls: type, base: type) -> Iterator[str]:
     for owner in cls.__mro__[: cls.__mro__.index(base)]:
         for name, value in vars(owner).items():
             is_field = name in getattr(cls, "__struct_fields__", ())
-            if name not in SETTINGS or is_field or isinstance(value, Handler):
+            is_handler = isinstance(value, Handler) and value.name == name
+            if name not in SETTINGS or is_field or is_handler:
                 yield name
 
 

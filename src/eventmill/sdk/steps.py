@@ -32,7 +32,8 @@ def define_workflow(cls: type[Workflow]) -> WorkflowDefinition:
     Raises `ConfigurationError` that tells every problem and names its method.
     """
     place, problems = place_of(cls), Problems()
-    steps = {name: value for name, value in vars(cls).items() if isinstance(value, Step)}
+    # A setting may hold a step too, under another name.
+    steps = {n: v for n, v in vars(cls).items() if isinstance(v, Step) and v.name == n}
     if not steps:
         problems.found.append(f"{place}: a workflow needs at least one @step")
     for one in steps.values():
