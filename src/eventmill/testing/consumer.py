@@ -18,7 +18,7 @@ from eventmill.model.effect import Effect, Outgoing
 from eventmill.model.entry import Entry
 from eventmill.model.handler import Handler
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
-from eventmill.runtime.topics.room import Room
+from eventmill.runtime.room import Room
 from eventmill.sdk.consumer import Consumer
 from eventmill.testing.calls import Called, Calls
 from eventmill.testing.clock import VirtualClock
