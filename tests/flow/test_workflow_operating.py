@@ -116,7 +116,7 @@ async def test_the_failed_step_is_retried(store: FaultyStore) -> None:
         await host.settle()
         await host.advance(timedelta(minutes=2))
         workflows = Workflows(host.runtime)
-        (found,) = await workflows.list("journey", status=Status.FAILED)
+        (found,) = await workflows.instances("journey", status=Status.FAILED)
         assert found.error == "RuntimeError: undo_room is out of order"
         await workflows.order("journey", "j1", "retry")
         await host.settle()

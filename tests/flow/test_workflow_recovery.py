@@ -178,7 +178,7 @@ async def test_a_workflow_whose_step_has_vanished_is_stuck_until_it_is_back(
     async with Host(other, store=store) as host:
         await host.settle()
         workflows = Workflows(host.runtime)
-        (found,) = await workflows.list("journey", status=Status.STUCK)
+        (found,) = await workflows.instances("journey", status=Status.STUCK)
         assert "'room'" in found.error
         with pytest.raises(Conflict) as refused:
             await host.call(Shorter.note, "j1", "x")
@@ -209,7 +209,7 @@ async def test_a_workflow_whose_state_cannot_be_read_is_stuck(store: FaultyStore
     other = Service("journeys", components=[Stricter, Office], topics=[payments])
     async with Host(other, store=store) as host:
         await host.settle()
-        (found,) = await Workflows(host.runtime).list("journey", status=Status.STUCK)
+        (found,) = await Workflows(host.runtime).instances("journey", status=Status.STUCK)
         assert "does not fit" in found.error
         with pytest.raises(DataMisfit):
             await host.call(Stricter.note, "j1")

@@ -260,7 +260,7 @@ def _workflows(workflows: Workflows) -> list[Route]:
         return [{"id": id} for id in workflows.components()]
 
     async def instances(request: Request) -> Any:
-        found = await workflows.list(
+        found = await workflows.instances(
             request.path_params["component"],
             status=_status(request),
             after=request.query_params.get("after", ""),

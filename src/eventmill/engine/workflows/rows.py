@@ -13,10 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from eventmill.model import codec
+from eventmill.model import codec, limits
 from eventmill.model.commit import Timer
 from eventmill.model.entry import COMMANDS, Entry
-from eventmill.model.limits import STEP_GRACE_SECONDS, TIME_MICROSECONDS_MAX
 from eventmill.model.orders import DUE
 from eventmill.model.progress import Run
 
@@ -25,7 +24,7 @@ STEP: Final = "step"
 PAUSE: Final = "pause"
 WAIT: Final = "wait"
 DEADLINE: Final = "deadline"
-NEVER: Final = TIME_MICROSECONDS_MAX
+NEVER: Final = limits.TIME_MICROSECONDS_MAX
 
 
 class Due(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -67,7 +66,7 @@ def step_name(owner: Owner, branch: int) -> str:
 def step_row(owner: Owner, run: Run, seconds: float, now: int) -> Timer:
     """Make the row of an outstanding step. It is due when the attempt may begin, if that is later;
     otherwise when it must have ended."""
-    end = now + round((seconds + STEP_GRACE_SECONDS) * 1e6)
+    end = now + round((seconds + limits.STEP_GRACE_SECONDS) * 1e6)
     due = Due(STEP, run.number, run.attempt, run.at)
     return _row(owner, step_name(owner, run.branch), run.at if run.at > now else end, due, now)
 

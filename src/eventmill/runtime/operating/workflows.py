@@ -72,14 +72,15 @@ class Workflows:
         """The workflow components of the service."""
         return [e.id for e in self._runtime.service.entities.values() if e.workflow is not None]
 
-    async def list(
+    async def instances(
         self, component: str, *, status: Status | None = None, after: str = "", limit: int = 100
     ) -> list[Summary]:
         """List workflows of a component by id, above `after`: up to `limit` of a status.
 
         Raises `UnknownComponent`.
         """
-        definition, found = self._definition(component), list[Summary]()
+        definition = self._definition(component)
+        found: list[Summary] = []
         journal = self._runtime.store.journal
         while len(found) < limit:
             page = await journal.subjects(component, after=after, limit=min(limit, PAGE_MAX))
@@ -168,9 +169,8 @@ class Workflows:
         at = ", ".join(run.step for run in progress.runs)
         if progress.wait is not None and progress.wait.source:
             at = f"{progress.wait.source}/{progress.wait.key}"
-        error = self._error(definition.id, id, progress)
-        status = self._status(definition, progress)
-        return Summary(id, status, at, progress.began, progress.ended, error)
+        status, why = self._status(definition, progress), self._error(definition.id, id, progress)
+        return Summary(id, status, at, progress.began, progress.ended, why)
 
     def _status(self, definition: EntityDefinition, progress: Progress) -> Status:
         assert definition.workflow is not None
