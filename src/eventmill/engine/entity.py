@@ -252,7 +252,7 @@ def _entries_of(
 ) -> tuple[list[Entry], list[Any]]:
     """Return the entries, and the events as they will be read back."""
     definition, sequence = live.definition, live.identity.sequence
-    extra = _extra_of(handler, effect, metadata) if metadata or effect.metadata else None
+    extra = extra_of(handler, effect, metadata) if metadata or effect.metadata else None
     if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
         raise _too_many(effect.events, handler)
     if live.marks:
@@ -315,9 +315,10 @@ def _expiry_of(live: Live, effect: Effect[Any], now: int) -> int | None:
     return outgoing.due_after(f"the expiry of {live.definition.id}", after, now)
 
 
-def _extra_of(
+def extra_of(
     handler: Handler[Any, Any], effect: Effect[Any], metadata: bytes | None
 ) -> bytes | None:
+    """Return the metadata of all entries of an effect. Raises `TooLarge`."""
     extra = with_members(metadata, effect.metadata)
     if extra is not None and len(extra) > limits.METADATA_BYTES_MAX:
         raise TooLarge(

@@ -201,6 +201,10 @@ WORKFLOW_RUNS_MAX: Final = 10_000
 """Steps and waits of one workflow: all of them are its history. Beyond it a workflow fails; one that goes
 on for ever starts the next one."""
 
+WORKFLOW_UNDO_MAX: Final = 256
+"""Steps of one workflow that can be undone: each line of its history tells them all. Their input has at most
+`PAYLOAD_BYTES_MAX` together."""
+
 WORKFLOW_BRANCHES_MAX: Final = 100
 """Steps of one workflow that run at the same time."""
 

@@ -12,7 +12,7 @@ import msgspec
 
 from eventmill.engine import outgoing
 from eventmill.engine.causation import inherited
-from eventmill.engine.entity import NULL, Live, built_in, changed_state, mark_deleted
+from eventmill.engine.entity import NULL, Live, built_in, changed_state, extra_of, mark_deleted
 from eventmill.engine.outgoing import Author
 from eventmill.engine.workflows import rows
 from eventmill.engine.workflows.moving import Move
@@ -21,11 +21,11 @@ from eventmill.errors import HandlerFailed, InvalidPayload
 from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Snapshot
 from eventmill.model.effect import Effect
-from eventmill.model.entry import STATE, STEP, Entry, with_members
+from eventmill.model.entry import STATE, STEP, Entry
 from eventmill.model.handler import Handler
 from eventmill.model.orders import ARRIVED, OUTCOME
 from eventmill.model.progress import EMPTY, FINAL, Did, Moved, Progress, Status, Whole
-from eventmill.model.transition import Arrived, Go, Order, Ran, TimedOut
+from eventmill.model.transition import Arrived, End, Go, Order, Ran, TimedOut
 
 CAUSE_BYTES_MAX: Final = 4 << 10
 """What a workflow remembers of its first command's metadata; more is left out."""
@@ -47,6 +47,8 @@ def effect_of(live: Live, name: str, arguments: tuple[Any, ...]) -> Effect[Any] 
             run = progress.run(ran.number)
             if run is None or run.attempt != ran.attempt or live.deleted:
                 return None
+            if effect.deleted and ran.next is None:
+                ran = msgspec.structs.replace(ran, next=End())
             return msgspec.structs.replace(effect, transition=ran)
         case (_, (TimedOut() as timed_out,)):
             is_current = (
@@ -75,7 +77,7 @@ def decide(
     reply.
 
     Raises `NotNow` for what the workflow cannot do where it is, `HandlerFailed` or `TooLarge` for an
-    effect that cannot be; nothing is added and nothing has changed then.
+    effect that cannot be; nothing is added then, and after `NotNow` nothing has changed.
     """
     transition = effect.transition
     progress = live.progress
@@ -96,16 +98,18 @@ def decide(
     except InvalidPayload as error:  # the handler's fault, not its caller's
         raise HandlerFailed(f"{place}: {error.message}", code="guard.event") from error
     did = _did(live, handler, effect, now, move)
-    if state is not None:
-        live.renew(state)
-    extra = with_members(metadata, effect.metadata) if metadata or effect.metadata else None
+    extra = extra_of(handler, effect, metadata) if metadata or effect.metadata else None
     if live.marks:
         origin = live.origin_of(origin)
-    _settle(live, effect, now, extra, origin, commit, changes, move, did)
+    if state is not None:
+        live.renew(state)
+    entries = _entries_of(live, now, extra, origin, changes, move, did)
+    reply = _reply(effect, live.state)
+    _settle(live, effect, now, extra, origin, commit, entries, move)
     if later is not None:
         later.add_to(commit)
         commit.bytes += later.bytes
-    return _reply(effect, live.state)
+    return reply
 
 
 def _moved(live: Live, effect: Effect[Any], now: int, place: str) -> Move | None:
@@ -135,17 +139,16 @@ def _moved(live: Live, effect: Effect[Any], now: int, place: str) -> Move | None
     return move
 
 
-def _settle(
+def _entries_of(
     live: Live,
-    effect: Effect[Any],
     now: int,
     extra: bytes | None,
     origin: str | None,
-    commit: Commit,
     changes: bytes,
     move: Move | None,
     did: Did | None,
-) -> None:
+) -> list[Entry]:
+    """Return the entries; the workflow is now where they say."""
     entries: list[Entry] = []
     sequence = live.identity.sequence
     if changes:
@@ -161,16 +164,30 @@ def _settle(
         entries.append(built_in(live, sequence, STEP, now, payload, extra, origin))
         live.progress, live.fresh = progress, move.fresh
         live.identity.status = progress.status
-        commit.timers.update(move.timers)
-    if not entries and not effect.deleted:
+    live.identity.sequence = sequence
+    return entries
+
+
+def _settle(
+    live: Live,
+    effect: Effect[Any],
+    now: int,
+    extra: bytes | None,
+    origin: str | None,
+    commit: Commit,
+    entries: list[Entry],
+    move: Move | None,
+) -> None:
+    if not entries:
         return
+    if move is not None:
+        commit.timers.update(move.timers)
     live.since += len(entries)
     size = sum(len(entry.payload) for entry in entries)
     live.bytes += size
     commit.bytes += size + len(entries) * len(extra or b"")
     if origin is not None:
         live.mark(origin)
-    live.identity.sequence = sequence
     commit.entries += entries
     if effect.deleted:
         mark_deleted(live, now, extra, origin, commit)

@@ -194,11 +194,8 @@ class Move:
         progress = self.progress
         if progress.status is Status.NEW:
             self._begin()
-        if isinstance(transition, Go | Fork) and progress.number >= limits.WORKFLOW_RUNS_MAX:
-            raise TooLarge(
-                f"workflow {self._owner.component}/{self._owner.id} has had {progress.number} steps; "
-                "start another one that goes on where it ends"
-            )
+        if isinstance(transition, Go | Fork | WaitFor):
+            self._need_room()
         match transition:
             case Go():
                 self._start(self._planned(transition))
@@ -219,6 +216,21 @@ class Move:
                 self._finish(Status.ENDED)
             case Compensate(then):
                 self._compensate(self._planned(then) if then is not None else None)
+
+    def _need_room(self) -> None:
+        """All that is outstanding and can be undone is in each entry of history."""
+        progress = self.progress
+        size = sum(len(bytes(one.input)) for one in (*progress.undo, *progress.runs))
+        if (
+            progress.number >= limits.WORKFLOW_RUNS_MAX
+            or len(progress.undo) >= limits.WORKFLOW_UNDO_MAX
+            or size >= limits.PAYLOAD_BYTES_MAX
+        ):
+            raise TooLarge(
+                f"workflow {self._owner.component}/{self._owner.id} has had {progress.number} steps, "
+                f"{len(progress.undo)} of which can be undone, with {size} bytes of input: start "
+                "another one that goes on where it ends"
+            )
 
     def _begin(self) -> None:
         self.progress.began = self._now

@@ -150,8 +150,9 @@ class Attempts:
 
 
 def invalid(error: BaseException) -> Failed:
-    """Return the failure of an effect that cannot be."""
-    return _failed(error)
+    """Return the failure of an effect that cannot be: another attempt would return the same."""
+    failed = _failed(error)
+    return Failed(Trouble.HOPELESS, failed.code, failed.error)
 
 
 def _failed(error: BaseException) -> Failed:

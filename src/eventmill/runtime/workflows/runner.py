@@ -97,6 +97,8 @@ class Runner:
         """Steps that were given up and have not ended yet."""
         self._resting = 0
         """Tasks that only wait for the clock."""
+        self._left_out = False
+        """Whether there was no room for a step."""
         self._handled: set[str] = set()
         """Rows that are due and being seen to."""
         self.stuck: dict[Key, str] = {}
@@ -218,16 +220,18 @@ class Runner:
         if running is not None and (number, attempt) in running:
             return
         if len(self._tasks) >= limits.STEPS_MAX:
-            return  # its row is found again when there is room
+            self._left_out = True  # its row is found again when there is room
+            return
         task = asyncio.get_running_loop().create_task(self._run(key, number, attempt))
         self._running.setdefault(key, {})[number, attempt] = task
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._ended(key, (number, attempt), done))
 
     def _ended(self, key: Key, attempt: Attempt, task: asyncio.Task[None]) -> None:
-        if len(self._tasks) >= limits.STEPS_MAX:
-            self._look.set()
         self._tasks.discard(task)
+        if self._left_out and len(self._tasks) <= limits.STEPS_MAX // 2:
+            self._left_out = False
+            self._look.set()
         running = self._running.get(key, {})
         running.pop(attempt, None)
         if not running:
