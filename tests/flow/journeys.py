@@ -110,7 +110,10 @@ class Journey(Workflow):
         return self.update(hotel=hotel).begin(Journey.flight, "LIS").reply(lambda j: j.status)
 
     @command
-    def begin_parallel(self, first: bool = False) -> Effect[None]:
+    def begin_parallel(self, first: bool = False, hard: bool = False) -> Effect[None]:
+        if hard:
+            legs = branch(Journey.hard_leg, "a"), branch(Journey.hard_leg, "b")
+            return self.go_all(*legs, branch(Journey.leg, "c"), then=Journey.joined)
         branches = branch(Journey.leg, "a"), branch(Journey.leg, "b"), branch(Journey.leg, "c")
         if first:
             return self.go_any(*branches, then=Journey.joined)
@@ -196,6 +199,10 @@ class Journey(Workflow):
         await trouble.meet(f"leg {name}")
         await ctx.call(Office.note, "o1", f"leg {name}")
         return None
+
+    @step(retry=Retry(attempts=1), timeout=0.2)
+    async def hard_leg(self, ctx: StepContext, name: str) -> None:
+        await trouble.meet(f"leg {name}")
 
     @step
     async def spare_leg(self, ctx: StepContext, name: str) -> None:

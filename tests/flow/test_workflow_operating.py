@@ -188,3 +188,30 @@ async def test_consumers_and_views_follow_the_states(store: FaultyStore) -> None
             ["LIS", "grand"],
         ]
         assert await host.query(Bookings.all) == [Bookings.Row(id="j1", legs=2)]
+
+
+async def test_a_branch_that_failed_is_retried_with_those_beside_it(store: FaultyStore) -> None:
+    trouble.gates["leg b"] = asyncio.Event()
+    async with Host(service, store=store) as host:
+        await host.call(Journey.begin_parallel, "j1", hard=True)
+        await begun("leg a", "leg b", "leg c")
+        workflows = Workflows(host.runtime)
+        async with asyncio.timeout(10):
+            while (await host.call(Journey.content, "j1"))[0] != "failed":  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        del trouble.gates["leg b"]
+        await workflows.order("journey", "j1", "retry")
+        await host.settle()
+        assert await host.call(Journey.noted, "j1") == ["joined"]
+
+
+async def test_rows_of_workflows_that_are_gone_stand_in_nobodys_way(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Tour.idle, "t1")
+    bare = Service("journeys", components=[Office], topics=[payments])
+    async with Host(bare, store=store) as host:
+        await host.advance(timedelta(hours=3))
+        assert [timer.name for timer in await store.timers(limit=9)] == ["$deadline/tour/t1"]
+    async with Host(service, store=store) as host:
+        await host.advance(timedelta(hours=5))  # the clock of a host begins anew
+        assert await host.call(Tour.content, "t1") == ("ended", "too late")

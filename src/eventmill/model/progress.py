@@ -102,8 +102,9 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     step: str
     code: str
     error: str
-    run: Run | None = None
-    """What `retry` tries again."""
+    runs: list[Run] = []
+    """What `retry` tries again: the step that failed, and those beside it that were given up."""
+    join: Join | None = None
 
 
 class Progress(msgspec.Struct, omit_defaults=True):

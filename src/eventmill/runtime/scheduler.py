@@ -97,8 +97,7 @@ class Scheduler:
         rows = [timer for timer in timers if timer.command.type == DUE]
         if rows:
             timers = [timer for timer in timers if timer.command.type != DUE]
-            if self.on_due is not None:
-                self.on_due([row for row in rows if row.due <= now])
+            await self._see_to([row for row in rows if row.due <= now], now)
         # One that is being cancelled or replaced is looked at again when that is done.
         changing = self._committer.changes_timer
         due = [timer for timer in timers if timer.due <= now and not changing(timer.name)]
@@ -121,6 +120,16 @@ class Scheduler:
         # A row that is due stays until its workflow has taken its turn.
         waits += [max((row.due - now) / 1e6, ROW_SECONDS) for row in rows[:1]]
         return min(waits, default=LOOK_AHEAD_SECONDS)
+
+    async def _see_to(self, rows: list[Timer], now: int) -> None:
+        """Hand over the rows of workflows that are due. Those of a service that has none any more must
+        not stand in the way of others."""
+        if self.on_due is not None:
+            self.on_due(rows)
+        elif rows:
+            later = now + round(PURGE_AGAIN_SECONDS * 1e6)
+            put_off = {row.name: Timer(row.name, later, row.command) for row in rows}
+            await self._committer.write(lambda commit: commit.timers.update(put_off))
 
     async def _unread(self, timers: list[Timer]) -> set[str]:
         """Return those that would remove a deleted entity whose deletion somebody who follows it

@@ -260,6 +260,13 @@ class Move:
                 f"waits_on of the workflow; it has {known}",
                 code="guard.waits_on",
             )
+        known_types = self._definition.sources[wait.source].event_types
+        if wait.types and not set(wait.types) & known_types.keys():
+            raise HandlerFailed(
+                f"{self._place} waits for {wait.types[0]}, but {wait.source!r} has "
+                f"{', '.join(known_types) or 'no events'}",
+                code="guard.waits_on",
+            )
         progress = self.progress
         progress.number += 1
         name = wait.on_timeout.name if wait.on_timeout is not None else ""
@@ -298,7 +305,7 @@ class Move:
         failures = run.failures + (failed.trouble is not Trouble.UNAVAILABLE)
         is_final = failed.trouble in (Trouble.REJECTED, Trouble.HOPELESS)
         if not is_final and failures < step.retry.attempts:
-            wait = retry.delay(step.retry, max(failures, 1), luck)
+            wait = retry.delay(step.retry, run.attempt, luck)
             later = msgspec.structs.replace(
                 run, attempt=run.attempt + 1, failures=failures, at=self._now + round(wait * 1e6)
             )
@@ -312,9 +319,10 @@ class Move:
             return
         if run.branch and self._leave_branch(run):
             return
+        given_up, join = [run, *self.progress.runs], self.progress.join
         if not run.undoes:
             self._clear()
-        self._fail(Problem(run.step, failed.code, failed.error, run))
+        self._fail(Problem(run.step, failed.code, failed.error, given_up, join))
 
     def _leave_branch(self, run: Run) -> bool:
         """Whether others may still be the first to end."""
@@ -327,8 +335,7 @@ class Move:
 
     def _fail(self, problem: Problem) -> None:
         self.progress.problem = problem
-        run = problem.run
-        if self.progress.undo and (run is None or not run.undoes):
+        if self.progress.undo and not (problem.runs and problem.runs[0].undoes):
             self._compensate(None)
         else:
             self._finish(Status.FAILED)
@@ -362,15 +369,13 @@ class Move:
         """Run the failed step again, or what waits for its next attempt at once."""
         progress = self.progress
         problem = progress.problem
-        if progress.status is Status.FAILED and problem is not None and problem.run is not None:
-            run = problem.run
-            progress.problem, progress.ended = None, 0
-            progress.status = Status.COMPENSATING if run.undoes else Status.RUNNING
-            again = msgspec.structs.replace(
-                run, attempt=run.attempt + 1, failures=0, at=0, branch=0
-            )
-            self._outstanding(again)
-            progress.undo = [u for u in progress.undo if u.number != run.number]
+        if progress.status is Status.FAILED and problem is not None and problem.runs:
+            progress.problem, progress.ended, progress.join = None, 0, problem.join
+            is_undoing = bool(problem.runs[0].undoes)
+            progress.status = Status.COMPENSATING if is_undoing else Status.RUNNING
+            for run in problem.runs:
+                again = msgspec.structs.replace(run, attempt=run.attempt + 1, failures=0, at=0)
+                self._outstanding(again)
         elif later := [run for run in progress.runs if run.at > self._now]:
             self._again([msgspec.structs.replace(r, at=0, failures=0) for r in later])
         elif not progress.runs:

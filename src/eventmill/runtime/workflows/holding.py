@@ -50,15 +50,14 @@ class Holding:
 
         Raises `Overloaded` when too many wait already.
         """
-        queue = self._held.setdefault(key, [])
-        full = self._count >= limits.WORKFLOW_COMMANDS_MAX
-        if full or len(queue) >= limits.MAILBOX_ENTITY_MAX:
+        is_full = self._count >= limits.WORKFLOW_COMMANDS_MAX
+        if is_full or len(self._held.get(key, ())) >= limits.MAILBOX_ENTITY_MAX:
             raise Overloaded(f"too many commands wait for a step of {key[0]}/{key[1]}")
         give_up = self._clock.monotonic() + limits.WORKFLOW_WAIT_SECONDS
         if envelope.deadline is not None:
             give_up = min(give_up, envelope.deadline)
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        queue.append(Held(envelope, once, future, give_up))
+        self._held.setdefault(key, []).append(Held(envelope, once, future, give_up))
         self._count += 1
         self._some.set()
         return future
