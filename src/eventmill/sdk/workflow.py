@@ -17,7 +17,7 @@ from typing import (
     overload,
 )
 
-from eventmill.errors import ConfigurationError
+from eventmill.errors import ConfigurationError, HandlerFailed
 from eventmill.model import limits
 from eventmill.model.definition import Retry
 from eventmill.model.effect import Effect
@@ -183,6 +183,22 @@ class StepContext(Context):
     def idempotency_key(self) -> str:
         """Stable key for calls to the outside world: the same in every attempt of this step."""
         return self._key
+
+    async def call(
+        self, handler: Handler[P, R], id: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a command or query of an entity, or of another workflow, and return its reply.
+
+        Raises what `Context.call` raises, and `HandlerFailed` for a command of its own workflow, which
+        would wait for the end of this step.
+        """
+        if handler.writes and (handler.component, id) == (self.source, self.subject):
+            raise HandlerFailed(
+                f"a step calls {handler.function.__qualname__} of its own workflow, which waits for "
+                "the step's end: return what shall happen instead, self.update(…).go(…)",
+                code="guard.own_command",
+            )
+        return await super().call(handler, id, *args, **kwargs)
 
 
 class Step(Handler[P, None], Generic[C, P]):

@@ -98,6 +98,12 @@ class Gift(Workflow):
         await ctx.call(Purse.move, "mine", self.amount)
 
     @step
+    async def selfish(self, ctx: StepContext) -> Effect[None]:
+        assert await ctx.call(Gift.recipient, self.entity_id) == "bob"
+        await ctx.call(Gift.start, self.entity_id, "bob", 5)
+        return self.end()
+
+    @step
     async def careless(self) -> Effect[None]:
         self.by = "nobody"
         return self.end()
@@ -148,6 +154,12 @@ async def test_its_times_come() -> None:
     await kit.advance(timedelta(hours=2))
     assert kit.status == "compensated"
     assert [call.arguments["amount"] for call in kit.calls] == [-5, 5]
+
+
+async def test_a_step_asks_its_own_workflow_but_sends_it_no_command() -> None:
+    kit = WorkflowKit(Gift, "g1").answer(Gift.recipient, "bob").answer(Gift.start, "running")
+    assert "of its own workflow" in (await kit.step(Gift.selfish)).error
+    assert [call.handler for call in kit.calls] == [Gift.recipient]
 
 
 async def test_refusals_and_guards() -> None:
