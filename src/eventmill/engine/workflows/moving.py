@@ -220,7 +220,8 @@ class Move:
     def _need_room(self) -> None:
         """All that is outstanding and can be undone is in each entry of history."""
         progress = self.progress
-        size = sum(len(bytes(one.input)) for one in (*progress.undo, *progress.runs))
+        inputs = [undo.input for undo in progress.undo] + [run.input for run in progress.runs]
+        size = sum(len(bytes(input)) for input in inputs)
         if (
             progress.number >= limits.WORKFLOW_RUNS_MAX
             or len(progress.undo) >= limits.WORKFLOW_UNDO_MAX

@@ -7,6 +7,7 @@ take their turns wherever the workflow lives.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -86,6 +87,7 @@ class Workflows:
             page = await journal.subjects(component, after=after, limit=min(limit, PAGE_MAX))
             for id, _ in page:
                 summary = await self._summary(definition, id)
+                await asyncio.sleep(0)  # a long list must not hold up the node's work
                 if status in (None, summary.status) and len(found) < limit:
                     found.append(summary)
             if not page:

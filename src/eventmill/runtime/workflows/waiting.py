@@ -28,6 +28,9 @@ from eventmill.runtime.dispatch.reaction import Reacted
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime
 
+FIRST_PAGE = 8
+"""Waits that are looked for at first."""
+
 Found = dict[str, list[Timer]]
 """Waits by key."""
 
@@ -97,15 +100,17 @@ class WaitReaction:
         return await self._page(rows.waits_for(self._component, self._source.id, key))
 
     async def _page(self, prefix: str) -> list[Timer]:
+        """Read waits by name: few at first, because mostly there are none, and what follows in the
+        order of names are timers of others."""
         found: list[Timer] = []
-        after = prefix
+        after, limit = prefix, FIRST_PAGE
         while len(found) < limits.WAITS_AT_ONCE:
-            page = await self._store.timers(after=after, limit=limits.WAITS_AT_ONCE)
+            page = await self._store.timers(after=after, limit=limit)
             own = [timer for timer in page if timer.name.startswith(prefix)]
             found += own
             if not page or len(own) < len(page):
                 break
-            after = page[-1].name
+            after, limit = page[-1].name, limits.WAITS_AT_ONCE
         return found
 
     def _command(self, entry: Entry, wait: Timer) -> Entry | None:
