@@ -18,6 +18,7 @@ from eventmill.model.effect import Effect
 from eventmill.model.events import EntityDeleted, Event, downcast, event_type, upcast
 from eventmill.model.page import Page
 from eventmill.model.topic import WHEN_READ, Topic
+from eventmill.model.workflow_effect import branch
 from eventmill.sdk.action import scheduled, timed
 from eventmill.sdk.component import component
 from eventmill.sdk.consumer import consumer
@@ -28,6 +29,7 @@ from eventmill.sdk.handlers import command, on, query
 from eventmill.sdk.service import Service
 from eventmill.sdk.streams import ServiceStream, stream
 from eventmill.sdk.view import Record, View
+from eventmill.sdk.workflow import StepContext, Workflow, WorkflowEnded, step
 
 if TYPE_CHECKING:
     from eventmill.client import Client
@@ -54,9 +56,13 @@ __all__ = [
     "Retry",
     "Service",
     "ServiceStream",
+    "StepContext",
     "Topic",
     "Unavailable",
     "View",
+    "Workflow",
+    "WorkflowEnded",
+    "branch",
     "cancel",
     "command",
     "component",
@@ -70,6 +76,7 @@ __all__ = [
     "schedule",
     "scheduled",
     "send",
+    "step",
     "stream",
     "timed",
     "upcast",

@@ -19,9 +19,11 @@ from eventmill.errors import InvalidPayload
 from eventmill.model import limits
 from eventmill.model.commit import LetterStatus
 from eventmill.model.handler import Texts
+from eventmill.model.progress import Status
 from eventmill.runtime.operating.inspection import Inspection
 from eventmill.runtime.operating.living import Living
 from eventmill.runtime.operating.operations import Operations
+from eventmill.runtime.operating.workflows import Workflows
 from eventmill.runtime.runtime import Runtime
 
 Facts = Callable[[], dict[str, Any]]
@@ -81,6 +83,7 @@ def routes(runtime: Runtime, facts: Facts) -> list[Route]:
         *_letters(acts),
         *_timers(looks, acts),
         *_schedules(acts),
+        *_workflows(Workflows(runtime)),
         *_living(Living(runtime)),
     ]
 
@@ -313,6 +316,42 @@ def _schedules(acts: Operations) -> list[Route]:
     ]
 
 
+def _workflows(workflows: Workflows) -> list[Route]:
+    async def components(request: Request) -> Any:
+        return [{"id": id} for id in workflows.components()]
+
+    async def instances(request: Request) -> Any:
+        found = await workflows.instances(
+            request.path_params["component"],
+            status=_status(request),
+            after=request.query_params.get("after", ""),
+            limit=_limit(request),
+        )
+        return [shapes.workflow(one) for one in found]
+
+    async def show(request: Request) -> Any:
+        component, id = request.path_params["component"], _text(request, "id")
+        return shapes.workflow(await workflows.show(component, id))
+
+    async def history(request: Request) -> Any:
+        component, id = request.path_params["component"], _text(request, "id")
+        after, limit = _number(request, "after", 0), _limit(request)
+        lines = await workflows.history(component, id, after=after, limit=limit)
+        return [shapes.line(line) for line in lines]
+
+    async def order(request: Request) -> Any:
+        component, order = request.path_params["component"], request.path_params["order"]
+        return shapes.workflow(await workflows.order(component, _text(request, "id"), order))
+
+    return [
+        _get("/workflows", components),
+        _get("/workflows/{component}", instances),
+        _get("/workflows/{component}/workflow", show),
+        _get("/workflows/{component}/history", history),
+        _post("/workflows/{component}/{order}", order),
+    ]
+
+
 def _get(path: str, ask: Ask) -> Route:
     return Route(path, _answering(ask), methods=["GET"])
 
@@ -374,6 +413,15 @@ def _statuses(request: Request) -> tuple[LetterStatus, ...]:
         return tuple(LetterStatus(value) for value in request.query_params.getlist("status"))
     except ValueError as error:
         known = ", ".join(LetterStatus)
+        raise InvalidPayload(f"query parameter 'status' is one of {known}") from error
+
+
+def _status(request: Request) -> Status | None:
+    value = request.query_params.get("status")
+    try:
+        return Status(value) if value is not None else None
+    except ValueError as error:
+        known = ", ".join(Status)
         raise InvalidPayload(f"query parameter 'status' is one of {known}") from error
 
 

@@ -12,6 +12,7 @@ from eventmill.model.entry import Entry
 from eventmill.runtime.control.acts import letter_id
 from eventmill.runtime.operating.inspection import State
 from eventmill.runtime.operating.reading import Lifted
+from eventmill.runtime.operating.workflows import Details, Line, Summary
 from eventmill.runtime.schedules import ScheduleStatus
 
 
@@ -100,3 +101,33 @@ def embedded(payload: bytes) -> Any:
     except msgspec.DecodeError:
         return payload.decode(errors="replace")
     return msgspec.Raw(payload)
+
+
+def workflow(value: Summary | Details) -> dict[str, Any]:
+    """Show a workflow."""
+    shown = msgspec.structs.asdict(value)
+    return shown | {"began": _when(value.began), "ended": _when(value.ended)}
+
+
+def line(value: Line) -> dict[str, Any]:
+    """Show a line of a workflow's history."""
+    did = value.did
+    shown: dict[str, Any] = {
+        "sequence": value.sequence,
+        "time": time(value.time),
+        "what": did.what,
+        "name": did.name,
+        "next": did.next,
+        "result": did.result,
+    }
+    if did.number:
+        shown |= {"number": did.number, "input": did.input}
+    if did.attempt:
+        shown |= {"attempt": did.attempt, "seconds": round((did.ended - did.began) / 1e6, 6)}
+    if did.error:
+        shown |= {"code": did.code, "error": did.error}
+    return shown
+
+
+def _when(microseconds: int) -> str | None:
+    return time(microseconds) if microseconds else None

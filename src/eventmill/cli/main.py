@@ -36,6 +36,7 @@ COMMANDS = {
     "subscriptions": "Push topics and entity events to URLs.",
     "timers": "List and cancel timers.",
     "schedules": "List, run, pause and resume schedules.",
+    "workflows": "List and read workflows; suspend, retry, terminate them.",
     "export": "Write a data directory to a file.",
     "import": "Make a data directory from an exported file.",
     "doctor": "Examine this machine and a data directory.",

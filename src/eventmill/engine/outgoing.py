@@ -88,7 +88,7 @@ def expand(
                         message_entry(topic, event, now, extra, author.placement, key)
                     )
             case Scheduling(name, after, at, sending):
-                due = _due(f"timer {name!r}", after, at, now)
+                due = due_at(f"timer {name!r}", after, at, now)
                 command = command_entry(sending, now, metadata, author.home)
                 expansion.timers[name] = Timer(timer_name(name), due, command)
             case Cancelling(name):
@@ -227,7 +227,8 @@ def due_after(what: str, after: timedelta, now: int) -> int:
     return _checked_due(what, now + round(after.total_seconds() * 1e6))
 
 
-def _due(what: str, after: timedelta | None, at: datetime | None, now: int) -> int:
+def due_at(what: str, after: timedelta | None, at: datetime | None, now: int) -> int:
+    """Return when something is due after a delay, or at a time. Raises as `due_after`."""
     if after is not None:
         return due_after(what, after, now)
     return _checked_due(what, round(at.timestamp() * 1e6) if at else 0)

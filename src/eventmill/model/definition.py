@@ -66,8 +66,35 @@ StartAt = Start | datetime | Mapping[int, int]
 
 
 @dataclass(slots=True)
+class StepDefinition:
+    """A step of a workflow."""
+
+    handler: Handler[Any, Any]
+    retry: Retry
+    timeout: float
+    """Seconds for one attempt."""
+    failover: str = ""
+    """Step that runs when this one has failed."""
+    compensate: str = ""
+    """Step that undoes this one."""
+
+
+@dataclass(slots=True)
+class WorkflowDefinition:
+    """What a workflow has besides an entity."""
+
+    steps: dict[str, StepDefinition]
+    sources: dict[str, Source]
+    """Topics, entities and workflows whose events it may wait for."""
+    timeout: timedelta | None = None
+    """How long the whole of it may take."""
+    on_timeout: str = ""
+    """Step that runs then."""
+
+
+@dataclass(slots=True)
 class EntityDefinition:
-    """An event-sourced or key-value entity."""
+    """An event-sourced or key-value entity, or a workflow."""
 
     id: str
     cls: type
@@ -78,6 +105,7 @@ class EntityDefinition:
     event_types: dict[str, EventType]
     """Stored name or alias → type."""
     is_key_value: bool
+    """Whether its entries are whole states."""
     snapshot_every: int = limits.SNAPSHOT_EVERY
     retention: timedelta = timedelta(seconds=limits.RETENTION_DELETED_SECONDS)
     expire_after: timedelta | None = None
@@ -87,9 +115,19 @@ class EntityDefinition:
     handlers: dict[str, Handler[Any, Any]] = field(default_factory=dict)
     topics: Collection[str] | None = None
     """Topics of its service; None outside of one, where it may publish to any."""
+    workflow: WorkflowDefinition | None = None
+    built_in: dict[str, Handler[Any, Any]] = field(default_factory=dict)
+    """Commands of the platform that others may send, by names that begin with `$`."""
 
     def __post_init__(self) -> None:
         self.handlers = {**self.queries, **self.commands}
+
+    @property
+    def kind(self) -> str:
+        """What it is, for people."""
+        if self.workflow is not None:
+            return "workflow"
+        return "key-value entity" if self.is_key_value else "event-sourced entity"
 
 
 @dataclass(slots=True)

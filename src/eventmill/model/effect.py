@@ -16,6 +16,7 @@ from eventmill.errors import HandlerFailed
 from eventmill.model.action import Action
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
+from eventmill.model.transition import Happening, Transition
 
 E = TypeVar("E")
 P = ParamSpec("P")
@@ -76,6 +77,8 @@ class Effect(msgspec.Struct, Generic[T_co]):
     outgoing: tuple[Outgoing, ...] = ()
     expire_after: timedelta | None = None
     metadata: dict[str, Any] | None = None
+    transition: Transition | Happening | None = None
+    """Of a workflow: what comes next."""
 
     def publish(self, topic: Topic[E], *events: E) -> Self:
         """Also append `events` to a topic, atomic with everything else of this effect."""

@@ -30,6 +30,9 @@ DELETED: Final = "$deleted"
 STATE: Final = "$state"
 """Type of a key-value entity's entry: its payload is the whole state."""
 
+STEP: Final = "$step"
+"""Type of a workflow's entry that says how it moved and where it is now (`model.progress`)."""
+
 
 class Entry(msgspec.Struct, gc=False):
     """One row of the journal."""

@@ -34,6 +34,8 @@ class Handler(Generic[P, R_co]):
 
     writes: bool = True
     """Whether it may change anything: commands do, queries do not."""
+    leading: int = 1
+    """Parameters in front that no caller gives: self, and in a step the context."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -69,7 +71,7 @@ class Handler(Generic[P, R_co]):
             hints = get_type_hints(self.function, localns=dict(vars(self._owner or object)))
         except (NameError, TypeError) as error:
             raise ConfigurationError(f"{self.place}: annotation not understood: {error}") from error
-        parameters = list(inspect.signature(self.function).parameters.values())[1:]
+        parameters = list(inspect.signature(self.function).parameters.values())[self.leading :]
         problems = Problems()
         problems.found += filter(None, (self._problem_of(p, hints) for p in parameters))
         with problems.noting():

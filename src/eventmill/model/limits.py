@@ -197,6 +197,38 @@ CONCURRENCY: Final = 16
 HANDLER_SECONDS: Final = 30.0
 """Time one asynchronous handler call may take before it counts as failed."""
 
+STEP_SECONDS: Final = 5.0
+"""Time that one attempt of a workflow's step may take, by default (Kalix default)."""
+
+STEPS_MAX: Final = 4_096
+"""Steps of one node that run at the same time; others wait, as rows of the store."""
+
+STEP_GRACE_SECONDS: Final = 10.0
+"""After a step's time limit, when it is looked at again: the node that ran it may be gone."""
+
+STUCK_SECONDS: Final = 30.0
+"""How often a workflow that this code cannot go on with is looked at again."""
+
+WORKFLOW_RUNS_MAX: Final = 10_000
+"""Steps and waits of one workflow: all of them are its history. Beyond it a workflow fails; one that goes
+on for ever starts the next one."""
+
+WORKFLOW_UNDO_MAX: Final = 256
+"""Steps of one workflow that can be undone: each line of its history tells them all. Their input has at most
+`PAYLOAD_BYTES_MAX` together."""
+
+WORKFLOW_BRANCHES_MAX: Final = 100
+"""Steps of one workflow that run at the same time."""
+
+WORKFLOW_WAIT_SECONDS: Final = 30.0
+"""How long a command without a deadline of its own waits for the end of a step."""
+
+WORKFLOW_COMMANDS_MAX: Final = 16_384
+"""Commands of one node that wait for the ends of steps."""
+
+WAITS_AT_ONCE: Final = 1_000
+"""Waits of workflows for one source that are held in memory for a batch of its events."""
+
 STOP_SECONDS: Final = 10.0
 """Time that a stop may take when the requests under way have been answered: handlers are cancelled,
 the last commit is written. Then the process ends as in a crash."""

@@ -56,6 +56,9 @@ from eventmill.runtime.turns.guards import Guards
 from eventmill.runtime.turns.turn import Entities
 from eventmill.runtime.views.opening import Surroundings
 from eventmill.runtime.views.views import Answer, Views
+from eventmill.runtime.workflows import waiting
+from eventmill.runtime.workflows.attempts import Attempts
+from eventmill.runtime.workflows.runner import Runner
 from eventmill.sdk.context import Request
 
 log = structlog.get_logger()
@@ -141,6 +144,8 @@ class Runtime:
         self.control = Control(self, self.peers)
         self.execute = self.entities.execute if self.peers is None else self.peers.execute
         """Runs a command or query of an entity, wherever it lives."""
+        self.workflows = self._runner(luck)
+        """Runs the steps of workflows, if the service has any."""
         self.ready = False
 
     def __repr__(self) -> str:
@@ -240,6 +245,10 @@ class Runtime:
         await self.pushes.start()
         await self.replays.start()
         self.supervisor.start("facts", self.facts.run())
+        if self.workflows is not None:
+            await waiting.subscribe(self)
+            self.supervisor.start("workflows", self.workflows.run())
+            self.supervisor.start("holding", self.workflows.holding.run())
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
         if self.retention.topics:
@@ -292,6 +301,8 @@ class Runtime:
             await self.streams.follow(shard for home in homes for shard in self._messages_of(home))
         await self.roster.take(homes)
         self.scheduler.wake()
+        if self.workflows is not None:
+            self.workflows.look()
 
     def withdraw(self, homes: Collection[int]) -> None:
         """Begin no more turns of home shards."""
@@ -306,6 +317,8 @@ class Runtime:
         """
         await self.roster.leave(homes)
         self.withdraw(homes)
+        if self.workflows is not None:
+            await self.workflows.leave(homes)
         await self.committer.drained()  # no turn of the shards begins any more
         for home in homes:
             if self.streams is not None:
@@ -341,6 +354,15 @@ class Runtime:
         store, committer, clock, held = self.store, self.committer, self.clock, self.held
         schedules = Schedules(self.service.actions, store, committer, clock, self.facts, held)
         return schedules, Scheduler(store, committer, clock, held, self.subscriptions, schedules)
+
+    def _runner(self, luck: Callable[[], float]) -> Runner | None:
+        if not any(entity.workflow for entity in self.service.entities.values()):
+            return None
+        attempts = Attempts(self, self.clock, luck, guarded=self.guarded)
+        store, committer = self.store, self.committer
+        runner = Runner(self.entities, store, committer, self.clock, attempts, self.held)
+        self.scheduler.on_due = runner.due
+        return runner
 
     def _messages_of(self, home: int) -> list[int]:
         return self.store.placement.read_by(home, [*self.service.topics, *self.service.foreign])

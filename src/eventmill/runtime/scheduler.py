@@ -9,7 +9,7 @@ memory. Firings that are close to each other share a commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 import structlog
@@ -19,6 +19,7 @@ from eventmill.engine.ticks import TICKS
 from eventmill.errors import Conflict, Unavailable
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.entry import TIMER, Entry
+from eventmill.model.orders import DUE
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store, is_last
 from eventmill.runtime.committer import Committer
@@ -38,6 +39,9 @@ PAUSE_SECONDS = 0.005
 
 CHANGING_SECONDS = 0.001
 """Pause while a due timer's cancelling or replacing commit is under way."""
+
+ROW_SECONDS = 0.01
+"""Pause before a workflow's row that is due is looked at again; it is seen to meanwhile."""
 
 PURGE_AGAIN_SECONDS = 3_600.0
 """After this, a removal is tried again that somebody who reads slowly held back."""
@@ -80,6 +84,8 @@ class Scheduler:
         self.fired = 0
         self.late = 0.0
         """Seconds between due and fired, of the last timer that was fired."""
+        self.on_due: Callable[[list[Timer]], None] | None = None
+        """Sees to the rows of workflows, which are no commands to be sent."""
 
     def _look(self, commit: Commit) -> None:
         for timer in commit.timers.values():
@@ -119,14 +125,22 @@ class Scheduler:
         due = await self._store.due_timers(now, self._held, limit=TIMERS_AT_ONCE)
         if not due:
             return await self._until_next(now)
+        rows = [timer for timer in due if timer.command.type == DUE]
+        if rows:
+            await self._see_to(rows, now)
         unread = await self._unread(due)
         # One that is being cancelled or replaced is looked at again when that is done.
         changing = self._committer.changes_timer
         ready = [
-            timer for timer in due if timer.command.shard in self._held and not changing(timer.name)
+            timer
+            for timer in due
+            if timer.command.type != DUE
+            and timer.command.shard in self._held
+            and not changing(timer.name)
         ]
         if not ready:
-            return CHANGING_SECONDS
+            # A row that is due stays until its workflow has taken its turn.
+            return CHANGING_SECONDS if len(rows) < len(due) else ROW_SECONDS
         await self._committer.write(lambda commit: self._fill(commit, ready, unread, now))
         self.fired += sum(timer.name not in unread for timer in ready)
         self.late = (now - ready[-1].due) / 1e6
@@ -150,6 +164,16 @@ class Scheduler:
                 timer.command.origin = TIMER
                 commit.entries.append(timer.command)
                 commit.fired.append((timer.name, timer.due))
+
+    async def _see_to(self, rows: list[Timer], now: int) -> None:
+        """Hand over the rows of workflows that are due. Those of a service that has none any more must
+        not stand in the way of others."""
+        if self.on_due is not None:
+            self.on_due(rows)
+        elif rows:
+            later = now + round(PURGE_AGAIN_SECONDS * 1e6)
+            put_off = {row.name: Timer(row.name, later, row.command) for row in rows}
+            await self._committer.write(lambda commit: commit.timers.update(put_off))
 
     async def _unread(self, timers: list[Timer]) -> set[str]:
         """Return those that would remove a deleted entity whose deletion somebody who follows it

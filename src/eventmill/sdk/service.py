@@ -20,6 +20,7 @@ from eventmill.sdk.reaction import check_event_type, issubclass_of, names_of, no
 from eventmill.sdk.reading import check_names, define_entity
 from eventmill.sdk.streams import Stream
 from eventmill.sdk.view import View, define_view
+from eventmill.sdk.workflow import Step, Workflow
 
 
 class Service:
@@ -166,7 +167,7 @@ class _Reader:
                 issubclass_of(thing, EventSourcedEntity) or issubclass_of(thing, KeyValueEntity)
             ):
                 raise ConfigurationError(
-                    f"{place}: derive it from EventSourcedEntity, KeyValueEntity or View"
+                    f"{place}: derive it from EventSourcedEntity, KeyValueEntity, Workflow or View"
                 )
             entity = define_entity(thing)
         problems.refuse()
@@ -225,7 +226,7 @@ class _Reader:
             return
         handlers = vars(thing).values() if isinstance(thing, type) else ()
         for handler in handlers:
-            if isinstance(handler, Command):
+            if isinstance(handler, Command | Step):
                 topics = published_topics(handler.function, effects=True)
                 self.check_published(handler.place, topics)
 
@@ -256,6 +257,9 @@ def _followed(thing: Any) -> Iterator[tuple[str, Any]]:
         for function in vars(thing).values():
             for source in getattr(function, ON, ((), ""))[0]:
                 yield place_of(function), source
+    elif issubclass_of(thing, Workflow):
+        for source in thing.waits_on:
+            yield f"{place_of(thing)}: waits_on", source
 
 
 def _unmarked(thing: Any) -> str:

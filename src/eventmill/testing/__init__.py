@@ -5,6 +5,7 @@
     ActionKit     one action: call it as a timer would, look at its effects
     ViewKit       one view: feed events, read rows
     Host          a whole service in process, on a memory store, the clock in the test's hand
+    WorkflowKit   one workflow: run a step alone, or all of it on a clock of its own
     FaultyStore   a store whose commits fail when the test says so
     contract      the suite that every store adapter passes (imported by itself: it needs pytest)
 
@@ -12,6 +13,7 @@
 """
 
 from eventmill.testing.action import ActionKit
+from eventmill.testing.calls import Called
 from eventmill.testing.clock import VirtualClock
 from eventmill.testing.consumer import ConsumerKit
 from eventmill.testing.entity import EntityKit, Result
@@ -19,8 +21,9 @@ from eventmill.testing.faults import FaultyStore
 from eventmill.testing.host import Host
 from eventmill.testing.outgoing import Published, Scheduled, Sent
 from eventmill.testing.probe import TopicProbe
-from eventmill.testing.reacting import Called, Effects
+from eventmill.testing.reacting import Effects
 from eventmill.testing.view import ViewKit
+from eventmill.testing.workflow import WorkflowKit
 
 __all__ = [
     "ActionKit",
@@ -37,4 +40,5 @@ __all__ = [
     "TopicProbe",
     "ViewKit",
     "VirtualClock",
+    "WorkflowKit",
 ]

@@ -17,7 +17,8 @@ from eventmill.model.entry import Entry
 from eventmill.runtime.dispatch.action import ActionReaction
 from eventmill.runtime.room import Room
 from eventmill.sdk.action import define_action
-from eventmill.testing.reacting import Calls, Effects, ReactionKit, Recording
+from eventmill.testing.calls import Calls
+from eventmill.testing.reacting import Effects, ReactionKit, Recording
 
 P = ParamSpec("P")
 

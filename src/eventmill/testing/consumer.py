@@ -14,8 +14,9 @@ from eventmill.adapters.memory.store import Store
 from eventmill.model.definition import ConsumerDefinition
 from eventmill.runtime.room import Room
 from eventmill.sdk.consumer import Consumer
+from eventmill.testing.calls import Calls
 from eventmill.testing.incoming import entry_of
-from eventmill.testing.reacting import Calls, Effects, ReactionKit, Recording
+from eventmill.testing.reacting import Effects, ReactionKit, Recording
 
 
 class ConsumerKit(ReactionKit):

@@ -297,6 +297,7 @@ class Host:
             self.store.under_way > 0
             or runtime.facts.working
             or not runtime.committer.idle
+            or (runtime.workflows is not None and runtime.workflows.working)
             or any(subscription.working for subscription in runtime.subscriptions.values())
             or (runtime.streams is not None and runtime.streams.working)
         )
@@ -321,6 +322,8 @@ class Host:
             due = [at for at in subscription.blocked.values() if at is not None]
             if subscription.lag or (due if retries else min(due, default=horizon) < horizon):
                 return False
+        if self.runtime.workflows is not None and self.runtime.workflows.resting:
+            return False
         due_at = await self._next_timer()
         return due_at is None or due_at > self.clock.now()
 

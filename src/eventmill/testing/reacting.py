@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
-import msgspec
-
 from eventmill.engine.outgoing import Expansion
-from eventmill.errors import Rejected
-from eventmill.model import codec
 from eventmill.model.commit import Commit
 from eventmill.model.effect import Effect, Outgoing
 from eventmill.model.entry import Entry
 from eventmill.model.handler import Handler
-from eventmill.model.topic import Topic
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
-from eventmill.sdk.context import Request
+from eventmill.testing.calls import Called, Calls
 from eventmill.testing.clock import VirtualClock
 from eventmill.testing.outgoing import (
     Published,
@@ -27,17 +22,6 @@ from eventmill.testing.outgoing import (
     scheduled,
     sent,
 )
-
-
-class Called(NamedTuple):
-    """A call that was made through the context."""
-
-    handler: Handler[Any, Any] | str
-    """In a call of another service its name, as `inventory/stock.reserve`."""
-    id: str
-    """Entity id; empty for a view's query."""
-    arguments: dict[str, Any]
-    idempotency_key: str | None
 
 
 class Effects(NamedTuple):
@@ -56,7 +40,7 @@ class ReactionKit:
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
-        self._answers: dict[str, Callable[..., Any]] = {}
+        self._calls = Calls()
 
     def answer(self, handler: Handler[Any, Any] | str, reply: Any) -> Self:
         """Say what `ctx.call` or `ctx.query` of a handler answers, also of another service's.
@@ -64,16 +48,15 @@ class ReactionKit:
         Parameters: `handler` may be the name that is called, as `stock.reserve`; `reply` is the value, an exception to raise, or a function that gets the id
         (of an entity) and the arguments by name.
         """
-        if isinstance(handler, Handler):
-            handler.resolve()
-        self._answers[_name_of(handler)] = reply if callable(reply) else lambda *_, **__: reply
+        self._calls.answer(handler, reply)
         return self
 
     async def _effects(
         self, make: Callable[[Calls], Recording], entries: list[Entry], attempt: int
     ) -> Effects:
         """Give entries to the reaction; raises what it raises."""
-        calls = Calls(self._answers)
+        calls = self._calls
+        calls.forget()
         reaction = make(calls)
         while entries:
             reacted = await reaction.react(entries, attempt)
@@ -99,59 +82,3 @@ class Recording(ConsumerReaction):
         expansion = super()._expanded(effect, cause)
         self.outgoing += effect.outgoing
         return expansion
-
-
-class Calls:
-    """The rest of the node, as far as the test described it."""
-
-    def __init__(self, answers: dict[str, Callable[..., Any]]) -> None:
-        self._answers = answers
-        self.made: list[Called] = []
-        self.timers: list[Outgoing] = []
-
-    async def call(
-        self,
-        handler: Handler[Any, Any],
-        id: str,
-        arguments: tuple[Any, ...],
-        idempotency_key: str | None,
-        cause: Entry | None,
-    ) -> Any:
-        named = dict(zip(handler.parameters, arguments, strict=True))
-        self.made.append(Called(handler, id, named, idempotency_key))
-        return self._answered(handler, id, **named)
-
-    async def query(self, handler: Handler[Any, Any], arguments: tuple[Any, ...]) -> Any:
-        named = dict(zip(handler.parameters, arguments, strict=True))
-        self.made.append(Called(handler, "", named, None))
-        return self._answered(handler, **named)
-
-    async def ask(self, request: Request) -> bytes:
-        name = f"{request.component}.{request.name}"
-        named = msgspec.json.decode(request.arguments)
-        key = request.idempotency_key
-        self.made.append(Called(f"{request.service}/{name}", request.id, named, key))
-        given = (request.id,) if request.id else ()
-        return codec.encode(self._answered(name, *given, **named))
-
-    async def publish(self, topic: Topic[Any], events: tuple[Any, ...], key: str | None) -> None:
-        raise Rejected("ctx.publish happens at once: test it with a Host, or return publish(…)")
-
-    async def set_timer(self, change: Outgoing, cause: Entry | None) -> None:
-        self.timers.append(change)
-
-    def _answered(self, handler: Handler[Any, Any] | str, *args: Any, **named: Any) -> Any:
-        answer = self._answers.get(_name_of(handler))
-        if answer is None:
-            said = repr(handler) if isinstance(handler, str) else handler.function.__qualname__
-            raise AssertionError(
-                f"the handler called {said}; say what it answers: kit.answer({said}, …)"
-            )
-        reply = answer(*args, **named)
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
-
-
-def _name_of(handler: Handler[Any, Any] | str) -> str:
-    return handler if isinstance(handler, str) else f"{handler.component}.{handler.name}"

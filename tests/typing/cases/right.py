@@ -14,7 +14,11 @@ from eventmill import (
     KeyValueEntity,
     Service,
     ServiceStream,
+    StepContext,
     Topic,
+    Workflow,
+    WorkflowEnded,
+    branch,
     command,
     component,
     consumer,
@@ -22,10 +26,11 @@ from eventmill import (
     schedule,
     scheduled,
     send,
+    step,
     stream,
     timed,
 )
-from eventmill.testing import ActionKit, ConsumerKit, EntityKit, Host
+from eventmill.testing import ActionKit, ConsumerKit, EntityKit, Host, WorkflowKit
 from examples.shopping_cart.shop import (
     Cart,
     CheckedOut,
@@ -192,3 +197,48 @@ async def in_a_test(host: Host) -> None:
     effects = await ConsumerKit(place_order).run(OrderPlaced(order_id="o", items={}))
     events: list[Any] = [published.event for published in effects.published]
     assert events
+
+
+@component("visit")
+class Visit(Workflow):
+    nights: int = 0
+
+    @command
+    def start(self, room: str) -> Effect[int]:
+        return self.update(nights=1).begin(Visit.book, room, nights=2).reply(lambda v: v.nights)
+
+    @command
+    def hold(self) -> Effect[None]:
+        return self.pause(timeout=timedelta(hours=1), on_timeout=Visit.leave)
+
+    @step
+    async def book(self, ctx: StepContext, room: str, nights: int = 1) -> Effect[None]:
+        assert_type(await ctx.call(Cart.add_item, room, "x", 1), dict[str, int])
+        several = branch(Visit.clean, room), branch(Visit.book, room, nights=nights)
+        return self.update(nights=nights).go_all(*several, then=Visit.leave)
+
+    @step(timeout=2.0, failover="leave")
+    async def clean(self, room: str) -> Effect[None] | None:
+        if room:
+            return None
+        return self.wait_for(orders, OrderPlaced, "o1", then=Visit.ordered)
+
+    @step(compensate=clean)
+    async def ordered(self, event: OrderPlaced) -> Effect[None]:
+        return self.wait_for_end(Visit, event.order_id, then=Visit.ended)
+
+    @step
+    async def ended(self, event: WorkflowEnded) -> Effect[None]:
+        return self.compensate(Visit.leave).publish(orders, OrderPlaced(order_id="", items={}))
+
+    @step
+    async def leave(self) -> Effect[None]:
+        return self.end()
+
+
+async def workflows(host: Host) -> None:
+    assert_type(await host.call(Visit.start, "v1", room="7"), int)
+    kit = WorkflowKit(Visit, "v1").given(nights=2).answer(Cart.add_item, {})
+    assert_type(kit.run(Visit.start, "7"), int)
+    assert_type(kit.state, Visit)
+    await kit.step(Visit.book, "7", nights=3)

@@ -9,7 +9,10 @@ from eventmill import (
     Context,
     Effect,
     EventSourcedEntity,
+    StepContext,
     Topic,
+    Workflow,
+    branch,
     command,
     component,
     ignore,
@@ -17,6 +20,7 @@ from eventmill import (
     schedule,
     scheduled,
     send,
+    step,
     timed,
 )
 from eventmill.testing import ActionKit, EntityKit, Host
@@ -107,3 +111,40 @@ class Counter(EventSourcedEntity):
     @command
     def wrong_state(self) -> Effect[int]:
         return self.persist().reply(lambda counter: counter.total)  # wrong
+
+
+@component("visit")
+class Visit(Workflow):
+    nights: int = 0
+
+    @command
+    def wrong_input(self) -> Effect[None]:
+        return self.begin(Visit.book, 7)  # wrong
+
+    @command
+    def no_input(self) -> Effect[None]:
+        return self.go(Visit.book)  # wrong
+
+    @command
+    def wrong_reply(self) -> Effect[str]:
+        return self.update(nights=1).end().reply(lambda visit: visit.nights)  # wrong
+
+    @step
+    async def book(self, ctx: StepContext, room: str) -> Effect[None]:
+        return self.go(Visit.leave, room)  # wrong
+
+    @step
+    async def wait(self) -> Effect[None]:
+        return self.wait_for(orders, OrderPlaced, "o1", then=Visit.leave)  # wrong
+
+    @step
+    async def join(self) -> Effect[None]:
+        return self.go_all(branch(Visit.book, nights=2), then=Visit.leave)  # wrong
+
+    @step
+    async def sleep(self) -> Effect[None]:
+        return self.pause(timeout=timedelta(hours=1), on_timeout=Visit.book)  # wrong
+
+    @step
+    async def leave(self) -> Effect[None]:
+        return self.finish()  # wrong

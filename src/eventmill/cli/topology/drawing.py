@@ -12,6 +12,7 @@ from eventmill.sdk.topology.graph import Connection, Graph, Kind, Part
 _SHAPES = {
     Kind.ENTITY: ("[", "]"),
     Kind.TOPIC: ("([", "])"),
+    Kind.WORKFLOW: ("[/", "/]"),
     Kind.CONSUMER: ("{{", "}}"),
     Kind.ACTION: ("[/", "/]"),
     Kind.VIEW: ("[(", ")]"),

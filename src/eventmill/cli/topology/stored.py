@@ -15,8 +15,9 @@ from eventmill.engine.ticks import TICK
 from eventmill.errors import EventmillError, InvalidPayload
 from eventmill.model.action import CALLS
 from eventmill.model.definition import ServiceDefinition
-from eventmill.model.entry import COMMANDS, DELETED, STATE, Entry
+from eventmill.model.entry import COMMANDS, DELETED, STATE, STEP, Entry
 from eventmill.model.handler import Handler
+from eventmill.model.progress import decode_moved
 from eventmill.node import offline
 from eventmill.node.offline import StoredType, Subscriber
 
@@ -202,6 +203,8 @@ def _decoder(service: ServiceDefinition, kind: StoredType) -> _Decode | str:
     """Return what reads entries of a type, or why nothing does."""
     entity = service.entities.get(kind.source)
     if entity is not None and entity.is_key_value:
+        if kind.type == STEP and entity.workflow is not None:
+            return decode_moved
         if kind.type != STATE:
             return f"{kind.source!r} stored events, but is a key-value entity now"
         return entity.decode_state

@@ -214,7 +214,7 @@ class Courier:
         elif entry.type == PURGE:
             arguments = ()
         else:
-            handler = self._entities.handler(component, entry.type)
+            handler = self._entities.addressed(component, entry.type)
             arguments = handler.decode_arguments(entry.payload)
         metadata = causation.of_command(entry)
         return Envelope(component, id, entry.type, arguments, None, None, metadata, entry.id)

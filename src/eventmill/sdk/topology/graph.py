@@ -17,6 +17,7 @@ class Kind(StrEnum):
 
     ENTITY = "entity"
     TOPIC = "topic"
+    WORKFLOW = "workflow"
     CONSUMER = "consumer"
     ACTION = "action"
     VIEW = "view"
@@ -100,7 +101,8 @@ def graph_of(service: ServiceDefinition) -> Graph:
 
 def _parts(service: ServiceDefinition) -> Iterator[Part]:
     for entity in service.entities.values():
-        yield Part(entity.id, Kind.ENTITY, _names(entity.event_types.values()))
+        kind = Kind.ENTITY if entity.workflow is None else Kind.WORKFLOW
+        yield Part(entity.id, kind, _names(entity.event_types.values()))
     for topic in service.topics.values():
         yield Part(topic.id, Kind.TOPIC, _names(topic.event_types()))
     for topic in service.foreign.values():
@@ -124,6 +126,9 @@ def _names(kinds: Any) -> list[str]:
 def _followers(service: ServiceDefinition) -> Iterator[Connection]:
     for consumer in service.consumers.values():
         yield Connection(consumer.source.id, consumer.id, Way.FEEDS)
+    for entity in service.entities.values():
+        for source in entity.workflow.sources if entity.workflow is not None else ():
+            yield Connection(source, entity.id, Way.FEEDS)
     for view in service.views.values():
         for handler in view.handlers:
             yield Connection(handler.source.id, view.id, Way.FEEDS)
@@ -139,7 +144,8 @@ def _reaches(service: ServiceDefinition) -> Iterator[Connection]:
         for mention in mentions_of(action.handler.function, None):
             yield _connection(id, mention)
     for entity in service.entities.values():
-        for handler in entity.handlers.values():
+        steps = entity.workflow.steps.values() if entity.workflow is not None else ()
+        for handler in (*entity.handlers.values(), *(step.handler for step in steps)):
             for mention in mentions_of(handler.function, entity.cls):
                 yield _connection(entity.id, mention)
 
