@@ -21,6 +21,8 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from eventmill.adapters.memory.store import Store as MemoryStore
 from eventmill.errors import ConfigurationError
+from eventmill.http.app import App
+from eventmill.http.routes import front
 from eventmill.model import limits
 from eventmill.model.commit import Letter
 from eventmill.model.handler import Handler
@@ -37,6 +39,7 @@ from eventmill.testing.clock import VirtualClock
 from eventmill.testing.faults import FaultyStore
 from eventmill.testing.probe import TopicProbe
 from eventmill.testing.watched import WatchedStore
+from eventmill.testing.web import Web
 
 E = TypeVar("E")
 P = ParamSpec("P")
@@ -90,6 +93,7 @@ class Host:
         self.patience = patience
         self._new_broker = store.broker if isinstance(store, FaultyStore) else broker
         self._runtime: Runtime | None = None
+        self._front: App | None = None
         self._timer_seen: tuple[int, int | None] | None = None
         """After how many commits the first timer was looked up, and when it is due."""
 
@@ -118,6 +122,13 @@ class Host:
         return self._runtime
 
     @property
+    def web(self) -> Web:
+        """Everything that the node answers over HTTP, without a socket."""
+        if self._front is None:
+            self._front = front(self.runtime)
+        return Web(self._front)
+
+    @property
     def operations(self) -> Operations:
         """What an operator may do: pause, resume, reset, letters, redrive, discard."""
         return Operations(self.runtime)
@@ -144,11 +155,13 @@ class Host:
             cache_bytes=self.cache_bytes,
         )
         await runtime.start()
-        self._runtime = runtime
+        self._runtime, self._front = runtime, None
         self._timer_seen = None
 
     async def stop(self) -> None:
         """Stop as a node does: what was accepted is finished, offsets are stored."""
+        if self._front is not None:
+            self._front.stop()
         await self.runtime.stop()
         self._runtime = None
 
