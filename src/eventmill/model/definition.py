@@ -13,6 +13,7 @@ from typing import Any
 
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
+from eventmill.model.endpoint import Endpoints
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
@@ -185,3 +186,5 @@ class ServiceDefinition:
     views: dict[str, ViewDefinition]
     foreign: dict[str, Topic[Any]] = field(default_factory=dict)
     """Topics of other services that are followed here."""
+    endpoints: Endpoints = field(default_factory=Endpoints)
+    """Its own HTTP routes."""

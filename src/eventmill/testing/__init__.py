@@ -2,6 +2,7 @@
 
     EntityKit     one entity: run a command, look at events, reply, state
     ConsumerKit   one consumer: give it an event, look at its effects
+    EndpointKit   a service's own routes: send a request, look at the answer
     ViewKit       one view: feed events, read rows
     Host          a whole service in process, on a memory store, the clock in the test's hand
     FaultyStore   a store whose commits fail when the test says so
@@ -12,6 +13,7 @@
 
 from eventmill.testing.clock import VirtualClock
 from eventmill.testing.consumer import Called, ConsumerKit, Effects
+from eventmill.testing.endpoint import EndpointKit
 from eventmill.testing.entity import EntityKit, Result
 from eventmill.testing.faults import FaultyStore
 from eventmill.testing.host import Host
@@ -23,6 +25,7 @@ __all__ = [
     "Called",
     "ConsumerKit",
     "Effects",
+    "EndpointKit",
     "EntityKit",
     "FaultyStore",
     "Host",

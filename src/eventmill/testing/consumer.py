@@ -72,7 +72,7 @@ class ConsumerKit:
         self.definition: ConsumerDefinition = consumer.define()
         self.clock = VirtualClock()
         self._source = consumer.options["source"]
-        self._answers: dict[str, Callable[..., Any]] = {}
+        self._answers = Answers()
         self._position = 0
 
     def __repr__(self) -> str:
@@ -84,9 +84,7 @@ class ConsumerKit:
         Parameters: `handler` may be the name that is called, as `stock.reserve`; `reply` is the value, an exception to raise, or a function that gets the id
         (of an entity) and the arguments by name.
         """
-        if isinstance(handler, Handler):
-            handler.resolve()
-        self._answers[_name_of(handler)] = reply if callable(reply) else lambda *_, **__: reply
+        self._answers.say(handler, reply)
         return self
 
     async def run(
@@ -108,7 +106,7 @@ class ConsumerKit:
             entries.append(
                 entry_of(self._source, event, subject, self._position, now=now, metadata=metadata)
             )
-        calls = _Calls(self._answers)
+        calls = self._answers.anew()
         reaction = _Recording(self.definition, calls, Store(), self.clock, Room(), guarded=True)
         while entries:
             reacted = await reaction.react(entries, attempt)
@@ -136,12 +134,22 @@ class _Recording(ConsumerReaction):
         return expansion
 
 
-class _Calls:
+class Answers:
     """The rest of the node, as far as the test described it."""
 
-    def __init__(self, answers: dict[str, Callable[..., Any]]) -> None:
-        self._answers = answers
+    def __init__(self, answers: dict[str, Callable[..., Any]] | None = None) -> None:
+        self._answers = {} if answers is None else answers
         self.made: list[Called] = []
+
+    def anew(self) -> Answers:
+        """Return the same, of whom nothing was asked yet."""
+        return Answers(self._answers)
+
+    def say(self, handler: Handler[Any, Any] | str, reply: Any) -> None:
+        """Note what a handler answers."""
+        if isinstance(handler, Handler):
+            handler.resolve()
+        self._answers[_name_of(handler)] = reply if callable(reply) else lambda *_, **__: reply
 
     async def call(
         self,
@@ -175,9 +183,7 @@ class _Calls:
         answer = self._answers.get(_name_of(handler))
         if answer is None:
             said = repr(handler) if isinstance(handler, str) else handler.function.__qualname__
-            raise AssertionError(
-                f"the consumer called {said}; say what it answers: kit.answer({said}, …)"
-            )
+            raise AssertionError(f"{said} was called; say what it answers: kit.answer({said}, …)")
         reply = answer(*args, **named)
         if isinstance(reply, Exception):
             raise reply
