@@ -106,6 +106,11 @@ class EndpointDefinition:
     """Sites whose pages may open the WebSocket, besides the service's own."""
 
     @property
+    def id(self) -> str:
+        """Method and path, which no other route has."""
+        return f"{self.method} {self.path}"
+
+    @property
     def takes_connection(self) -> bool:
         """Whether it is given the request or the socket, to read itself what it wants of it."""
         return any(kind is not Given.CONTEXT for kind in self.given.values())

@@ -13,7 +13,9 @@ from starlette.websockets import WebSocket
 from eventmill import ConfigurationError, RequestContext, Service, endpoint
 from eventmill.http.routes import front
 from eventmill.model.endpoint import PLATFORM
+from eventmill.sdk.topology.graph import graph_of
 from eventmill.testing import Host
+from tests.endpoints import shop
 
 
 def problems_of(*components: Any) -> list[str]:
@@ -148,6 +150,16 @@ def test_a_class_that_is_not_marked_is_told_how() -> None:
 
     (found,) = problems_of(Empty)
     assert "no method is a route" in found
+
+
+def test_endpoints_are_at_the_edge_of_the_topology() -> None:
+    graph = graph_of(shop.service.define()[0])
+    assert ("GET /shop/carts/{id}", "endpoint") in [(p.id, p.kind) for p in graph.parts]
+    found = {(c.source, c.target, c.way, c.what) for c in graph.connections}
+    assert ("GET /shop/carts/{id}", "cart", "calls", "content") in found
+    assert ("WEBSOCKET /shop/talk/{room}", "cart", "calls", "add_item") in found
+    assert ("PUT /shop/wishes/{who}", "wishes", "publishes", "") in found
+    assert (graph.couplings, graph.purity) == ([], 1.0), "whoever asks over HTTP waits anyway"
 
 
 def test_a_function_stays_what_it_was() -> None:

@@ -14,6 +14,7 @@ _SHAPES = {
     Kind.TOPIC: ("([", "])"),
     Kind.CONSUMER: ("{{", "}}"),
     Kind.VIEW: ("[(", ")]"),
+    Kind.ENDPOINT: (">", "]"),
     Kind.REMOTE: ("[[", "]]"),
     Kind.UNKNOWN: ("(", ")"),
 }
@@ -38,7 +39,7 @@ def mermaid(graph: Graph) -> str:
 
 def judgement(graph: Graph) -> str:
     """Say how pure the service is."""
-    couplings, total = len(graph.couplings), len(graph.connections)
+    couplings, total = len(graph.couplings), len(graph.inner)
     if not total:
         return "No part of it is connected with another."
     if not couplings:

@@ -124,7 +124,7 @@ class Function:
         self._around = around
 
     def __repr__(self) -> str:
-        return f"<Function {self.route.method} {self.route.path}>"
+        return f"<Function {self.route.id}>"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Raises what becomes a problem, as long as nothing was sent."""
@@ -183,7 +183,7 @@ class Function:
             if loop.time() < end:  # the function's own
                 raise
             raise DeadlineExceeded(
-                f"{route.method} {route.path} did not answer within {seconds:g} seconds"
+                f"{route.id} did not answer within {seconds:g} seconds"
             ) from error
 
     def _response(self, result: Any) -> Response:
@@ -215,7 +215,7 @@ class Function:
         name = self.route.function.__qualname__
         return HandlerFailed(
             f"{name} raised {type(error).__name__}: {error}",
-            details={"handler": name, "endpoint": f"{self.route.method} {self.route.path}"},
+            details={"handler": name, "endpoint": self.route.id},
         )
 
 

@@ -162,7 +162,9 @@ def _contexts_of(function: Callable[..., Any]) -> set[str]:
         hints = get_type_hints(function)
     except (NameError, TypeError):
         return set()
-    return {name for name, kind in hints.items() if kind is Context}
+    return {
+        name for name, kind in hints.items() if isinstance(kind, type) and issubclass(kind, Context)
+    }
 
 
 def _callers_of(
