@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import os
 import select
 import socket
 import sys
@@ -186,6 +188,23 @@ async def test_who_does_not_read_is_disconnected(
                 while not await asyncio.to_thread(reset.poll, 100):
                     client.send(b"\x8a\x80\0\0\0\0")  # an empty pong
             await streams_of(http, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tell its sockets so")
+async def test_the_system_asks_silent_clients_whether_they_are_there(tmp_path: Path) -> None:
+    async with serving(tmp_path) as node:
+        _, writer = await upgraded(node, "/shop/talk/c1")
+        ours = writer.get_extra_info("sockname")
+        accepted = None
+        for descriptor in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                found = socket.socket(fileno=os.dup(int(descriptor)))
+                with found:
+                    if found.getpeername() == ours:
+                        accepted = found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                        idle = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        writer.close()
+        assert (accepted, idle) == (1, limits.KEEPALIVE_SECONDS)
 
 
 async def test_a_slow_reader_gets_everything_in_order(tmp_path: Path) -> None:

@@ -69,6 +69,10 @@ HEADER_SECONDS: Final = 10.0
 UNREAD_SECONDS: Final = 60.0
 """A client may leave an answer unread; then its connection is closed (Linux only)."""
 
+KEEPALIVE_SECONDS: Final = 30.0
+"""Silence after which the system asks whether the other side of a connection is still there; it has
+`UNREAD_SECONDS` to say so (Linux only)."""
+
 CONNECTIONS_MAX: Final = 8_192
 """Connections of one node's service; further ones wait in the system's queue. Each may hold
 `HEADER_BYTES_MAX` (512 MiB together) and a file descriptor."""

@@ -264,7 +264,7 @@ class Node:
         task = asyncio.get_running_loop().create_task(server.serve())
         self._servers.append((server, task))
         await _listening(host, port, task)
-        sockets.close_unread(port)
+        sockets.close_dead(port)
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
