@@ -178,10 +178,20 @@ async def endless() -> StreamingResponse:
     return StreamingResponse(content())
 
 
+@endpoint.get("/broken")
+async def broken(after: int) -> StreamingResponse:
+    async def content() -> AsyncIterator[bytes]:
+        for _ in range(after):
+            yield b"x" * 10
+        raise ZeroDivisionError("by design")
+
+    return StreamingResponse(content(), headers={"content-length": "100"})
+
+
 site = endpoint.files("/site", SITE)
 
 service = Service(
     "web-shop",
-    components=[Cart, Shop, fail, slow, blocking, echo, endless, site],
+    components=[Cart, Shop, fail, slow, blocking, echo, endless, broken, site],
     topics=[wishes],
 )

@@ -125,6 +125,13 @@ async def test_a_node_that_stops_closes_websockets_and_streams(tmp_path: Path) -
             connection.close()
 
 
+async def test_a_response_that_breaks_off_is_seen_to(tmp_path: Path) -> None:
+    async with serving(tmp_path) as node, aiohttp.ClientSession(node.url) as http:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await (await http.get("/broken?after=2")).read()
+        assert (await http.get("/health/ready")).status == 200
+
+
 async def test_clients_that_vanish_are_noticed(tmp_path: Path) -> None:
     async with serving(tmp_path) as node, aiohttp.ClientSession(node.url) as http:
         gone = [await upgraded(node, "/shop/talk/c1") for _ in range(20)]

@@ -12,8 +12,8 @@ from eventmill.http.app import App
 from eventmill.http.bodies import Bodies
 from eventmill.http.contracts import Contracts
 from eventmill.http.endpoints.calls import RequestCalls
-from eventmill.http.endpoints.functions import Surroundings
 from eventmill.http.endpoints.routes import OwnRoutes
+from eventmill.http.endpoints.surroundings import Surroundings
 from eventmill.http.following import Following
 from eventmill.http.health import Health
 from eventmill.http.meter import Meter

@@ -15,8 +15,8 @@ from eventmill.adapters.memory.store import Store
 from eventmill.errors import ConfigurationError
 from eventmill.http.app import App
 from eventmill.http.bodies import Bodies
-from eventmill.http.endpoints.functions import Surroundings
 from eventmill.http.endpoints.routes import OwnRoutes
+from eventmill.http.endpoints.surroundings import Surroundings
 from eventmill.http.meter import Meter
 from eventmill.http.streams import Streams
 from eventmill.model.handler import Handler

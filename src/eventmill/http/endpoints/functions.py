@@ -11,103 +11,27 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import anyio.to_thread
 import structlog
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from eventmill.engine.tracebacks import of_users
-from eventmill.errors import (
-    DeadlineExceeded,
-    EventmillError,
-    HandlerFailed,
-    InvalidPayload,
-    Overloaded,
-    TooLarge,
-)
+from eventmill.errors import DeadlineExceeded, EventmillError, HandlerFailed, Overloaded
 from eventmill.http import problems, streams
-from eventmill.http.bodies import Bodies
+from eventmill.http.endpoints.surroundings import Surroundings
 from eventmill.http.headers import envelope_of
-from eventmill.http.meter import Meter
-from eventmill.http.wire import (
-    Message,
-    Receive,
-    Scope,
-    Send,
-    check_encoding,
-    check_json_type,
-    header_of,
-    parameters_of,
-)
-from eventmill.model import codec, depth, limits
-from eventmill.model.endpoint import BODY, Arguments, EndpointDefinition, Given, Shape
-from eventmill.model.entry import Entry
+from eventmill.http.wire import Asgi, Message, Receive, Scope, Send
+from eventmill.model import codec, limits
+from eventmill.model.endpoint import EndpointDefinition, Shape
 from eventmill.model.envelope import Envelope
-from eventmill.model.handler import Texts
-from eventmill.ports.clock import Clock
 from eventmill.runtime.dispatch.time_limit import within
-from eventmill.sdk.context import Calls
-from eventmill.sdk.endpoints.declaring import RequestContext, ServerSentEvent
+from eventmill.sdk.endpoints.declaring import ServerSentEvent
 
 log = structlog.get_logger()
-
-PATH: Final = "eventmill.path"
-"""Where the values in a request's path stand in its scope."""
-
-NewCalls = Callable[[Envelope], Calls]
-"""Makes a request's way to the rest of the node; the envelope has its headers."""
-
-
-class Surroundings:
-    """What all functions share."""
-
-    def __init__(
-        self,
-        clock: Clock,
-        new_calls: NewCalls,
-        meter: Meter,
-        open_streams: streams.Streams,
-        bodies: Bodies,
-    ) -> None:
-        self.clock = clock
-        self.new_calls = new_calls
-        self.meter = meter
-        self.streams = open_streams
-        self.bodies = bodies
-        self.running = 0
-        """Functions whose answer is not there yet."""
-
-    def arguments_of(
-        self, route: EndpointDefinition, connection: HTTPConnection, body: bytes = b""
-    ) -> dict[str, Any]:
-        """Return everything that a function is called with, by its parameters' names.
-
-        Raises `InvalidPayload`, `TooLarge`, `UnsupportedMediaType`.
-        """
-        scope = connection.scope
-        texts = _only(scope[PATH], route.in_path)
-        values = route.in_path.named(route.in_path.parse_arguments(texts))
-        texts = parameters_of(scope)
-        if route.takes_connection:  # it may read others itself
-            texts = _only(texts, route.in_query)
-        values |= route.in_query.named(route.in_query.parse_arguments(texts))
-        values |= _body_of(route, scope, body)
-        for name, kind in route.given.items():
-            values[name] = self._context(route, connection) if kind is Given.CONTEXT else connection
-        return values
-
-    def _context(self, route: EndpointDefinition, connection: HTTPConnection) -> RequestContext:
-        asked = envelope_of(connection.scope, self.clock)
-        if route.shape is not Shape.ANSWER:
-            asked.deadline = None  # that was for its beginning
-        cause = Entry(
-            route.path, "", 0, route.method, 1, self.clock.now(), b"", asked.metadata, None
-        )
-        calls = self.new_calls(asked)
-        return RequestContext(connection, cause, calls, asked.idempotency_key or "", asked.deadline)
 
 
 class Function:
@@ -135,24 +59,45 @@ class Function:
         try:
             body = await around.bodies.read(receive, route.body_bytes)
             receive = _replayed(body, receive)
-            answer = await self._answer(Request(scope, receive), body)
+            asked = envelope_of(scope, around.clock)
+            answer = await self._answer(Request(scope, receive), asked, body)
+            if isinstance(answer, StreamingResponse):
+                around.streams.check()
         except EventmillError as error:
             around.meter.failed(route.path, route.method, error)
             raise
         finally:
             around.running -= 1
         around.meter.timings[route.path, route.method].count += 1
-        if isinstance(answer, StreamingResponse):
-            await around.streams.hold(answer(scope, receive, send), streams.Held())
-        else:
-            await answer(scope, receive, send)
+        await self._send(answer, scope, receive, send)
 
-    async def _answer(self, request: Request, body: bytes) -> Response | streams.EventStream:
-        arguments = self._around.arguments_of(self.route, request, body)
+    async def _send(self, answer: Asgi, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            if isinstance(answer, StreamingResponse):
+                held = streams.Held()
+                await self._around.streams.hold(answer(scope, receive, noting), held)
+            else:
+                await answer(scope, receive, noting)
+        except Exception as error:  # as below
+            if not has_begun:
+                raise self._failure(error) from error
+            self._tell("response failed", error)  # its client sees that it is not whole
+
+    async def _answer(
+        self, request: Request, asked: Envelope, body: bytes
+    ) -> Response | streams.EventStream:
+        arguments = self._around.arguments_of(self.route, request, asked, body)
         if self.route.shape is Shape.STREAM:
             return self._around.streams.answer(self._events(self._function(**arguments)))
         try:
-            return self._response(await self._result(request.scope, arguments))
+            return self._response(await self._result(arguments, asked.deadline))
         except EventmillError:
             raise
         except HTTPException as error:
@@ -160,12 +105,11 @@ class Function:
         except Exception as error:  # user code may raise anything; the caller hears which function
             raise self._failure(error) from error
 
-    async def _result(self, scope: Scope, arguments: dict[str, Any]) -> Any:
-        clock, route = self._around.clock, self.route
+    async def _result(self, arguments: dict[str, Any], deadline: float | None) -> Any:
+        route = self.route
         seconds = route.timeout
-        deadline = envelope_of(scope, clock).deadline
         if deadline is not None:
-            seconds = min(seconds, deadline - clock.monotonic())
+            seconds = min(seconds, deadline - self._around.clock.monotonic())
         if seconds <= 0:
             raise DeadlineExceeded()
         work: Awaitable[Any] = (
@@ -204,12 +148,12 @@ class Function:
         except EventmillError:
             raise
         except Exception as error:  # as above; the stream itself tells of it
-            log.error(
-                "stream failed",
-                place=self.route.place,
-                exc_info=(type(error), error, of_users(error.__traceback__)),
-            )
+            self._tell("stream failed", error)
             raise self._failure(error) from error
+
+    def _tell(self, what: str, error: Exception) -> None:
+        told = type(error), error, of_users(error.__traceback__)
+        log.error(what, place=self.route.place, exc_info=told)
 
     def _failure(self, error: Exception) -> HandlerFailed:
         name = self.route.function.__qualname__
@@ -217,28 +161,6 @@ class Function:
             f"{name} raised {type(error).__name__}: {error}",
             details={"handler": name, "endpoint": self.route.id},
         )
-
-
-def _only(texts: Texts, arguments: Arguments) -> Texts:
-    return {name: texts[name] for name in texts if name in arguments.parameters}
-
-
-def _body_of(route: EndpointDefinition, scope: Scope, body: bytes) -> dict[str, Any]:
-    """Return the arguments that stand in the body."""
-    if route.takes_json:
-        if kind := header_of(scope, b"content-type"):
-            check_json_type(kind)
-        check_encoding(header_of(scope, b"content-encoding") or "identity")
-        if depth.exceeds(body):
-            raise TooLarge(f"the body nests deeper than {limits.JSON_DEPTH_MAX} levels")
-    if route.in_body.parameters:
-        return route.in_body.named(route.in_body.decode_arguments(body))
-    if route.decode_body is not None:
-        try:
-            return {BODY: route.decode_body(body)}
-        except (ValueError, TypeError, RecursionError) as error:
-            raise InvalidPayload(f"{route.path}: {error}") from error
-    return {BODY: body} if route.body_type is bytes else {}
 
 
 def _frame(value: Any, last: str) -> tuple[bytes, str]:

@@ -9,8 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from eventmill.errors import EventmillError, NotFound, RequestError
-from eventmill.http.endpoints.functions import PATH, Function, Surroundings
+from eventmill.http.endpoints.functions import Function
 from eventmill.http.endpoints.sockets import Socket, refuse
+from eventmill.http.endpoints.surroundings import PATH, Surroundings
 from eventmill.http.endpoints.table import Table
 from eventmill.http.problems import MethodNotAllowed
 from eventmill.http.wire import Asgi, Receive, Scope, Send

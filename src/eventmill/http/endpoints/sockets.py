@@ -19,8 +19,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from eventmill.engine.tracebacks import of_users
 from eventmill.errors import EventmillError, RequestError
 from eventmill.http import streams
-from eventmill.http.endpoints.functions import Surroundings
 from eventmill.http.endpoints.line import FAILED, GOING_AWAY, LATER, NORMAL, REFUSED, Line
+from eventmill.http.endpoints.surroundings import Surroundings
+from eventmill.http.headers import envelope_of
 from eventmill.http.wire import Receive, Scope, Send, header_of
 from eventmill.model import limits
 from eventmill.model.endpoint import EndpointDefinition
@@ -49,7 +50,8 @@ class Socket:
         try:
             _check_origin(self.route, scope)
             around.streams.check()
-            arguments = around.arguments_of(self.route, socket)
+            asked = envelope_of(scope, around.clock)
+            arguments = around.arguments_of(self.route, socket, asked)
         except EventmillError as error:
             around.meter.failed(self.route.path, self.route.method, error)
             await refuse(send, error.message)
