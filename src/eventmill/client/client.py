@@ -36,12 +36,14 @@ from eventmill.model.definition import Retry
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.sdk.component import id_of
-from eventmill.sdk.handlers import SqlQuery
+from eventmill.sdk.handlers import Query, SqlQuery
+from eventmill.sdk.view import View
 
 E = TypeVar("E")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+V = TypeVar("V", bound=View)
 
 RETRY: Final = Retry(attempts=3, initial=0.1, factor=2.0, maximum=20.0, jitter=0.2)
 """Three attempts and at most 20 seconds between two, as the AWS SDKs' standard retry mode."""
@@ -202,7 +204,7 @@ class Client:
 
     @overload
     def stream(
-        self, handler: SqlQuery[Any, P, list[T]], /, *args: P.args, **kwargs: P.kwargs
+        self, handler: Query[V, P, list[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncGenerator[T, None]: ...
 
     @overload
@@ -222,7 +224,7 @@ class Client:
 
     @overload
     def watch(
-        self, handler: SqlQuery[Any, P, R], /, *args: P.args, **kwargs: P.kwargs
+        self, handler: Query[V, P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncGenerator[R, None]: ...
 
     @overload
