@@ -178,6 +178,12 @@ async def endless() -> StreamingResponse:
     return StreamingResponse(content())
 
 
+@endpoint.get("/stubborn")
+async def stubborn(seconds: float) -> None:
+    await asyncio.sleep(0)
+    time.sleep(seconds)  # noqa: ASYNC251 - what must not be
+
+
 @endpoint.get("/broken")
 async def broken(after: int) -> StreamingResponse:
     async def content() -> AsyncIterator[bytes]:
@@ -192,6 +198,6 @@ site = endpoint.files("/site", SITE)
 
 service = Service(
     "web-shop",
-    components=[Cart, Shop, fail, slow, blocking, echo, endless, broken, site],
+    components=[Cart, Shop, fail, slow, blocking, echo, endless, broken, stubborn, site],
     topics=[wishes],
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from eventmill import Client
 from eventmill.model import limits
@@ -123,6 +124,21 @@ async def test_a_node_that_stops_closes_websockets_and_streams(tmp_path: Path) -
             await stopping
         for connection in (response, endless):
             connection.close()
+
+
+async def test_who_holds_up_the_node_is_told_of_in_development(tmp_path: Path) -> None:
+    config = NodeConfig(data=tmp_path, port=0, guards=True)
+    node = Node(service, config)
+    await node.start()
+    try:
+        async with aiohttp.ClientSession(node.url) as http:
+            with capture_logs() as logs:
+                await http.get("/stubborn?seconds=0.11")
+            (told,) = (one for one in logs if "holds up the node" in one["event"])
+            assert "stubborn" in told["place"]
+            assert told["seconds"] >= limits.BLOCKING_SECONDS
+    finally:
+        await node.stop()
 
 
 async def test_a_response_that_breaks_off_is_seen_to(tmp_path: Path) -> None:

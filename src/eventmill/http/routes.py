@@ -34,7 +34,7 @@ def routes(runtime: Runtime, meter: Meter, streams: Streams, bodies: Bodies) -> 
     """Build the rest of the front."""
     contracts, health = Contracts(runtime.service), Health(runtime)
     calls = RequestCalls.over(runtime)
-    around = Surroundings(runtime.clock, calls, meter, streams, bodies)
+    around = Surroundings(runtime.clock, calls, meter, streams, bodies, guarded=runtime.guarded)
     return Router(
         [
             # POST is answered before; it stands here so that Allow names it.

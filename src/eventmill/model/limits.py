@@ -107,6 +107,10 @@ STREAM_CHUNK_BYTES: Final = 64 << 10
 ENDPOINTS_RUNNING_MAX: Final = 1_024
 """Requests to a service's own routes whose functions run at the same time."""
 
+BLOCKING_SECONDS: Final = 0.1
+"""An endpoint's function that computes so long at a stretch is told of, with guards on: meanwhile
+nothing else of the node goes on."""
+
 SOCKET_BYTES_MAX: Final = PAYLOAD_BYTES_MAX
 """One message that comes over a WebSocket: what a command may bring."""
 

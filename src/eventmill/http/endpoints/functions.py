@@ -8,7 +8,7 @@ runs, streams are counted with all others, and there is a bound to how many run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from eventmill.engine.tracebacks import of_users
 from eventmill.errors import DeadlineExceeded, EventmillError, HandlerFailed, Overloaded
 from eventmill.http import problems, streams
+from eventmill.http.endpoints.blocking import watched
 from eventmill.http.endpoints.surroundings import Surroundings
 from eventmill.http.headers import envelope_of
 from eventmill.http.wire import Asgi, Message, Receive, Scope, Send
@@ -112,23 +113,26 @@ class Function:
             seconds = min(seconds, deadline - self._around.clock.monotonic())
         if seconds <= 0:
             raise DeadlineExceeded()
-        work: Awaitable[Any] = (
-            self._function(**arguments)
-            if route.is_async
-            else anyio.to_thread.run_sync(
-                partial(self._function, **arguments), abandon_on_cancel=True
-            )
-        )
+        work = self._started(arguments)
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         try:
-            return await within(seconds, work)  # type: ignore[arg-type]
+            return await within(seconds, work)
         except TimeoutError as error:
             if loop.time() < end:  # the function's own
                 raise
             raise DeadlineExceeded(
                 f"{route.id} did not answer within {seconds:g} seconds"
             ) from error
+
+    def _started(self, arguments: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        around, function = self._around, self._function
+        if not self.route.is_async:
+            return anyio.to_thread.run_sync(partial(function, **arguments), abandon_on_cancel=True)
+        work: Coroutine[Any, Any, Any] = function(**arguments)
+        if around.guarded:
+            return watched(work, around.clock.monotonic, self.route.place)
+        return work
 
     def _response(self, result: Any) -> Response:
         status = self.route.status

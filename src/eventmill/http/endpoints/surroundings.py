@@ -35,7 +35,7 @@ NewCalls = Callable[[Envelope], Calls]
 
 
 class Surroundings:
-    """What all functions share."""
+    """What all functions share. Parameter: `guarded` notices functions that hold up the node."""
 
     def __init__(
         self,
@@ -44,12 +44,15 @@ class Surroundings:
         meter: Meter,
         open_streams: streams.Streams,
         bodies: Bodies,
+        *,
+        guarded: bool = False,
     ) -> None:
         self.clock = clock
         self.new_calls = new_calls
         self.meter = meter
         self.streams = open_streams
         self.bodies = bodies
+        self.guarded = guarded
         self.running = 0
         """Functions whose answer is not there yet."""
 
