@@ -8,12 +8,13 @@ from eventmill import testing
 PUBLIC = """
     Client ConfigurationError Conflict Context Deleted Effect EntityDeleted Event
     EventSourcedEntity EventmillError InvalidPayload KeyValueEntity NotFound Overloaded Page Record
-    Rejected Retry Service Topic Unavailable View WHEN_READ cancel command component consumer downcast
+    Rejected RequestContext Retry ServerSentEvent Service Topic Unavailable View WHEN_READ cancel command
+    component consumer downcast endpoint
     event_type ignore on publish query schedule send upcast
 """
 
 TESTING = """
-    Called ConsumerKit Effects EntityKit FaultyStore Host Published Result Scheduled Sent
+    Called ConsumerKit Effects EndpointKit EntityKit FaultyStore Host Published Result Scheduled Sent
     TopicProbe ViewKit VirtualClock
 """
 
