@@ -188,8 +188,7 @@ class Client:
         return rows
 
     def as_of(self, moment: int | datetime) -> Client:
-        """Return this client for queries of entities as they were: after the event of a sequence, or
-        at a time.
+        """Return this client for queries of entities as they were: after a sequence, or at a time.
 
         Raises `InvalidPayload` for a time without a zone.
         """
@@ -213,7 +212,7 @@ class Client:
     ) -> AsyncGenerator[T, None]: ...
 
     async def stream(self, handler: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Run a query and yield the items of its answer one by one: of a view, or of the entity `id`.
+        """Run a query of a view, or of the entity `id`, and yield its answer's items one by one.
 
         Raises as `query`; an answer that breaks off raises `Unavailable`.
         """

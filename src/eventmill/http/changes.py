@@ -1,6 +1,6 @@
-"""Streams about one entity: `GET /components/{component}/{id}/changes`, and queries kept up to date.
+"""Streams about one entity: its changes, and queries kept up to date.
 
-`changes` sends the entity's entries as CloudEvents, each with its sequence as the event's id, so a
+`GET /components/{component}/{id}/changes` sends the entity's entries as CloudEvents, each with its sequence as the event's id, so a
 client that comes back with it as `Last-Event-ID` misses nothing. A query that is asked for as
 `text/event-stream` sends its answer, and again whenever a change of the entity has made it another.
 """

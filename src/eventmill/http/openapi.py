@@ -190,7 +190,7 @@ def _changes(entity: EntityDefinition) -> Schema:
     operation = {
         "operationId": f"{entity.id}.{CHANGES}",
         "tags": [entity.id],
-        "summary": "Follow one entity: CloudEvents in structured mode, each with its sequence as id.",
+        "summary": "Follow one entity: CloudEvents, each with its sequence as id.",
         "parameters": [start, _header("Last-Event-ID")],
         "responses": {"200": _STREAM, **_problems((400, 404, 406, 429))},
     }

@@ -1,8 +1,8 @@
 """`GET /components/{component}/{id}/{query}`: an entity as it is, as it was, or as it becomes.
 
 `as_of_sequence` and `as_of_time` are reserved parameters; a query that has a parameter of such a
-name is reached with POST. The client's `Accept` chooses the form: JSON, a list's items one a line, or
-a stream that sends the answer again when it has changed (`http.changes`).
+name is reached with POST. The client's `Accept` chooses the form: JSON, a list's items one a line,
+or a stream that sends the answer again when it has changed (`http.changes`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Calls that an endpoint makes through its context: the request is their cause.
 
-What a request brought as metadata (trace context, correlation, its id) ends up in the events; there is
-no event that caused them, so no causation is named.
+What a request brought as metadata (trace context, correlation, its id) ends up in the events;
+there is no event that caused them, so no causation is named.
 """
 
 from __future__ import annotations

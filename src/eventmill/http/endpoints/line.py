@@ -1,7 +1,7 @@
 """A WebSocket's connection, with our limits.
 
-The server tells of a client that is gone only to who receives. So somebody always does, a few words ahead
-of the function: one that only sends hears of it as well, instead of sending to nobody for ever.
+The server tells of a client that is gone only to who receives. So somebody always does, a few words
+ahead of the function: one that only sends hears of it as well, instead of sending to nobody.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Line:
     async def send(self, message: Message) -> None:
         """Send a message.
 
-        Raises `OSError` if nobody is there any more, or does not know it because nobody listens to it.
+        Raises `OSError` if the client is gone, or says so much unheard that nobody would know it.
         """
         if self._is_full:
             self._unheard += 1
