@@ -24,6 +24,7 @@ from eventmill.sdk.component import component
 from eventmill.sdk.consumer import consumer
 from eventmill.sdk.context import Context
 from eventmill.sdk.effects import cancel, ignore, publish, schedule, send
+from eventmill.sdk.endpoints.declaring import RequestContext, ServerSentEvent, endpoint
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import command, on, query
 from eventmill.sdk.service import Service
@@ -53,7 +54,9 @@ __all__ = [
     "Page",
     "Record",
     "Rejected",
+    "RequestContext",
     "Retry",
+    "ServerSentEvent",
     "Service",
     "ServiceStream",
     "StepContext",
@@ -68,6 +71,7 @@ __all__ = [
     "component",
     "consumer",
     "downcast",
+    "endpoint",
     "event_type",
     "ignore",
     "on",

@@ -20,7 +20,7 @@ from eventmill.model import limits
 from eventmill.model.commit import LetterStatus
 from eventmill.model.handler import Texts
 from eventmill.model.progress import Status
-from eventmill.runtime.operating.inspection import Inspection
+from eventmill.runtime.operating.inspection import Inspection, Moment
 from eventmill.runtime.operating.living import Living
 from eventmill.runtime.operating.operations import Operations
 from eventmill.runtime.operating.workflows import Workflows
@@ -118,8 +118,16 @@ def _entities(looks: Inspection, acts: Operations) -> list[Route]:
             _text(request, "id"),
             after=_number(request, "after", 0),
             limit=_limit(request),
+            wait_seconds=float(_number(request, "wait", 0)),
         )
         return [shapes.entry(entry) for entry in found]
+
+    async def difference(request: Request) -> Any:
+        component, id = request.path_params["component"], _text(request, "id")
+        before, after = _moment(request, "from"), _moment(request, "to")
+        if before is None:
+            raise InvalidPayload("query parameter 'from' is missing: a sequence or a time")
+        return shapes.comparison(await looks.difference(component, id, before, after))
 
     async def call(request: Request) -> Any:
         reply = await acts.call(
@@ -128,6 +136,8 @@ def _entities(looks: Inspection, acts: Operations) -> list[Route]:
             _text(request, "name"),
             await _body(request),
             request.headers.get("idempotency-key"),
+            sequence=_number(request, "sequence") if "sequence" in request.query_params else None,
+            time=_time(request, "time"),
         )
         return msgspec.Raw(reply)
 
@@ -136,6 +146,7 @@ def _entities(looks: Inspection, acts: Operations) -> list[Route]:
         _get("/entities/{component}", instances),
         _get("/entities/{component}/state", state),
         _get("/entities/{component}/events", events),
+        _get("/entities/{component}/difference", difference),
         _post("/entities/{component}/call", call),
     ]
 
@@ -406,6 +417,16 @@ def _time(request: Request, name: str) -> datetime | None:
     except msgspec.ValidationError as error:
         raise InvalidPayload(f"query parameter {name!r} must be a time with its zone") from error
     return time
+
+
+def _moment(request: Request, name: str) -> Moment | None:
+    """Read a sequence or a time."""
+    value = request.query_params.get(name)
+    if value is None:
+        return None
+    if value.isascii() and value.isdecimal():
+        return Moment(sequence=_number(request, name))
+    return Moment(time=_time(request, name))
 
 
 def _statuses(request: Request) -> tuple[LetterStatus, ...]:

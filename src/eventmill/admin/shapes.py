@@ -10,7 +10,7 @@ import msgspec
 from eventmill.model.commit import Letter, Timer
 from eventmill.model.entry import Entry
 from eventmill.runtime.control.acts import letter_id
-from eventmill.runtime.operating.inspection import State
+from eventmill.runtime.operating.inspection import Comparison, State
 from eventmill.runtime.operating.reading import Lifted
 from eventmill.runtime.operating.workflows import Details, Line, Summary
 from eventmill.runtime.schedules import ScheduleStatus
@@ -62,6 +62,22 @@ def state(value: State) -> dict[str, Any]:
         "time": time(value.time),
         "state": value.state,
     }
+
+
+def comparison(value: Comparison) -> dict[str, Any]:
+    """Show two states of an entity, and where they differ."""
+    return {
+        "component": value.before.component,
+        "id": value.before.id,
+        "from": _moment(value.before),
+        "to": _moment(value.after),
+        "differences": value.differences,
+        "whole": value.is_whole,
+    }
+
+
+def _moment(value: State) -> dict[str, Any]:
+    return {"sequence": value.sequence, "deleted": value.deleted, "time": time(value.time)}
 
 
 def timer(value: Timer) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
+from eventmill.model.endpoint import Endpoints
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
 from eventmill.model.schedule import Schedule
@@ -241,6 +242,8 @@ class ServiceDefinition:
     foreign: dict[str, Topic[Any]] = field(default_factory=dict)
     """Topics of other services that are followed here."""
     actions: dict[str, ActionDefinition] = field(default_factory=dict)
+    endpoints: Endpoints = field(default_factory=Endpoints)
+    """Its own HTTP routes."""
 
     @property
     def streams(self) -> dict[str, str]:

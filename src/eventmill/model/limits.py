@@ -69,6 +69,10 @@ HEADER_SECONDS: Final = 10.0
 UNREAD_SECONDS: Final = 60.0
 """A client may leave an answer unread; then its connection is closed (Linux only)."""
 
+KEEPALIVE_SECONDS: Final = 30.0
+"""Silence after which the system asks whether the other side of a connection is still there; it has
+`UNREAD_SECONDS` to say so (Linux only)."""
+
 CONNECTIONS_MAX: Final = 8_192
 """Connections of one node's service; further ones wait in the system's queue. Each may hold
 `HEADER_BYTES_MAX` (512 MiB together) and a file descriptor."""
@@ -94,11 +98,40 @@ STREAMS_BYTES_MAX: Final = 128 << 20
 """Of all streams of one node, on their way to clients: each may read ahead its share of it, and when
 what is being sent reaches it, the streams whose clients keep it waiting longest end."""
 
+STREAMS_END_SECONDS: Final = 1.0
+"""Time for the last words of streams and WebSockets when a node stops."""
+
 STREAM_CHUNK_BYTES: Final = 64 << 10
 """Events of a stream are put together up to this size before they are sent."""
 
+ENDPOINTS_RUNNING_MAX: Final = 1_024
+"""Requests to a service's own routes whose functions run at the same time."""
+
+BLOCKING_SECONDS: Final = 0.1
+"""An endpoint's function that computes so long at a stretch is told of, with guards on: meanwhile
+nothing else of the node goes on."""
+
+SOCKET_BYTES_MAX: Final = PAYLOAD_BYTES_MAX
+"""One message that comes over a WebSocket: what a command may bring."""
+
+SOCKET_WORDS_AHEAD: Final = 64
+"""Words of a client that wait until its function receives them."""
+
+SOCKET_BYTES_AHEAD: Final = 64 << 10
+"""The same bound in bytes; the word that reaches it is the last."""
+
+SOCKET_CLOSE_SECONDS: Final = 1.0
+"""Time for the last word on a WebSocket, whose client may not be reading."""
+
 HEARTBEAT_SECONDS: Final = 15.0
 """Silence on a stream after which a comment is sent (the HTML standard advises 15 seconds)."""
+
+CHANGES_HELD: Final = 64
+"""Newest entries of one entity that is followed, held for its followers: who is further behind reads
+the store."""
+
+CHANGES_BYTES_HELD: Final = 64 << 10
+"""The same bound in bytes: 64 MiB where each of `STREAMS_MAX` streams follows another entity."""
 
 ATTRIBUTE_CHARACTERS_MAX: Final = 2_048
 """One CloudEvents attribute's value: longer than any URI or trace state met in practice."""
@@ -190,6 +223,9 @@ takes more); the entry that reaches it is the last, so a payload of any size is 
 PAGE_BYTES_MAX: Final = SCAN_BYTES_MAX
 """Entries of one page of the operating surface; the entry that reaches it is the last, or the first
 where a page ends at the newest."""
+
+DIFFERENCES_MAX: Final = 1_000
+"""Places in which two states of an entity differ that are told: a person reads them."""
 
 CONCURRENCY: Final = 16
 """Keys of one subscription handled at the same time, by default."""

@@ -35,6 +35,7 @@ from eventmill.runtime.control.control import Control
 from eventmill.runtime.control.replays import Replays
 from eventmill.runtime.dispatch import courier
 from eventmill.runtime.dispatch.action import ActionReaction
+from eventmill.runtime.dispatch.changes import Changes
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
 from eventmill.runtime.dispatch.roster import Roster
 from eventmill.runtime.dispatch.subscription import Subscription
@@ -52,6 +53,7 @@ from eventmill.runtime.topics.publisher import Publisher
 from eventmill.runtime.topics.readers import Readers
 from eventmill.runtime.topics.retention import Retention
 from eventmill.runtime.topics.streams import Streams
+from eventmill.runtime.turns import past
 from eventmill.runtime.turns.guards import Guards
 from eventmill.runtime.turns.turn import Entities
 from eventmill.runtime.views.opening import Surroundings
@@ -116,6 +118,7 @@ class Runtime:
         )
         self.publisher = Publisher(store, self.committer, clock, self.room)
         self.tails = Tails(store.journal)
+        self.changes = Changes(frozenset(service.entities), store, self.tails, clock)
         self.facts = Facts(store, self.committer, clock, shared=membership is not None)
         self.roster = Roster(
             store, self.tails, self.committer, self.facts, self.supervisor, clock, luck
@@ -249,6 +252,7 @@ class Runtime:
             await waiting.subscribe(self)
             self.supervisor.start("workflows", self.workflows.run())
             self.supervisor.start("holding", self.workflows.holding.run())
+        self.supervisor.start("changes", self.changes.run())
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
         if self.retention.topics:
@@ -395,6 +399,21 @@ class Runtime:
         )
         reply: R = handler.decode_reply(await self.execute(envelope))
         return reply
+
+    async def ask_past(
+        self,
+        handler: Handler[Any, Any],
+        id: str,
+        arguments: tuple[Any, ...],
+        *,
+        sequence: int | None,
+        time: int | None,
+    ) -> bytes:
+        """Run a query on an entity as it was; return its encoded answer. See `turns.past`."""
+        definition = self.entities.definition(handler.component)
+        return await past.query(
+            self.store.journal, definition, handler, id, arguments, sequence=sequence, time=time
+        )
 
     async def ask(self, request: Request) -> bytes:
         """Let another service run a command or query; return its encoded reply.

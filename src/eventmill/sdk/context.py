@@ -30,10 +30,12 @@ class Request(NamedTuple):
     name: str
     arguments: bytes
     """A JSON object."""
-    idempotency_key: str
+    idempotency_key: str | None
     deadline: float | None
     """Monotonic clock, seconds: after it nobody waits for the answer."""
-    cause: Entry
+    cause: Entry | None
+    metadata: dict[str, Any] | None = None
+    """Of what it causes, where no event is its cause."""
 
 
 class Calls(Protocol):

@@ -14,7 +14,7 @@ from eventmill.errors import ConfigurationError
 from eventmill.model import codec
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.events import event_type_of
-from eventmill.model.handler import Handler
+from eventmill.model.handler import CHANGES, Handler
 from eventmill.model.orders import BUILT_IN
 from eventmill.model.problems import Problems, refuse
 from eventmill.sdk.component import id_of, place_of
@@ -192,6 +192,11 @@ def _check_handler(handler: Handler[Any, Any]) -> None:
         )
     if isinstance(handler, SqlQuery):
         problems.found.append(f"{handler.place}: @query with SQL belongs into a View")
+    if handler.name == CHANGES:
+        problems.found.append(
+            f"{handler.place}: {CHANGES!r} is the platform's name for an entity's changes over HTTP: "
+            "give the method another"
+        )
     with problems.noting():
         _check_self(handler.function)
     returns = str(handler.function.__annotations__.get("return", ""))

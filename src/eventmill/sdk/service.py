@@ -13,6 +13,7 @@ from eventmill.model.topic import WHEN_READ, Topic, not_ours
 from eventmill.sdk.action import define_action
 from eventmill.sdk.component import check_name, id_of, place_of
 from eventmill.sdk.consumer import Consumer
+from eventmill.sdk.endpoints.reading import EndpointReader, has_routes, is_endpoint
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import ON, Command
 from eventmill.sdk.publications import published_topics
@@ -26,8 +27,8 @@ from eventmill.sdk.workflow import Step, Workflow
 class Service:
     """A named set of components and topics: what `eventmill run` runs.
 
-    Parameters: `name` is part of CloudEvents sources; `components` are entity and view classes and
-    consumers, in any order; `topics` are the topics they publish to and consume from, those of other
+    Parameters: `name` is part of CloudEvents sources; `components` are entity and view classes,
+    consumers and endpoints, in any order; `topics` are the topics they publish to and consume from, those of other
     services included.
     """
 
@@ -56,6 +57,7 @@ class _Reader:
         self.service = service
         self.problems = Problems()
         self.definition = ServiceDefinition(service.name, {}, {}, {}, {})
+        self.endpoints = EndpointReader(self.definition.endpoints)
         self.ids: dict[str, tuple[Any, str]] = {}
         """Id → who has it, and where it is written; broken ones too."""
 
@@ -146,6 +148,9 @@ class _Reader:
             return
         if isinstance(thing, Action):
             self.read_action(thing)
+            return
+        if is_endpoint(thing):
+            self.endpoints.read(thing)
             return
         id, place, problems = id_of(thing), place_of(thing), Problems()
         if not id:
@@ -268,4 +273,6 @@ def _unmarked(thing: Any) -> str:
     if id_of(type(thing)):
         name = type(thing).__name__
         return f"{place_of(type(thing))}: list the class {name}, not an instance of it: no {name}()"
+    if has_routes(thing):
+        return f'{place_of(thing)}: write @endpoint("/…") before the class, its paths\' beginning'
     return no_component(thing)

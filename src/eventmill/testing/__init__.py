@@ -3,6 +3,7 @@
     EntityKit     one entity: run a command, look at events, reply, state
     ConsumerKit   one consumer: give it an event, look at its effects
     ActionKit     one action: call it as a timer would, look at its effects
+    EndpointKit   a service's own routes: send a request, look at the answer
     ViewKit       one view: feed events, read rows
     Host          a whole service in process, on a memory store, the clock in the test's hand
     WorkflowKit   one workflow: run a step alone, or all of it on a clock of its own
@@ -16,6 +17,7 @@ from eventmill.testing.action import ActionKit
 from eventmill.testing.calls import Called
 from eventmill.testing.clock import VirtualClock
 from eventmill.testing.consumer import ConsumerKit
+from eventmill.testing.endpoint import EndpointKit
 from eventmill.testing.entity import EntityKit, Result
 from eventmill.testing.faults import FaultyStore
 from eventmill.testing.host import Host
@@ -30,6 +32,7 @@ __all__ = [
     "Called",
     "ConsumerKit",
     "Effects",
+    "EndpointKit",
     "EntityKit",
     "FaultyStore",
     "Host",

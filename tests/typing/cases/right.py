@@ -12,6 +12,7 @@ from eventmill import (
     Context,
     Effect,
     KeyValueEntity,
+    RequestContext,
     Service,
     ServiceStream,
     StepContext,
@@ -22,6 +23,7 @@ from eventmill import (
     command,
     component,
     consumer,
+    endpoint,
     publish,
     schedule,
     scheduled,
@@ -177,6 +179,22 @@ async def two_services(shop: Service, inventory: Service) -> None:
 async def over_http(client: Client) -> None:
     assert_type(await client.call(Cart.add_item, "c1", sku="x", quantity=1), dict[str, int])
     assert_type(await client.query(OpenCarts.larger_than, minimum=1), list[OpenCarts.Row])
+    assert_type(await client.as_of(3).call(Cart.content, "c1"), dict[str, int])
+    async for row in client.stream(OpenCarts.larger_than, minimum=1):
+        assert_type(row, OpenCarts.Row)
+    async for rows in client.watch(OpenCarts.larger_than, minimum=1):
+        assert_type(rows, list[OpenCarts.Row])
+    async for items in client.watch(Cart.content, "c1"):
+        assert_type(items, dict[str, int])
+
+
+@endpoint("/shop")
+class Shop:
+    @endpoint.post("/carts/{id}", status=201)
+    async def add(self, ctx: RequestContext, id: str, sku: str) -> dict[str, int]:
+        items = await ctx.call(Cart.add_item, id, sku=sku, quantity=1)
+        assert_type(items, dict[str, int])
+        return items
 
 
 async def in_a_test(host: Host) -> None:

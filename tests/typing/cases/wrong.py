@@ -49,6 +49,8 @@ async def wrong_calls(ctx: Context, client: Client, host: Host) -> None:
     await ctx.call(Cart.add_item, "c1", "x", "1")  # wrong
     await ctx.service("shop").call(Cart.add_item, "c1", sku="x")  # wrong
     await ctx.service("shop").call("cart.add_item", "c1", "x", 1)  # wrong
+    client.watch(Cart.content, 1)  # wrong
+    client.stream(OpenCarts.larger_than, most=1)  # wrong
     await ctx.call(Cart.add_item, 7, sku="x", quantity=1)  # wrong
     await ctx.query(OpenCarts.larger_than, minimum="1")  # wrong
     await client.call(Cart.add_item, "c1", sku="x", quantity="1")  # wrong

@@ -16,6 +16,7 @@ _SHAPES = {
     Kind.CONSUMER: ("{{", "}}"),
     Kind.ACTION: ("[/", "/]"),
     Kind.VIEW: ("[(", ")]"),
+    Kind.ENDPOINT: (">", "]"),
     Kind.REMOTE: ("[[", "]]"),
     Kind.UNKNOWN: ("(", ")"),
 }
@@ -40,7 +41,7 @@ def mermaid(graph: Graph) -> str:
 
 def judgement(graph: Graph) -> str:
     """Say how pure the service is."""
-    couplings, total = len(graph.couplings), len(graph.connections)
+    couplings, total = len(graph.couplings), len(graph.inner)
     if not total:
         return "No part of it is connected with another."
     if not couplings:

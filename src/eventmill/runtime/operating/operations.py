@@ -53,14 +53,32 @@ class Operations:
         self._runtime = runtime
 
     async def call(
-        self, component: str, id: str, name: str, body: bytes, idempotency_key: str | None = None
+        self,
+        component: str,
+        id: str,
+        name: str,
+        body: bytes,
+        idempotency_key: str | None = None,
+        *,
+        sequence: int | None = None,
+        time: datetime | None = None,
     ) -> bytes:
         """Run a command or query of an entity with a JSON object of arguments; return JSON.
+
+        Parameters: `sequence`, `time`: ask the entity as it was then.
 
         Raises what the turn raises, `UnknownComponent`, `UnknownHandler` or `InvalidPayload`.
         """
         check_text("an entity id", id)
         handler = self._runtime.entities.handler(component, name)
+        if sequence is not None or time is not None:
+            if handler.writes:
+                raise InvalidPayload(f"{name!r} is a command: nobody can change the past")
+            arguments = handler.decode_arguments(body)
+            until = None if time is None else round(time.timestamp() * 1e6)
+            return await self._runtime.ask_past(
+                handler, id, arguments, sequence=sequence, time=until
+            )
         key = idempotency_key if handler.writes else None
         envelope = Envelope(component, id, name, handler.decode_arguments(body), key)
         return await self._runtime.execute(envelope)

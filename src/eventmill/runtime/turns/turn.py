@@ -106,10 +106,10 @@ class Entities:
         """Whether the turns of a home shard run here."""
         return shard in self._held
 
-    def handler(self, component: str, name: str) -> Handler[Any, Any]:
-        """Find a command or query.
+    def definition(self, component: str) -> EntityDefinition:
+        """Find an entity component.
 
-        Raises `UnknownComponent` or `UnknownHandler`.
+        Raises `UnknownComponent`.
         """
         definition = self.definitions.get(component)
         if definition is None:
@@ -117,6 +117,16 @@ class Entities:
                 f"no entity component {component!r} runs here; there is "
                 f"{', '.join(self.definitions) or 'none'}"
             )
+        return definition
+
+    def handler(self, component: str, name: str) -> Handler[Any, Any]:
+        """Find a command or query.
+
+        Raises `UnknownComponent` or `UnknownHandler`.
+        """
+        definition = self.definitions.get(component)
+        if definition is None:
+            definition = self.definition(component)
         handler = definition.handlers.get(name)
         if handler is None:
             raise UnknownHandler(

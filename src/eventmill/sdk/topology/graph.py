@@ -21,6 +21,8 @@ class Kind(StrEnum):
     CONSUMER = "consumer"
     ACTION = "action"
     VIEW = "view"
+    ENDPOINT = "endpoint"
+    """A route of the service's own: its id is method and path."""
     REMOTE = "remote"
     """A part of another service: its id is `service/part`."""
     UNKNOWN = "unknown"
@@ -75,16 +77,21 @@ class Graph(msgspec.Struct, frozen=True):
     connections: list[Connection]
 
     @property
+    def inner(self) -> list[Connection]:
+        """Connections without those of endpoints, which are at the edge: somebody waits there anyway."""
+        edge = {part.id for part in self.parts if part.kind is Kind.ENDPOINT}
+        return [c for c in self.connections if c.source not in edge]
+
+    @property
     def couplings(self) -> list[Connection]:
-        """Connections where a part waits for another."""
-        return [c for c in self.connections if c.way.is_synchronous]
+        """Inner connections where a part waits for another."""
+        return [c for c in self.inner if c.way.is_synchronous]
 
     @property
     def purity(self) -> float:
-        """Share of the connections that are events; 1.0 without connections."""
-        if not self.connections:
-            return 1.0
-        return 1 - len(self.couplings) / len(self.connections)
+        """Share of the inner connections that are events; 1.0 without connections."""
+        inner = self.inner
+        return 1 - len(self.couplings) / len(inner) if inner else 1.0
 
 
 def graph_of(service: ServiceDefinition) -> Graph:
@@ -113,6 +120,8 @@ def _parts(service: ServiceDefinition) -> Iterator[Part]:
         yield Part(id, Kind.ACTION, [str(action.schedule)] if action.schedule else [])
     for view in service.views.values():
         yield Part(view.id, Kind.VIEW, [])
+    for route in service.endpoints.routes:
+        yield Part(route.id, Kind.ENDPOINT, [])
 
 
 def _is_remote(id: str) -> bool:
@@ -148,6 +157,9 @@ def _reaches(service: ServiceDefinition) -> Iterator[Connection]:
         for handler in (*entity.handlers.values(), *(step.handler for step in steps)):
             for mention in mentions_of(handler.function, entity.cls):
                 yield _connection(entity.id, mention)
+    for route in service.endpoints.routes:
+        for mention in mentions_of(route.function, route.owner):
+            yield _connection(route.id, mention)
 
 
 _WAYS = {
