@@ -14,7 +14,7 @@ PUBLIC = """
 
 TESTING = """
     Called ConsumerKit Effects EntityKit FaultyStore Host Published Result Scheduled Sent
-    TopicProbe ViewKit VirtualClock
+    TopicProbe TransformKit ViewKit VirtualClock
 """
 
 

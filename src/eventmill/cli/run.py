@@ -231,6 +231,7 @@ def _parts(service: ServiceDefinition) -> str:
             (service.entities, "entity", "entities"),
             (service.consumers, "consumer", "consumers"),
             (service.views, "view", "views"),
+            (service.transforms, "transform", "transforms"),
             (service.topics, "topic", "topics"),
         )
         if things

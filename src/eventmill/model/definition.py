@@ -9,13 +9,16 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
+
+if TYPE_CHECKING:
+    from eventmill.model.transform import TransformDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,10 @@ class EntityDefinition:
 
     def __post_init__(self) -> None:
         self.handlers = {**self.queries, **self.commands}
+
+
+SKIP: Final = object()
+"""What is left of an event that a reaction does not take."""
 
 
 @dataclass(slots=True)
@@ -183,5 +190,6 @@ class ServiceDefinition:
     topics: dict[str, Topic[Any]]
     consumers: dict[str, ConsumerDefinition]
     views: dict[str, ViewDefinition]
+    transforms: dict[str, TransformDefinition] = field(default_factory=dict)
     foreign: dict[str, Topic[Any]] = field(default_factory=dict)
     """Topics of other services that are followed here."""

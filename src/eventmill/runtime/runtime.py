@@ -45,6 +45,7 @@ from eventmill.runtime.topics.readers import Readers
 from eventmill.runtime.topics.retention import Retention
 from eventmill.runtime.topics.room import Room, RoomMaker
 from eventmill.runtime.topics.streams import Streams
+from eventmill.runtime.transforms import starting as transforms
 from eventmill.runtime.turns.guards import Guards
 from eventmill.runtime.turns.turn import Entities
 from eventmill.runtime.views.opening import Surroundings
@@ -183,6 +184,7 @@ class Runtime:
             )
             await subscribe(consumer.subscription, reaction, consumer.start)
         await self.views.start()
+        await transforms.start(self)
         await self.pushes.start()
         self.supervisor.start("facts", self.facts.run())
         self.supervisor.start("scheduler", self.scheduler.run())

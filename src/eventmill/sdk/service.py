@@ -16,14 +16,15 @@ from eventmill.sdk.handlers import ON, Command
 from eventmill.sdk.publications import published_topics
 from eventmill.sdk.reaction import check_event_type, issubclass_of, names_of, no_component
 from eventmill.sdk.reading import check_names, define_entity
+from eventmill.sdk.transform import Transform
 from eventmill.sdk.view import View, define_view
 
 
 class Service:
     """A named set of components and topics: what `eventmill run` runs.
 
-    Parameters: `name` is part of CloudEvents sources; `components` are entity and view classes and
-    consumers, in any order; `topics` are the topics they publish to and consume from, those of other
+    Parameters: `name` is part of CloudEvents sources; `components` are entity and view classes,
+    consumers and transforms, in any order; `topics` are the topics they publish to and consume from, those of other
     services included.
     """
 
@@ -74,9 +75,13 @@ class _Reader:
                 self.check_sources(thing)
                 self.check_publications(thing)
         self.check_views()
-        for definition in (self.definition.consumers, self.definition.entities):
-            for component in definition.values():
-                component.topics = self.definition.topics
+        parts = self.definition
+        for component in (
+            *parts.consumers.values(),
+            *parts.entities.values(),
+            *parts.transforms.values(),
+        ):
+            component.topics = parts.topics
 
     def read_topic(self, topic: Any) -> None:
         if not isinstance(topic, Topic):
@@ -109,6 +114,9 @@ class _Reader:
     def read_component(self, thing: Any) -> None:
         if isinstance(thing, Consumer):
             self.read_consumer(thing)
+            return
+        if isinstance(thing, Transform):
+            self.read_transform(thing)
             return
         id, place, problems = id_of(thing), place_of(thing), Problems()
         if not id:
@@ -148,6 +156,15 @@ class _Reader:
             self.claim(consumer.subscription, thing, place)
         self.definition.consumers[consumer.id] = consumer
 
+    def read_transform(self, thing: Transform) -> None:
+        problems = Problems()
+        with problems.noting():
+            self.claim(thing.id, thing, thing.place)
+        with problems.noting(thing.place):
+            transform = thing.define()
+        problems.refuse()
+        self.definition.transforms[thing.id] = transform
+
     def check_sources(self, thing: Any) -> None:
         for place, source in _followed(thing):
             id = source.id if isinstance(source, Topic) else id_of(source)
@@ -174,6 +191,10 @@ class _Reader:
             # `x.publish` may be a client's here, for a topic of another service.
             place = f"@consumer {place_of(thing.function)}"
             self.check_published(place, published_topics(thing.function))
+            return
+        if isinstance(thing, Transform):
+            transform = self.definition.transforms.get(thing.id)
+            self.check_published(thing.place, transform.published if transform else ())
             return
         handlers = vars(thing).values() if isinstance(thing, type) else ()
         for handler in handlers:
@@ -204,6 +225,9 @@ def _followed(thing: Any) -> Iterator[tuple[str, Any]]:
     """Yield what a component follows, and where that is written."""
     if isinstance(thing, Consumer):
         yield f"@consumer {place_of(thing.function)}", thing.options["source"]
+    elif isinstance(thing, Transform):
+        for source in thing.sources:
+            yield thing.place, source
     elif issubclass_of(thing, View):
         for function in vars(thing).values():
             for source in getattr(function, ON, ((), ""))[0]:

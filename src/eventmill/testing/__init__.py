@@ -3,6 +3,7 @@
     EntityKit     one entity: run a command, look at events, reply, state
     ConsumerKit   one consumer: give it an event, look at its effects
     ViewKit       one view: feed events, read rows
+    TransformKit  one transform: feed events, look at what it publishes
     Host          a whole service in process, on a memory store, the clock in the test's hand
     FaultyStore   a store whose commits fail when the test says so
     contract      the suite that every store adapter passes (imported by itself: it needs pytest)
@@ -17,6 +18,7 @@ from eventmill.testing.faults import FaultyStore
 from eventmill.testing.host import Host
 from eventmill.testing.outgoing import Published, Scheduled, Sent
 from eventmill.testing.probe import TopicProbe
+from eventmill.testing.transform import TransformKit
 from eventmill.testing.view import ViewKit
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Scheduled",
     "Sent",
     "TopicProbe",
+    "TransformKit",
     "ViewKit",
     "VirtualClock",
 ]

@@ -14,6 +14,7 @@ _SHAPES = {
     Kind.TOPIC: ("([", "])"),
     Kind.CONSUMER: ("{{", "}}"),
     Kind.VIEW: ("[(", ")]"),
+    Kind.TRANSFORM: ("[/", "/]"),
     Kind.REMOTE: ("[[", "]]"),
     Kind.UNKNOWN: ("(", ")"),
 }
@@ -25,7 +26,7 @@ def text(graph: Graph) -> str:
     lines = []
     for part in graph.parts:
         kind = "?" if part.kind is Kind.UNKNOWN else part.kind.value
-        shown = f"{part.id.ljust(width)}  {kind.ljust(8)}  {', '.join(part.types)}"
+        shown = f"{part.id.ljust(width)}  {kind.ljust(9)}  {', '.join(part.types)}"
         lines.append(shown.rstrip())
         lines += ["  " + _arrow(c) for c in graph.connections if c.source == part.id]
     return "\n".join(lines)

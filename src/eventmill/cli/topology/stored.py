@@ -11,6 +11,7 @@ from eventmill.cli.surface.output import counted
 from eventmill.errors import EventmillError, InvalidPayload
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import COMMANDS, DELETED, STATE, Entry
+from eventmill.model.transform import IDLE
 from eventmill.node.offline import StoredType, Subscriber
 
 Payloads = Callable[[StoredType], Iterable[tuple[int, bytes]]]
@@ -63,6 +64,8 @@ def judged(
 def undeliverable(service: ServiceDefinition, waiting: list[tuple[str, Entry]]) -> Iterator[str]:
     """Name the waiting commands that would fail when they are delivered."""
     for where, command in waiting:
+        if command.type == IDLE:
+            continue  # of a transform, which closes what is open if it is still there
         component, _, id = command.subject.partition("/")
         entity = service.entities.get(component)
         if entity is None:
@@ -86,6 +89,7 @@ def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iter
     Offsets and letters of built-in and pushed subscriptions go when these end.
     """
     consumers = {consumer.subscription for consumer in service.consumers.values()}
+    consumers |= service.transforms.keys()
     for one in subscribers:
         view, _, version = one.name.partition("@")
         if one.name in consumers or one.name.startswith(("$", "push@")):

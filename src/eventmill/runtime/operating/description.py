@@ -24,7 +24,7 @@ TOLD: Final[tuple[str, ...]] = ("node", "store", "process", "url", "admin_url", 
 
 
 class Component(msgspec.Struct, frozen=True):
-    """An entity, view or consumer, and what it answers to or follows."""
+    """An entity, view, consumer or transform, and what it answers to or follows."""
 
     id: str
     kind: str
@@ -112,6 +112,9 @@ def _components(service: ServiceDefinition) -> Iterator[Component]:
         yield Component(view.id, "view", [], list(view.queries), ", ".join(sources))
     for consumer in service.consumers.values():
         yield Component(consumer.id, "consumer", source=consumer.source.id)
+    for transform in service.transforms.values():
+        sources = dict.fromkeys(one.source.id for one in transform.inputs)
+        yield Component(transform.id, "transform", source=", ".join(sources))
 
 
 def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
@@ -125,7 +128,7 @@ def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
 
 def _endpoints(service: ServiceDefinition) -> Iterator[Endpoint]:
     for component in _components(service):
-        if component.kind == "consumer":
+        if component.kind in ("consumer", "transform"):
             continue  # nobody calls it
         asked = {"commands": component.commands, "queries": component.queries}
         lists = {name: ", ".join(names) for name, names in asked.items() if names}

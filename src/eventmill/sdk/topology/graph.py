@@ -19,6 +19,7 @@ class Kind(StrEnum):
     TOPIC = "topic"
     CONSUMER = "consumer"
     VIEW = "view"
+    TRANSFORM = "transform"
     REMOTE = "remote"
     """A part of another service: its id is `service/part`."""
     UNKNOWN = "unknown"
@@ -44,7 +45,7 @@ class Way(StrEnum):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """An entity, topic, consumer or view."""
+    """An entity, topic, consumer, view or transform."""
 
     id: str
     kind: Kind
@@ -108,6 +109,9 @@ def _parts(service: ServiceDefinition) -> Iterator[Part]:
         yield Part(consumer.id, Kind.CONSUMER, [t.__name__ for t in consumer.route.types])
     for view in service.views.values():
         yield Part(view.id, Kind.VIEW, [])
+    for transform in service.transforms.values():
+        taken = {t.__name__ for one in transform.inputs for t in one.types}
+        yield Part(transform.id, Kind.TRANSFORM, sorted(taken))
 
 
 def _is_remote(id: str) -> bool:
@@ -124,12 +128,18 @@ def _followers(service: ServiceDefinition) -> Iterator[Connection]:
     for view in service.views.values():
         for handler in view.handlers:
             yield Connection(handler.source.id, view.id, Way.FEEDS)
+    for transform in service.transforms.values():
+        for one in transform.inputs:
+            yield Connection(one.source.id, transform.id, Way.FEEDS)
 
 
 def _reaches(service: ServiceDefinition) -> Iterator[Connection]:
     for consumer in service.consumers.values():
         for mention in mentions_of(consumer.route.function, None):
             yield _connection(consumer.id, mention)
+    for transform in service.transforms.values():
+        for topic in transform.published:
+            yield Connection(transform.id, topic.id, Way.PUBLISHES)
     for entity in service.entities.values():
         for handler in entity.handlers.values():
             for mention in mentions_of(handler.function, entity.cls):
