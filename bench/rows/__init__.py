@@ -14,6 +14,7 @@ from bench.rows import (
     postgres_append,
     postgres_command,
     rebuild,
+    windows,
 )
 
 ROWS: tuple[Row, ...] = (
@@ -22,6 +23,7 @@ ROWS: tuple[Row, ...] = (
     one_in_flight.ROW,
     pipeline.ROW,
     rebuild.ROW,
+    windows.ROW,
     growth.ROW,
     postgres_append.ROW,
     postgres_command.ROW,

@@ -81,12 +81,24 @@ def mean_of(of: str | Callable[[E], float]) -> Aggregate[E, float]:
 
 def min_of(of: str | Callable[[E], V]) -> Aggregate[E, V]:
     """The smallest number, or the first text in order."""
-    return _chosen("min", of, min)
+    get = _getter(of)
+
+    def add(state: Any, event: Any, time: int) -> Any:
+        value = get(event)
+        return value if state is None or value < state else state
+
+    return Aggregate("min", _Scalar, _none, add, min, _itself)
 
 
 def max_of(of: str | Callable[[E], V]) -> Aggregate[E, V]:
     """The largest number, or the last text in order."""
-    return _chosen("max", of, max)
+    get = _getter(of)
+
+    def add(state: Any, event: Any, time: int) -> Any:
+        value = get(event)
+        return value if state is None or value > state else state
+
+    return Aggregate("max", _Scalar, _none, add, max, _itself)
 
 
 def first_of(of: str | Callable[[E], V]) -> Aggregate[E, V]:
@@ -111,19 +123,6 @@ def _kind_of(value: Any) -> Any:
     """The type that a state is read back as. A number or None may become another one."""
     kind = type(value)
     return Any if kind in (int, bool, str, type(None)) else kind
-
-
-def _chosen(name: str, of: Of, choose: Callable[[Any, Any], Any]) -> Aggregate[Any, Any]:
-    get = _getter(of)
-
-    def add(state: Any, event: Any, time: int) -> Any:
-        value = get(event)
-        return value if state is None else choose(state, value)
-
-    def merge(a: Any, b: Any) -> Any:
-        return choose(a, b)
-
-    return Aggregate(name, _Scalar, _none, add, merge, _itself)
 
 
 def _timed(name: str, of: Of, wins: Callable[[int, int], bool]) -> Aggregate[Any, Any]:

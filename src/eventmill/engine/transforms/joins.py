@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from eventmill.engine.transforms.state import EVER, Arrival, State, microseconds
+from eventmill.engine.transforms.state import EVER, State, microseconds
 from eventmill.engine.transforms.windows import misfit
 from eventmill.errors import HandlerFailed
 from eventmill.model import codec, limits
@@ -77,8 +77,9 @@ class JoinStage:
     def new(self, generation: int) -> Meeting:
         return Meeting(generation)
 
-    def take(self, state: Meeting, key: str, arrival: Arrival) -> list[Any] | None:
-        side, time = arrival.side, arrival.time
+    def take(
+        self, state: Meeting, key: str, side: int, time: int, value: Any, entry: Entry
+    ) -> list[Any] | None:
         if time < self._watermark(state):
             return None
         own, others = state.held[side], state.held[1 - side]
@@ -88,7 +89,8 @@ class JoinStage:
                 "side; this one is tried again when that has come on",
                 code="transform.join_full",
             )
-        one = _held(arrival)
+        payload = msgspec.Raw(entry.payload)
+        one = Held(time, False, entry.type, entry.version, payload, value)
         low = bisect_left(others, time - self._within, key=_time_of)
         high = bisect_right(others, time + self._within, key=_time_of)
         met = others[low:high]
@@ -152,11 +154,6 @@ class JoinStage:
 
 
 _decode = msgspec.json.Decoder(Saved).decode
-
-
-def _held(arrival: Arrival) -> Held:
-    e: Entry = arrival.entry
-    return Held(arrival.time, False, e.type, e.version, msgspec.Raw(e.payload), arrival.value)
 
 
 def _time_of(held: Held) -> int:

@@ -8,7 +8,7 @@ cut, or on other keys: so a replay gives the same results, on any number of shar
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from eventmill.model.entry import Entry
 
@@ -32,18 +32,6 @@ class State:
         """When its timer fires; 0: it has none."""
 
 
-class Arrival(NamedTuple):
-    """An event on its way into a stage."""
-
-    side: int
-    """Which input it came from: 0, or 1 for the right one of a join."""
-    time: int
-    """When it happened."""
-    value: Any
-    """What the steps before made of it."""
-    entry: Entry
-
-
 class Stage(Protocol):
     """What a transform does with the events of a key."""
 
@@ -51,8 +39,14 @@ class Stage(Protocol):
         """Return the state of a key that has had no event."""
         ...
 
-    def take(self, state: Any, key: str, arrival: Arrival) -> list[Any] | None:
-        """Take an event, change the state, return results; None for an event that is late."""
+    def take(
+        self, state: Any, key: str, side: int, time: int, value: Any, entry: Entry
+    ) -> list[Any] | None:
+        """Take an event, change the state, return results; None for an event that is late.
+
+        Parameters: `side` is 1 for the right input of a join, else 0; `time` is when it happened;
+        `value` is what the steps made of it.
+        """
         ...
 
     def close(self, state: Any, key: str) -> list[Any]:

@@ -17,9 +17,10 @@ from zlib import crc32
 
 import msgspec
 
-from eventmill.engine.transforms.state import EVER, Arrival, State, microseconds, moment
+from eventmill.engine.transforms.state import EVER, State, microseconds, moment
 from eventmill.errors import HandlerFailed
 from eventmill.model import codec
+from eventmill.model.entry import Entry
 from eventmill.model.transform import Aggregate, Hopping, Pane, Session, Tumbling, Windowing
 
 
@@ -48,13 +49,14 @@ class Saved(msgspec.Struct, array_like=True):
 
 
 class WindowStage:
-    """Tumbling and hopping windows: where one begins and ends is known beforehand."""
+    """Hopping windows: where each begins and ends is known beforehand."""
 
     def __init__(self, windowing: Windowing) -> None:
         self._aggregates = windowing.aggregates
         self._lateness = microseconds(windowing.lateness)
         self._adds = [(at, a.add) for at, a in enumerate(self._aggregates, 1)]
-        self._results = [a.result for a in self._aggregates]
+        self._results = [(at, a.result) for at, a in enumerate(self._aggregates, 1)]
+        self._inits = [a.init for a in self._aggregates]
         self._shape = _shape_of(windowing)
         kinds = tuple(aggregate.state for aggregate in self._aggregates)
         self._decode_open = codec.decoder(list[tuple[(int, int, *kinds)]]).decode
@@ -70,9 +72,10 @@ class WindowStage:
     def new(self, generation: int) -> Windows:
         return Windows(generation)
 
-    def take(self, state: Windows, key: str, arrival: Arrival) -> list[Any] | None:
-        time = arrival.time
-        if not self._add(state, time, arrival.value):
+    def take(
+        self, state: Windows, key: str, side: int, time: int, value: Any, entry: Entry
+    ) -> list[Any] | None:
+        if not self._add(state, time, value):
             return None
         watermark = time - self._lateness
         if watermark <= state.watermark:
@@ -129,22 +132,43 @@ class WindowStage:
         return is_taken
 
     def _begun(self, end: int) -> list[Any]:
-        return [end, *(aggregate.init() for aggregate in self._aggregates)]
+        return [end, *[init() for init in self._inits]]
 
     def _closed(self, state: Windows, key: str, watermark: int) -> list[Any]:
-        ended = sorted(
-            (window[0], start) for start, window in state.open.items() if window[0] <= watermark
-        )
-        panes = [
-            Pane(key, moment(start), moment(end), self._value(state.open.pop(start)))
-            for end, start in ended
-        ]
+        open = state.open
+        ended = [(window[0], start) for start, window in open.items() if window[0] <= watermark]
+        ended.sort()
+        panes = []
+        for end, start in ended:
+            window = open.pop(start)
+            values = [result(window[at]) for at, result in self._results]
+            value = values[0] if len(values) == 1 else tuple(values)
+            panes.append(Pane(key, moment(start), moment(end), value))
         state.end = _first_end(state)
         return panes
 
-    def _value(self, window: list[Any]) -> Any:
-        values = tuple(result(part) for result, part in zip(self._results, window[1:], strict=True))
-        return values[0] if len(values) == 1 else values
+
+class TumblingStage(WindowStage):
+    """Tumbling windows: an event is in one alone, which is there already as a rule."""
+
+    def take(
+        self, state: Windows, key: str, side: int, time: int, value: Any, entry: Entry
+    ) -> list[Any] | None:
+        start = time - (time - self._offset) % self._size
+        window = state.open.get(start)
+        if window is None:
+            end = start + self._size
+            if end <= state.watermark:
+                return None
+            window = state.open[start] = self._begun(end)
+            state.end = min(state.end, end)
+        for at, add in self._adds:
+            window[at] = add(window[at], value, time)
+        watermark = time - self._lateness
+        if watermark <= state.watermark:
+            return _NOTHING
+        state.watermark = watermark
+        return self._closed(state, key, watermark) if watermark >= state.end else _NOTHING
 
 
 class SessionStage(WindowStage):
@@ -177,8 +201,13 @@ class SessionStage(WindowStage):
 
 def stage_of(windowing: Windowing) -> WindowStage:
     """Return what collects events so."""
-    is_session = isinstance(windowing.window, Session)
-    return SessionStage(windowing) if is_session else WindowStage(windowing)
+    match windowing.window:
+        case Tumbling():
+            return TumblingStage(windowing)
+        case Hopping():
+            return WindowStage(windowing)
+        case Session():
+            return SessionStage(windowing)
 
 
 def misfit() -> HandlerFailed:
@@ -196,7 +225,7 @@ _decode = msgspec.json.Decoder(Saved).decode
 
 
 def _first_end(state: Windows) -> int:
-    return min((window[0] for window in state.open.values()), default=EVER)
+    return min([window[0] for window in state.open.values()], default=EVER)
 
 
 def _shape_of(windowing: Windowing) -> str:

@@ -12,7 +12,7 @@ that are committed or belong to the batch under way, and are emptied when that w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 
 from eventmill.errors import HandlerFailed, TopicFull
@@ -170,16 +170,15 @@ class Folding:
 
 
 async def fetched(
-    table: TableRows, entries: list[Entry], keys: Iterable[str | None]
+    table: TableRows, entries: list[Entry], keys: Sequence[str | None]
 ) -> list[Entry]:
     """Read the rows of entries' keys; return the first entries, whose rows are in memory now.
 
     Parameter: `keys` are one for each entry, None for an entry that has no row in the table.
     """
-    wanted = list(keys)
-    if await table.fetch(key for key in wanted if key is not None):
+    if await table.fetch(key for key in keys if key is not None):
         return entries
-    known = (key is None or table.has(key) for key in wanted)
+    known = (key is None or table.has(key) for key in keys)
     return entries[: sum(1 for _ in takewhile(bool, known))]
 
 

@@ -10,24 +10,24 @@ this about when no event does. So the same events give the same results when the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Any, Final
 
 from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
-from eventmill.engine.outgoing import Author
 from eventmill.engine.transforms.joins import Held, JoinStage
-from eventmill.engine.transforms.state import Arrival, Stage, State, microseconds
+from eventmill.engine.transforms.state import Stage, State, microseconds
 from eventmill.engine.transforms.windows import stage_of
 from eventmill.errors import HandlerFailed, Rejected
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Rows, Timer
 from eventmill.model.definition import SKIP
-from eventmill.model.effect import Publication
 from eventmill.model.entry import COMMANDS, Entry
+from eventmill.model.events import EventType
 from eventmill.model.transform import IDLE, Input, Joining, TransformDefinition, applied
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
-from eventmill.runtime.dispatch.consumer import event_of, skipped_by
+from eventmill.runtime.dispatch.consumer import event_of
 from eventmill.runtime.dispatch.handled import weight_of
 from eventmill.runtime.dispatch.reaction import Reacted
 from eventmill.runtime.folding.folding import Folding, fetched
@@ -69,16 +69,22 @@ class Transformer(Folding):
             self.tables = {"states": self._states, "generations": self._generations}
         self.definition = definition
         self.retry = definition.retry
-        self._inputs = {one.source.id: (side, one) for side, one in enumerate(definition.inputs)}
+        self._inputs = {
+            one.source.id: (side, _kinds_of(one), one) for side, one in enumerate(definition.inputs)
+        }
         self._idle = microseconds(definition.idle) if definition.idle is not None else 0
         self.sources = frozenset([*self._inputs, *([COMMANDS] if self._idle else [])])
         self.skipped = frozenset(
-            pair for one in definition.inputs for pair in skipped_by(one.source, one.types)
+            (one.source.id, name)
+            for _, kinds, one in self._inputs.values()
+            for name in one.source.event_types.keys() - kinds.keys()
         )
         self._placement = store.placement
         self._clock = clock
         self._room = room
         self._commands = f"{definition.id}/"
+        self._touched: dict[str, State] = {}
+        """States that are to be written with the portion under way."""
         self._is_folding_again = False
         self._now = 0
         self._given: list[Callable[[Commit], None]] = []
@@ -121,9 +127,12 @@ class Transformer(Folding):
     async def fetch(self, entries: list[Entry]) -> list[Entry]:
         if self._stage is None:
             return entries
-        home = self._placement.home
-        entries = await fetched(self._generations, entries, (str(home(e.shard)) for e in entries))
-        return await fetched(self._states, entries, map(self.key_of, entries))
+        self._touched.clear()
+        homes = {self._placement.home(shard) for shard in {entry.shard for entry in entries}}
+        await self._generations.fetch(map(str, homes))
+        if COMMANDS in self.sources:
+            return await fetched(self._states, entries, [self.key_of(entry) for entry in entries])
+        return await fetched(self._states, entries, [entry.subject for entry in entries])
 
     def key_of(self, entry: Entry) -> str:
         if entry.source == COMMANDS:
@@ -142,38 +151,52 @@ class Transformer(Folding):
             if entry.type == IDLE and entry.subject.startswith(self._commands):
                 self._look(entry)
             return
-        side, one = self._inputs[entry.source]
-        value = event_of(one.source, entry, one.types, self.definition.ignore_unknown)
-        if value is not SKIP:
+        side, kinds, one = self._inputs[entry.source]
+        kind = kinds.get(entry.type)
+        if kind is not None:
+            value = kind.decode(entry.payload, entry.version)
+        else:
+            value = event_of(one.source, entry, one.types, self.definition.ignore_unknown)
+        if one.steps and value is not SKIP:
             value = applied(one.steps, value)
         if self._idle:
             self._newest[entry.shard] = entry.time
         if value is SKIP:
             return
-        if self._stage is None:
+        stage, key, results = self._stage, entry.subject, _NOTHING
+        if stage is None:
             self._give([value], entry)
+            return
+        if one.time is None:
+            time = entry.time
         else:
-            self._take(self._stage, Arrival(side, _time_of(one, value, entry), value, entry))
+            moment = one.time(value)
+            if moment.__class__ is not datetime or moment.tzinfo is None:
+                raise _no_time(moment)
+            time = round(moment.timestamp() * 1e6)
+        state = self._touched.get(key) or self._touch(key, entry, stage)
+        if self._idle:
+            results = self._after_silence(stage, state, key, entry)
+        taken = stage.take(state, key, side, time, value, entry)
+        if taken or results or taken is None:
+            self._give([*results, *(taken or ())], entry, value, is_late=taken is None)
 
-    def _take(self, stage: Stage, arrival: Arrival) -> None:
-        entry = arrival.entry
-        key, idle = entry.subject, self._idle
+    def _touch(self, key: str, entry: Entry, stage: Stage) -> Any:
+        """Return the state of a key, which will have to be written."""
         state = self._state(key, entry) or stage.new(self._generation(entry))
-        results = []
-        if idle:
-            if entry.time - state.seen >= idle and stage.is_open(state):
-                results = stage.close(state, key)
-            state.seen = max(state.seen, entry.time)
-            # One timer a key and silence: it stays where it is while events come.
-            want = max(entry.time + idle, self._now + min(idle, PATIENCE_MICROSECONDS))
-            if not self._now <= state.due <= want:
-                self._arm(state, key, want)
-        taken = stage.take(state, key, arrival)
         self._states.put(key, state)
-        if taken:
-            results = [*results, *taken]
-        if results or taken is None:
-            self._give(results, entry, arrival.value, is_late=taken is None)
+        self._touched[key] = state
+        return state
+
+    def _after_silence(self, stage: Stage, state: State, key: str, entry: Entry) -> list[Any]:
+        """Close what the silence before an event closes; see to it that the next one ends."""
+        idle, now, seen = self._idle, self._now, state.seen
+        # One timer a key and silence: it stays where it is while events come.
+        want = max(entry.time + idle, now + min(idle, PATIENCE_MICROSECONDS))
+        if not now <= state.due <= want:
+            self._arm(state, key, want)
+        state.seen = max(seen, entry.time)
+        return stage.close(state, key) if entry.time - seen >= idle and stage.is_open(state) else []
 
     def _look(self, entry: Entry) -> None:
         """A timer fired: close what a silent key has open, later forget the key."""
@@ -183,6 +206,7 @@ class Transformer(Folding):
         state = self._state(key, entry)
         if state is None or entry.time < state.due:
             return  # a later timer is on its way
+        self._touched.pop(key, None)
         end = state.seen + self._idle
         if entry.time < end:
             self._arm(state, key, end)
@@ -229,23 +253,30 @@ class Transformer(Folding):
     ) -> None:
         """Publish what came of an entry; keep what is late and has no topic for people to see."""
         definition = self.definition
-        effects = []
         made = [applied(definition.steps, result) for result in results]
-        if events := tuple(event for event in made if event is not SKIP):
-            effects.append(Publication(definition.target, events))
+        events = [(definition.target, event) for event in made if event is not SKIP]
         if is_late and definition.late is not None:
-            effects.append(Publication(definition.late, (value,)))
+            events.append((definition.late, value))
         if self._is_folding_again:
             return
-        if effects:
-            self._room.check_effects(effects)
-            home = self._placement.home(entry.shard)
-            author = Author(definition.place, definition.topics, self._placement, home)
-            expansion = outgoing.expand(effects, self._now, caused_by(entry), author)
+        if events:
+            self._room.check(topic.id for topic, _ in events)
+            expansion = outgoing.messages(
+                events, self._now, caused_by(entry), self._placement, definition.place
+            )
             self._given.append(expansion.add_to)
             self.weight += weight_of(expansion)
         if is_late and definition.late is None:
             self._late.append((entry, _too_late(definition)))
+
+
+_NOTHING: list[Any] = []
+
+
+def _kinds_of(one: Input) -> dict[str, EventType]:
+    """Stored types that it takes, by name."""
+    kinds = one.source.event_types.items()
+    return {name: kind for name, kind in kinds if not one.types or kind.cls in one.types}
 
 
 def _stage_of(definition: TransformDefinition) -> Stage | None:
@@ -264,16 +295,8 @@ def _stage_of(definition: TransformDefinition) -> Stage | None:
             return stage_of(windowing)
 
 
-def _time_of(one: Input, value: Any, entry: Entry) -> int:
-    if one.time is None:
-        return entry.time
-    moment = one.time(value)
-    try:
-        if moment.tzinfo is not None:
-            return round(moment.timestamp() * 1e6)
-    except AttributeError:
-        pass
-    raise HandlerFailed(
+def _no_time(moment: Any) -> HandlerFailed:
+    return HandlerFailed(
         f"time= returned {moment!r}: it returns a datetime with a time zone, as "
         "datetime.fromisoformat('2013-01-01T00:00:00Z')",
         code="transform.time",

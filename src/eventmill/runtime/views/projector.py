@@ -57,7 +57,7 @@ class Projector(Folding):
     async def fetch(self, entries: list[Entry]) -> list[Entry]:
         for source, handlers in self._handlers.items():
             for name in {handler.table for handler in handlers}:
-                keys = (entry.subject if entry.source == source else None for entry in entries)
+                keys = [entry.subject if entry.source == source else None for entry in entries]
                 entries = await fetched(self.tables[name], entries, keys)
         return entries
 
