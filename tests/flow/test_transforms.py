@@ -124,9 +124,13 @@ async def test_a_poison_event_holds_up_its_key_alone(store: FaultyStore) -> None
     async with Host(service(hourly()), store=store) as host:
         results = host.probe(hours)
         for station in ("a", "b"):
-            for number, minute in enumerate((0, 30, 59, 95)):
-                own = number + (0 if station == "a" else 10)
-                await host.publish(readings, reading(station, minute, own))
+            first = 0 if station == "a" else 10
+            await host.publish(readings, reading(station, 0, first))
+            await host.settle()
+            await host.publish(
+                readings,
+                *(reading(station, m, first + n) for n, m in enumerate((30, 59, 95), 1)),
+            )
         assert (await results.expect_one(Hour)).numbers == [10, 11, 12]
         await host.settle(retries=True)
         assert [x.status for x in await host.letters()] == [LetterStatus.DEAD, LetterStatus.WAITING]

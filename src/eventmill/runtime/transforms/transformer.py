@@ -139,6 +139,10 @@ class Transformer(Folding):
             return entry.subject.removeprefix(self._commands)
         return entry.subject
 
+    async def _undo(self, key: str, done: list[Entry]) -> None:
+        self._touched.pop(key, None)
+        await super()._undo(key, done)
+
     def refold(self, entry: Entry) -> None:
         self._is_folding_again = True
         try:
