@@ -193,8 +193,8 @@ class _Reader:
             self.check_published(place, published_topics(thing.function))
             return
         if isinstance(thing, Transform):
-            transform = self.definition.transforms.get(thing.id)
-            self.check_published(thing.place, transform.published if transform else ())
+            topics = (thing.target, thing.plan.late)
+            self.check_published(thing.place, (t for t in topics if isinstance(t, Topic)))
             return
         handlers = vars(thing).values() if isinstance(thing, type) else ()
         for handler in handlers:
