@@ -117,7 +117,7 @@ def test_a_state_that_would_be_another_after_a_restart_fails_its_event(
     aggregate: Aggregate[Any, Any],
 ) -> None:
     kit = TransformKit(gathered(aggregate, window=Tumbling(9 * MINUTE)))
-    with pytest.raises(HandlerFailed, match="be kept|keep less"):
+    with pytest.raises(HandlerFailed, match=r"be kept|keep less"):
         kit.feed(Seen(0), Seen(1))
 
 
