@@ -20,7 +20,7 @@ from eventmill.model.commit import Commit, Timer
 from eventmill.model.entry import Entry
 from eventmill.model.placement import EMBEDDED
 from eventmill.model.topic import Topic
-from eventmill.runtime.topics.room import Room
+from eventmill.runtime.room import Room
 from eventmill.runtime.transforms.transformer import Transformer
 from eventmill.sdk.transform import Transform
 from eventmill.testing.clock import VirtualClock

@@ -24,12 +24,23 @@ class Codec(Protocol):
         """
         ...
 
+    def encode_all(self, rows: dict[str, Any], /) -> list[tuple[Any, ...]]:
+        """Return what `encode` makes of each row by key.
+
+        Raises `HandlerFailed` as that.
+        """
+        ...
+
     def decode(self, values: tuple[Any, ...], /) -> Any:
         """Return the row of columns, without the key."""
         ...
 
     def size_of(self, stored: Sequence[Any], /) -> int:
         """Return roughly how many bytes a key and its columns have."""
+        ...
+
+    def size_of_all(self, stored: list[tuple[Any, ...]], /) -> int:
+        """Return the size of rows together."""
         ...
 
 
@@ -47,7 +58,8 @@ class TableRows:
         self.physical = physical
         self._codec = codec
         self._store = store
-        self._rows: dict[str, Any] = {}
+        self.rows: dict[str, Any] = {}
+        """The current ones by key, as far as they have been fetched; None is no row."""
         self._changed: set[str] = set()
         """Keys whose rows are not encoded yet."""
         self._encoded: dict[str, tuple[Any, ...] | None] = {}
@@ -59,7 +71,7 @@ class TableRows:
         it reads as many as the store does in one go."""
         if self._is_complete:
             return True
-        missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
+        missing = [key for key in dict.fromkeys(keys) if key not in self.rows]
         return not missing or await self.read(missing) == len(missing)
 
     async def read(self, keys: list[str]) -> int:
@@ -68,29 +80,25 @@ class TableRows:
         for key in keys[:looked]:
             self._changed.discard(key)
             self._encoded.pop(key, None)
-            self._rows[key] = None
+            self.rows[key] = None
         decode, size_of = self._codec.decode, self._codec.size_of
         for stored in rows:
-            self._rows[stored[0]] = decode(stored[1:])
+            self.rows[stored[0]] = decode(stored[1:])
             self.bytes += size_of(stored)
         return looked
 
     def has(self, key: str) -> bool:
         """Whether it is known what the row of a key is."""
-        return self._is_complete or key in self._rows
-
-    def get(self, key: str) -> Any:
-        """Return the current row; it must have been fetched."""
-        return self._rows.get(key)
+        return self._is_complete or key in self.rows
 
     def put(self, key: str, row: Any) -> None:
         """Take the new row, or None."""
-        self._rows[key] = row
+        self.rows[key] = row
         self._changed.add(key)
 
     def check(self, key: str) -> None:
         """Raise `HandlerFailed` if the row cannot be kept."""
-        row = self._rows.get(key)
+        row = self.rows.get(key)
         if row is not None:
             self._codec.encode(key, row)
 
@@ -102,7 +110,7 @@ class TableRows:
 
     def refresh(self) -> None:
         """Forget what has been read. A new table that nobody has read yet stays known as empty."""
-        if self._rows:
+        if self.rows:
             self.clear()
 
     def encode(self) -> None:
@@ -110,35 +118,28 @@ class TableRows:
 
         Raises `HandlerFailed` if a row cannot be kept.
         """
-        rows, encoded = self._rows, self._encoded
-        encode, size_of = self._codec.encode, self._codec.size_of
-        for key in self._changed:
-            row = rows[key]
-            if row is None:
-                encoded[key] = None
-            else:
-                encoded[key] = stored = encode(key, row)
-                self.bytes += size_of(stored)
+        changed = {key: self.rows[key] for key in self._changed}
+        kept = {key: row for key, row in changed.items() if row is not None}
+        stored = self._codec.encode_all(kept)
+        self._encoded.update(dict.fromkeys(changed))
+        self._encoded.update(zip(kept, stored, strict=True))
+        self.bytes += self._codec.size_of_all(stored)
         self._changed.clear()
 
     def changes(self) -> Rows | None:
         """Return what the batch changed, encoded; bounds the memory."""
         if not self._encoded:
             return None
-        rows = Rows(self.physical, [], [])
-        # In the order of the table: neighbours are written to the same page.
-        for key in sorted(self._encoded):
-            stored = self._encoded[key]
-            if stored is None:
-                rows.deletes.append(key)
-            else:
-                rows.upserts.append(stored)
-        self._encoded = {}
-        if len(self._rows) > limits.VIEW_ROWS_CACHED or self.bytes > limits.VIEW_BYTES_CACHED:
+        encoded, self._encoded = self._encoded, {}
+        keys = sorted(encoded)  # as the table is: neighbours are written to the same page
+        upserts = [row for key in keys if (row := encoded[key]) is not None]
+        deletes = [key for key in keys if encoded[key] is None]
+        rows = Rows(self.physical, upserts, deletes)
+        if len(self.rows) > limits.VIEW_ROWS_CACHED or self.bytes > limits.VIEW_BYTES_CACHED:
             self._empty()
         return rows
 
     def _empty(self) -> None:
-        self._rows.clear()
+        self.rows.clear()
         self.bytes = 0
         self._is_complete = False

@@ -34,21 +34,37 @@ class Unfit:
         self.error = error
 
 
-class StateCodec:
+class _EachAlone:
+    """Rows that have nothing to gain from being encoded together."""
+
+    def encode_all(self, rows: dict[str, Any]) -> list[tuple[Any, ...]]:
+        return [self.encode(key, row) for key, row in rows.items()]
+
+    def size_of_all(self, stored: list[tuple[Any, ...]]) -> int:
+        return sum(map(self.size_of, stored))
+
+    def encode(self, key: str, row: Any) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+    def size_of(self, stored: Sequence[Any]) -> int:
+        raise NotImplementedError
+
+
+class StateCodec(_EachAlone):
     """Rows of the states of keys."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
 
-    def encode(self, key: str, state: State) -> tuple[Any, ...]:
-        stored = self._stage.encode(state)
+    def encode(self, key: str, row: State) -> tuple[Any, ...]:
+        stored = self._stage.encode(row)
         if len(stored) > limits.VIEW_ROW_BYTES_MAX:
             raise HandlerFailed(
                 f"what is open of key {key!r} has {len(stored):,} bytes, "
                 f"{limits.VIEW_ROW_BYTES_MAX:,} are possible: keep less in its aggregates",
                 code="transform.too_large",
             )
-        return key, state.generation, stored.decode()
+        return key, row.generation, stored.decode()
 
     def decode(self, values: tuple[Any, ...]) -> State | Unfit:
         generation, stored = values
@@ -62,11 +78,11 @@ class StateCodec:
         return len(stored[0]) + len(stored[2]) + _ROW_BYTES
 
 
-class GenerationCodec:
+class GenerationCodec(_EachAlone):
     """Rows of numbers, by home shard: a state of an earlier one is void."""
 
-    def encode(self, key: str, number: int) -> tuple[Any, ...]:
-        return key, number
+    def encode(self, key: str, row: int) -> tuple[Any, ...]:
+        return key, row
 
     def decode(self, values: tuple[Any, ...]) -> int:
         (number,) = values

@@ -32,7 +32,7 @@ from eventmill.runtime.dispatch.handled import weight_of
 from eventmill.runtime.dispatch.reaction import Reacted
 from eventmill.runtime.folding.folding import Folding, fetched
 from eventmill.runtime.folding.rows import TableRows
-from eventmill.runtime.topics.room import Room
+from eventmill.runtime.room import Room
 from eventmill.runtime.transforms.rows import GenerationCodec, StateCodec, Unfit, tables_of
 
 AGAIN_MICROSECONDS: Final = 1_000_000
@@ -120,7 +120,7 @@ class Transformer(Folding):
             return lambda commit: None
         self._uncommitted = True  # whatever becomes of the commit, the next batch reads anew
         await self._generations.read(homes)
-        numbers = [(home, (self._generations.get(home) or 0) + 1) for home in homes]
+        numbers = [(home, (self._generations.rows.get(home) or 0) + 1) for home in homes]
         change = Rows(self._generations.physical, [*numbers], [])
         return lambda commit: commit.rows.append(change)
 
@@ -242,10 +242,10 @@ class Transformer(Folding):
         self._timers[name] = Timer(name, due, command)
 
     def _generation(self, entry: Entry) -> int:
-        return self._generations.get(str(self._placement.home(entry.shard))) or 0
+        return self._generations.rows.get(str(self._placement.home(entry.shard))) or 0
 
     def _state(self, key: str, entry: Entry) -> Any:
-        state = self._states.get(key)
+        state = self._states.rows.get(key)
         if state is None or state.generation != self._generation(entry):
             return None
         if state.__class__ is Unfit:

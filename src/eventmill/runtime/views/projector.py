@@ -18,6 +18,24 @@ from eventmill.sdk.context import Context
 _KEPT = (DELETED, STATE)
 
 
+class _Step:
+    """How the entries of one source change one table."""
+
+    __slots__ = ("function", "kinds", "source", "table", "takes_context", "types")
+
+    def __init__(self, handler: ViewHandler, table: TableRows) -> None:
+        route, self.source = handler.route, handler.source
+        self.function, self.types = route.function, route.types
+        self.takes_context = route.takes_context
+        self.table = table
+        self.kinds = {
+            name: kind
+            for name, kind in self.source.event_types.items()
+            if not route.types or kind.cls in route.types
+        }
+        """By stored name, the events that it takes."""
+
+
 class Projector(Folding):
     """The reaction that keeps one version of a view."""
 
@@ -42,9 +60,10 @@ class Projector(Folding):
         self.skipped = frozenset(
             pair for skip in skips for pair in skip if pair not in takes and pair[1] not in _KEPT
         )
-        self._handlers: dict[str, list[ViewHandler]] = {}
+        self._steps: dict[str, list[_Step]] = {}
         for handler in definition.handlers:
-            self._handlers.setdefault(handler.source.id, []).append(handler)
+            step = _Step(handler, tables[handler.table])
+            self._steps.setdefault(handler.source.id, []).append(step)
         self._view = definition.cls()
         self._name = definition.id
         self._changed = changed
@@ -55,28 +74,31 @@ class Projector(Folding):
             self._changed()
 
     async def fetch(self, entries: list[Entry]) -> list[Entry]:
-        for source, handlers in self._handlers.items():
-            for name in {handler.table for handler in handlers}:
+        for source, steps in self._steps.items():
+            for table in {step.table for step in steps}:
                 keys = [entry.subject if entry.source == source else None for entry in entries]
-                entries = await fetched(self.tables[name], entries, keys)
+                entries = await fetched(table, entries, keys)
         return entries
 
     def fold(self, entry: Entry) -> None:
-        for handler in self._handlers[entry.source]:
-            route = handler.route
-            table = self.tables[handler.table]
-            if entry.type == DELETED and EntityDeleted not in route.types:
-                if table.get(entry.subject) is not None:
-                    table.put(entry.subject, None)
+        subject = entry.subject
+        for step in self._steps[entry.source]:
+            kind = step.kinds.get(entry.type)
+            if kind is not None:  # the usual case
+                event = kind.decode(entry.payload, entry.version)
+            elif entry.type == DELETED and EntityDeleted not in step.types:
+                if step.table.rows.get(subject) is not None:
+                    step.table.put(subject, None)
                 continue
-            event = event_of(handler.source, entry, route.types, self.definition.ignore_unknown)
-            if event is SKIP:
-                continue
-            row = table.get(entry.subject)
-            if route.takes_context:
-                context = Context(entry, self._name)
-                new = route.function(self._view, event, row, context)
             else:
-                new = route.function(self._view, event, row)
+                ignore_unknown = self.definition.ignore_unknown
+                event = event_of(step.source, entry, step.types, ignore_unknown)
+                if event is SKIP:
+                    continue
+            row = step.table.rows.get(subject)
+            if step.takes_context:
+                new = step.function(self._view, event, row, Context(entry, self._name))
+            else:
+                new = step.function(self._view, event, row)
             if new is not None or row is not None:
-                table.put(entry.subject, new)
+                step.table.put(subject, new)
