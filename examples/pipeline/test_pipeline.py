@@ -91,11 +91,14 @@ async def test_ten_days() -> None:
     delays, late = by_hand(reported)
     met = with_weather(reported)
     async with Host(service, patience=60) as host:
-        told, corrected, paired = map(host.probe, (hours, corrections, weathered))
+        told, corrected = host.probe(hours), host.probe(corrections)
+        paired = host.probe(weathered)
         await published(host, reported)
         await host.advance(timedelta(hours=9))
         found = await told.expect_n(len(delays), Hour)
-        figures = {(h.origin, h.begin): (h.flights, h.mean, h.longest) for h in found}
+        figures: dict[Any, Any] = {
+            (h.origin, h.begin): (h.flights, h.mean, h.longest) for h in found
+        }
         assert figures == {
             key: (len(own), pytest.approx(sum(own) / len(own)), max(own))
             for key, own in delays.items()

@@ -76,12 +76,11 @@ class _Reader:
                 self.check_publications(thing)
         self.check_views()
         parts = self.definition
-        for component in (
-            *parts.consumers.values(),
-            *parts.entities.values(),
-            *parts.transforms.values(),
-        ):
-            component.topics = parts.topics
+        for known in (parts.consumers, parts.entities):
+            for component in known.values():
+                component.topics = parts.topics
+        for transform in parts.transforms.values():
+            transform.topics = parts.topics
 
     def read_topic(self, topic: Any) -> None:
         if not isinstance(topic, Topic):
@@ -193,8 +192,8 @@ class _Reader:
             self.check_published(place, published_topics(thing.function))
             return
         if isinstance(thing, Transform):
-            topics = (thing.target, thing.plan.late)
-            self.check_published(thing.place, (t for t in topics if isinstance(t, Topic)))
+            ends = (thing.target, thing.plan.late)
+            self.check_published(thing.place, (end for end in ends if isinstance(end, Topic)))
             return
         handlers = vars(thing).values() if isinstance(thing, type) else ()
         for handler in handlers:

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast, overload
 
 from eventmill.errors import ConfigurationError
 from eventmill.model.definition import Retry
@@ -33,8 +33,15 @@ B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
+E_contra = TypeVar("E_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
+
+
+class Takes(Protocol[E_contra]):
+    """A topic that carries at least these events."""
+
+    def subject_of(self, event: E_contra, /) -> str: ...
 
 
 class Results(Generic[R_co]):
@@ -55,8 +62,8 @@ class Results(Generic[R_co]):
         return Results(self._plan.with_step((False, change)))
 
     def to(
-        self: Results[S],
-        topic: Topic[S],
+        self,
+        topic: Takes[R_co],
         *,
         id: str,
         start: Literal["beginning", "latest"] | datetime = "beginning",
@@ -75,7 +82,7 @@ class Results(Generic[R_co]):
         return Transform(
             id=id,
             plan=self._plan,
-            target=topic,
+            target=cast(Topic[Any], topic),
             start=start,
             retry=retry or Retry(),
             ignore_unknown=ignore_unknown,
@@ -114,7 +121,7 @@ class Stream(Results[E]):
         time: Callable[[E], datetime] | None = None,
         lateness: timedelta = timedelta(),
         idle: timedelta | None = None,
-        late: Topic[E] | None = None,
+        late: Takes[E] | None = None,
     ) -> Windowed[E]:
         """Collect the events of each key by when they happened.
 
@@ -126,7 +133,7 @@ class Stream(Results[E]):
         a key may be silent, for ever without it; `late` takes the events that come too late, which are
         kept as refused letters without it.
         """
-        return Windowed(self._plan, window, time, lateness, idle, late)
+        return Windowed(self._plan, window, time, lateness, idle, cast(Topic[E], late))
 
     @overload
     def join(

@@ -110,8 +110,9 @@ class Transform:
 
     def _problems(self) -> list[str]:
         plan, found = self.plan, []
-        for topic in (self.target, plan.late):
-            if topic is not None and not isinstance(topic, Topic):
+        ends: list[Any] = [self.target] if plan.late is None else [self.target, plan.late]
+        for topic in ends:
+            if not isinstance(topic, Topic):
                 found.append(f"it publishes to {topic!r}, which is no topic")
             elif topic in self.sources:
                 found.append(f"it publishes to {topic.id!r}, which it follows: it would never end")

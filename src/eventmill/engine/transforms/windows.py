@@ -58,8 +58,9 @@ class WindowStage:
         self._results = [(at, a.result) for at, a in enumerate(self._aggregates, 1)]
         self._inits = [a.init for a in self._aggregates]
         self._shape = _shape_of(windowing)
-        kinds = tuple(aggregate.state for aggregate in self._aggregates)
-        self._decode_open = codec.decoder(list[tuple[(int, int, *kinds)]]).decode
+        states = (aggregate.state for aggregate in self._aggregates)
+        rows: Any = list[tuple[(int, int, *states)]]  # type: ignore[valid-type]
+        self._decode_open = codec.decoder(rows).decode
         match windowing.window:
             case Tumbling(size, offset):
                 hop = size

@@ -119,8 +119,9 @@ class Folding:
         is_careful: bool,
     ) -> int:
         """Fold entries until a commit is full; return how many."""
+        most = limits.COMMIT_BYTES_MAX
         for count, entry in enumerate(entries):
-            if self.weight >= limits.COMMIT_BYTES_MAX:
+            if self.weight >= most:
                 return count
             if failed and queue_of(entry) in failed:
                 reacted.behind.append(entry)

@@ -10,13 +10,12 @@ this about when no event does. So the same events give the same results when the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import datetime
 from typing import Any, Final
 
 from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.transforms.joins import Held, JoinStage
-from eventmill.engine.transforms.state import Stage, State, microseconds
+from eventmill.engine.transforms.state import EPOCH, Stage, State, microseconds
 from eventmill.engine.transforms.windows import stage_of
 from eventmill.errors import HandlerFailed, Rejected
 from eventmill.model import limits
@@ -175,9 +174,11 @@ class Transformer(Folding):
             time = entry.time
         else:
             moment = one.time(value)
-            if moment.__class__ is not datetime or moment.tzinfo is None:
-                raise _no_time(moment)
-            time = round(moment.timestamp() * 1e6)
+            try:
+                span = moment - EPOCH
+                time = (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
+            except (TypeError, AttributeError) as error:
+                raise _no_time(moment) from error
         state = self._touched.get(key) or self._touch(key, entry, stage)
         if self._idle:
             results = self._after_silence(stage, state, key, entry)
