@@ -49,7 +49,7 @@ def fold(
     )
 
 
-def count() -> Aggregate[Any, int]:
+def count() -> Aggregate[object, int]:
     """The number of events."""
     return Aggregate("count", int, int, lambda n, event, time: n + 1, lambda a, b: a + b, _itself)
 

@@ -17,6 +17,7 @@ from eventmill import (
     schedule,
     send,
 )
+from eventmill.pipelines import Stream, Tumbling, count
 from eventmill.testing import EntityKit, Host
 from examples.shopping_cart.shop import Cart, CheckedOut, ItemAdded, OpenCarts, OrderPlaced, orders
 
@@ -78,3 +79,14 @@ class Counter(EventSourcedEntity):
     @command
     def wrong_state(self) -> Effect[int]:
         return self.persist().reply(lambda counter: counter.total)  # wrong
+
+
+def wrong_pipelines() -> None:
+    placed, windows = Stream(orders), Tumbling(timedelta(hours=1))
+    items = Topic("items", ItemAdded)
+    placed.filter(lambda order: order.missing)  # wrong
+    placed.map(lambda order: order.order_id).to(orders, id="ids")  # wrong
+    placed.window(windows, time=lambda order: order.order_id)  # wrong
+    placed.window(windows, late=items)  # wrong
+    placed.window(windows).aggregate(count()).map(lambda pane: pane.begin)  # wrong
+    placed.join(orders, within=timedelta(hours=1))  # wrong
