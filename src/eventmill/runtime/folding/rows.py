@@ -64,12 +64,13 @@ class TableRows:
         """Keys whose rows are not encoded yet."""
         self._encoded: dict[str, tuple[Any, ...] | None] = {}
         """What the batch changed."""
-        self._is_complete = is_new
+        self.is_complete = is_new
+        """Whether every row there is, is in memory."""
 
     async def fetch(self, keys: Iterable[str]) -> bool:
         """Read rows that are not in memory; a key without a row has None. Say whether that were all:
         it reads as many as the store does in one go."""
-        if self._is_complete:
+        if self.is_complete:
             return True
         missing = [key for key in dict.fromkeys(keys) if key not in self.rows]
         return not missing or await self.read(missing) == len(missing)
@@ -89,7 +90,7 @@ class TableRows:
 
     def has(self, key: str) -> bool:
         """Whether it is known what the row of a key is."""
-        return self._is_complete or key in self.rows
+        return self.is_complete or key in self.rows
 
     def put(self, key: str, row: Any) -> None:
         """Take the new row, or None."""
@@ -142,4 +143,4 @@ class TableRows:
     def _empty(self) -> None:
         self.rows.clear()
         self.bytes = 0
-        self._is_complete = False
+        self.is_complete = False

@@ -69,13 +69,14 @@ class Transformer(Folding):
         self.definition = definition
         self.retry = definition.retry
         self._inputs = {
-            one.source.id: (side, _kinds_of(one), one) for side, one in enumerate(definition.inputs)
+            one.source.id: (side, _kinds_of(one), one.steps, one.time, one)
+            for side, one in enumerate(definition.inputs)
         }
         self._idle = microseconds(definition.idle) if definition.idle is not None else 0
         self.sources = frozenset([*self._inputs, *([COMMANDS] if self._idle else [])])
         self.skipped = frozenset(
             (one.source.id, name)
-            for _, kinds, one in self._inputs.values()
+            for _, kinds, _, _, one in self._inputs.values()
             for name in one.source.event_types.keys() - kinds.keys()
         )
         self._placement = store.placement
@@ -129,9 +130,16 @@ class Transformer(Folding):
         self._touched.clear()
         homes = {self._placement.home(shard) for shard in {entry.shard for entry in entries}}
         await self._generations.fetch(map(str, homes))
-        if COMMANDS in self.sources:
-            return await fetched(self._states, entries, [self.key_of(entry) for entry in entries])
-        return await fetched(self._states, entries, [entry.subject for entry in entries])
+        if self._states.is_complete:
+            return entries
+        keys = [self.key_of(e) if self._is_ours(e) else None for e in entries]
+        return await fetched(self._states, entries, keys)
+
+    def _is_ours(self, entry: Entry) -> bool:
+        """Whether it is no command, or the one that a timer here has sent."""
+        return entry.source != COMMANDS or (
+            entry.type == IDLE and entry.subject.startswith(self._commands)
+        )
 
     def key_of(self, entry: Entry) -> str:
         if entry.source == COMMANDS:
@@ -150,37 +158,38 @@ class Transformer(Folding):
             self._is_folding_again = False
 
     def fold(self, entry: Entry) -> None:
-        if entry.source == COMMANDS:
-            if entry.type == IDLE and entry.subject.startswith(self._commands):
+        way = self._inputs.get(entry.source)
+        if way is None:
+            if self._is_ours(entry):
                 self._look(entry)
             return
-        side, kinds, one = self._inputs[entry.source]
+        side, kinds, steps, time_of, one = way
         kind = kinds.get(entry.type)
         if kind is not None:
             value = kind.decode(entry.payload, entry.version)
         else:
             value = event_of(one.source, entry, one.types, self.definition.ignore_unknown)
-        if one.steps and value is not SKIP:
-            value = applied(one.steps, value)
-        if self._idle:
+        if steps and value is not SKIP:
+            value = applied(steps, value)
+        stage, key, idle, results = self._stage, entry.subject, self._idle, _NOTHING
+        if idle:
             self._newest[entry.shard] = entry.time
         if value is SKIP:
             return
-        stage, key, results = self._stage, entry.subject, _NOTHING
         if stage is None:
             self._give([value], entry)
             return
-        if one.time is None:
+        if time_of is None:
             time = entry.time
         else:
-            moment = one.time(value)
+            moment = time_of(value)
             try:
                 span = moment - EPOCH
                 time = (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
             except (TypeError, AttributeError) as error:
                 raise _no_time(moment) from error
         state = self._touched.get(key) or self._touch(key, entry, stage)
-        if self._idle:
+        if idle:
             results = self._after_silence(stage, state, key, entry)
         taken = stage.take(state, key, side, time, value, entry)
         if taken or results or taken is None:
