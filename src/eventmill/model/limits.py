@@ -399,3 +399,9 @@ they are parked and tried again. One event may meet all of the other side in one
 TRANSFORM_KEY_SECONDS: Final = 7 * 24 * 3600
 """A key with nothing open is remembered for so long after its last event, so that a late one is known to
 be late: a week, as a deleted entity's events. Where a transform has `idle`; else for ever."""
+
+SCHEMA_STEPS_MAX: Final = 100_000
+"""Pairs of types that are looked at to compare two schemas: what is larger is called unreadable."""
+
+SCHEMA_SAMPLES_MAX: Final = 16
+"""Values that are made of an older schema, to try its upcaster."""
