@@ -15,6 +15,7 @@ from bench.rows import (
     postgres_command,
     rebuild,
     timers,
+    windows,
     workflow,
 )
 
@@ -24,6 +25,7 @@ ROWS: tuple[Row, ...] = (
     one_in_flight.ROW,
     pipeline.ROW,
     rebuild.ROW,
+    windows.ROW,
     growth.ROW,
     postgres_append.ROW,
     postgres_command.ROW,

@@ -15,7 +15,7 @@ PUBLIC = """
 
 TESTING = """
     ActionKit Called ConsumerKit Effects EndpointKit EntityKit FaultyStore Host Published Result Scheduled Sent
-    TopicProbe ViewKit VirtualClock WorkflowKit
+    TopicProbe TransformKit ViewKit VirtualClock WorkflowKit
 """
 
 

@@ -260,6 +260,7 @@ def _parts(service: ServiceDefinition) -> str:
             (service.consumers, "consumer", "consumers"),
             (service.actions, "action", "actions"),
             (service.views, "view", "views"),
+            (service.transforms, "transform", "transforms"),
             (service.topics, "topic", "topics"),
         )
         if things

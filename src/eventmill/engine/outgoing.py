@@ -97,6 +97,24 @@ def expand(
     return expansion
 
 
+def messages(
+    events: Sequence[tuple[Topic[Any], Any]],
+    now: int,
+    metadata: bytes | None,
+    placement: Placement,
+    place: str,
+) -> Expansion:
+    """Turn events for topics, which are known to be the service's, into entries.
+
+    Raises as `expand`.
+    """
+    expansion = Expansion(
+        [message_entry(topic, event, now, metadata, placement) for topic, event in events]
+    )
+    expansion.bytes = _weighed(expansion, place)
+    return expansion
+
+
 def check_topic(topic: Topic[Any], known: Collection[str] | None) -> None:
     """Raise `HandlerFailed` for a topic that nobody could follow; None knows all."""
     if known is not None and topic.id not in known:

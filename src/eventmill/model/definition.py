@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
@@ -18,6 +18,9 @@ from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
 from eventmill.model.schedule import Schedule
 from eventmill.model.topic import Topic
+
+if TYPE_CHECKING:
+    from eventmill.model.transform import TransformDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,10 @@ class EntityDefinition:
         return "key-value entity" if self.is_key_value else "event-sourced entity"
 
 
+SKIP: Final = object()
+"""What is left of an event that a reaction does not take."""
+
+
 @dataclass(slots=True)
 class Route:
     """Which function reacts to which event classes of a source."""
@@ -239,6 +246,7 @@ class ServiceDefinition:
     topics: dict[str, Topic[Any]]
     consumers: dict[str, ConsumerDefinition]
     views: dict[str, ViewDefinition]
+    transforms: dict[str, TransformDefinition] = field(default_factory=dict)
     foreign: dict[str, Topic[Any]] = field(default_factory=dict)
     """Topics of other services that are followed here."""
     actions: dict[str, ActionDefinition] = field(default_factory=dict)

@@ -474,6 +474,18 @@ ROUTED_WAITING_MAX: Final = 1_024
 """Requests of a node that wait for shards that nobody serves: each asks 20 times a second. Beyond it
 callers get 503 at once."""
 
+WINDOWS_OPEN_MAX: Final = 1_000
+"""Windows of one key of a transform that are open at once: they are one row, written with each batch
+that has an event of the key, and may close together, in one effect (`OUTGOING_PER_EFFECT_MAX`)."""
+
+JOIN_EVENTS_MAX: Final = 1_000
+"""Events of one key and one side that a join holds until the other side has come as far; beyond it
+they are parked and tried again. One event may meet all of the other side in one effect."""
+
+TRANSFORM_KEY_SECONDS: Final = 7 * 24 * 3600
+"""A key with nothing open is remembered for so long after its last event, so that a late one is known to
+be late: a week, as a deleted entity's events. Where a transform has `idle`; else for ever."""
+
 SCHEMA_STEPS_MAX: Final = 100_000
 """Pairs of types that are looked at to compare two schemas: what is larger is called unreadable."""
 

@@ -24,7 +24,7 @@ TOLD: Final[tuple[str, ...]] = ("node", "store", "process", "url", "admin_url", 
 
 
 class Component(msgspec.Struct, frozen=True):
-    """An entity, view, consumer or action, and what it answers to or follows."""
+    """An entity, view, consumer, action or transform, and what it answers to or follows."""
 
     id: str
     kind: str
@@ -115,6 +115,9 @@ def _components(service: ServiceDefinition) -> Iterator[Component]:
         yield Component(consumer.id, "consumer", source=consumer.source.id)
     for id, action in service.actions.items():
         yield Component(id, "action", source=str(action.schedule or ""))
+    for transform in service.transforms.values():
+        sources = dict.fromkeys(one.source.id for one in transform.inputs)
+        yield Component(transform.id, "transform", source=", ".join(sources))
 
 
 def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
@@ -129,7 +132,7 @@ def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
 
 def _endpoints(service: ServiceDefinition) -> Iterator[Endpoint]:
     for component in _components(service):
-        if component.kind in ("consumer", "action"):
+        if component.kind in ("consumer", "action", "transform"):
             continue  # nobody calls it
         asked = {"commands": component.commands, "queries": component.queries}
         lists = {name: ", ".join(names) for name, names in asked.items() if names}

@@ -53,6 +53,7 @@ from eventmill.runtime.topics.publisher import Publisher
 from eventmill.runtime.topics.readers import Readers
 from eventmill.runtime.topics.retention import Retention
 from eventmill.runtime.topics.streams import Streams
+from eventmill.runtime.transforms import starting as transforms
 from eventmill.runtime.turns import past
 from eventmill.runtime.turns.guards import Guards
 from eventmill.runtime.turns.turn import Entities
@@ -245,6 +246,7 @@ class Runtime:
             )
             await subscribe(id, reaction)
         await self.views.start()
+        await transforms.start(self)
         await self.pushes.start()
         await self.replays.start()
         self.supervisor.start("facts", self.facts.run())

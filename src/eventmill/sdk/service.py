@@ -20,6 +20,7 @@ from eventmill.sdk.publications import published_topics
 from eventmill.sdk.reaction import check_event_type, issubclass_of, names_of, no_component
 from eventmill.sdk.reading import check_names, define_entity
 from eventmill.sdk.streams import Stream
+from eventmill.sdk.transform import Transform
 from eventmill.sdk.view import View, define_view
 from eventmill.sdk.workflow import Step, Workflow
 
@@ -28,7 +29,7 @@ class Service:
     """A named set of components and topics: what `eventmill run` runs.
 
     Parameters: `name` is part of CloudEvents sources; `components` are entity and view classes,
-    consumers and endpoints, in any order; `topics` are the topics they publish to and consume from, those of other
+    consumers, transforms and endpoints, in any order; `topics` are the topics they publish to and consume from, those of other
     services included.
     """
 
@@ -81,11 +82,12 @@ class _Reader:
                 self.check_sources(thing)
                 self.check_publications(thing)
         self.check_views()
-        for definition in (self.definition.consumers, self.definition.entities):
-            for component in definition.values():
-                component.topics = self.definition.topics
-        for action in self.definition.actions.values():
-            action.reaction.topics = self.definition.topics
+        parts = self.definition
+        for known in (parts.consumers, parts.entities, parts.transforms):
+            for component in known.values():
+                component.topics = parts.topics
+        for action in parts.actions.values():
+            action.reaction.topics = parts.topics
 
     def read_topic(self, topic: Any) -> None:
         if not isinstance(topic, Topic):
@@ -152,6 +154,9 @@ class _Reader:
         if is_endpoint(thing):
             self.endpoints.read(thing)
             return
+        if isinstance(thing, Transform):
+            self.read_transform(thing)
+            return
         id, place, problems = id_of(thing), place_of(thing), Problems()
         if not id:
             if id_of(type(thing)):
@@ -198,6 +203,15 @@ class _Reader:
             self.definition.actions[thing.id] = define_action(thing)
         problems.refuse()
 
+    def read_transform(self, thing: Transform) -> None:
+        problems = Problems()
+        with problems.noting():
+            self.claim(thing.id, thing, thing.place)
+        with problems.noting(thing.place):
+            transform = thing.define()
+        problems.refuse()
+        self.definition.transforms[thing.id] = transform
+
     def check_sources(self, thing: Any) -> None:
         for place, source in _followed(thing):
             id = source.id if isinstance(source, Topic) else id_of(source)
@@ -228,6 +242,9 @@ class _Reader:
         if isinstance(thing, Action):
             function = thing.handler.function
             self.check_published(f"action {place_of(function)}", published_topics(function))
+        if isinstance(thing, Transform):
+            ends = (thing.target, thing.plan.late)
+            self.check_published(thing.place, (end for end in ends if isinstance(end, Topic)))
             return
         handlers = vars(thing).values() if isinstance(thing, type) else ()
         for handler in handlers:
@@ -258,6 +275,9 @@ def _followed(thing: Any) -> Iterator[tuple[str, Any]]:
     """Yield what a component follows, and where that is written."""
     if isinstance(thing, Consumer):
         yield f"@consumer {place_of(thing.function)}", thing.options["source"]
+    elif isinstance(thing, Transform):
+        for source in thing.sources:
+            yield thing.place, source
     elif issubclass_of(thing, View):
         for function in vars(thing).values():
             for source in getattr(function, ON, ((), ""))[0]:

@@ -5,6 +5,7 @@
     ActionKit     one action: call it as a timer would, look at its effects
     EndpointKit   a service's own routes: send a request, look at the answer
     ViewKit       one view: feed events, read rows
+    TransformKit  one transform: feed events, look at what it publishes
     Host          a whole service in process, on a memory store, the clock in the test's hand
     WorkflowKit   one workflow: run a step alone, or all of it on a clock of its own
     FaultyStore   a store whose commits fail when the test says so
@@ -24,6 +25,7 @@ from eventmill.testing.host import Host
 from eventmill.testing.outgoing import Published, Scheduled, Sent
 from eventmill.testing.probe import TopicProbe
 from eventmill.testing.reacting import Effects
+from eventmill.testing.transform import TransformKit
 from eventmill.testing.view import ViewKit
 from eventmill.testing.workflow import WorkflowKit
 
@@ -41,6 +43,7 @@ __all__ = [
     "Scheduled",
     "Sent",
     "TopicProbe",
+    "TransformKit",
     "ViewKit",
     "VirtualClock",
     "WorkflowKit",

@@ -32,6 +32,7 @@ from eventmill import (
     stream,
     timed,
 )
+from eventmill.pipelines import Pair, Pane, Results, Session, Stream, Transform, count, fold, max_of
 from eventmill.testing import ActionKit, ConsumerKit, EntityKit, Host, WorkflowKit
 from examples.shopping_cart.shop import (
     Cart,
@@ -260,3 +261,26 @@ async def workflows(host: Host) -> None:
     assert_type(kit.run(Visit.start, "7"), int)
     assert_type(kit.state, Visit)
     await kit.step(Visit.book, "7", nights=3)
+
+
+def pipelines() -> None:
+    placed = Stream(orders)
+    assert_type(placed, Stream[OrderPlaced])
+    assert_type(Stream(Cart, ItemAdded), Stream[ItemAdded])
+    sizes = placed.filter(lambda order: order.items).map(lambda order: len(order.items))
+    assert_type(sizes, Stream[int])
+    open = placed.window(Session(timedelta(hours=1)), late=orders)
+    assert_type(open.aggregate(count()), Results[Pane[int]])
+    longest = max_of(_length)
+    assert_type(open.aggregate(count(), longest), Results[Pane[tuple[int, int]]])
+    open.aggregate(fold(list, lambda ids, order: [*ids, order.order_id]))
+    pairs = placed.join(Stream(Cart, CheckedOut), within=timedelta(hours=1))
+    assert_type(pairs, Results[Pair[OrderPlaced, CheckedOut]])
+    left = placed.join(Stream(Cart, CheckedOut), within=timedelta(hours=1), kind="left")
+    assert_type(left, Results[Pair[OrderPlaced, CheckedOut | None]])
+    two = Topic("two", OrderPlaced, Plain)
+    assert_type(pairs.map(lambda pair: pair.left).to(two, id="pairs"), Transform)
+
+
+def _length(order: OrderPlaced) -> int:
+    return len(order.order_id)

@@ -23,6 +23,7 @@ from eventmill import (
     step,
     timed,
 )
+from eventmill.pipelines import Stream, Tumbling, count
 from eventmill.testing import ActionKit, EntityKit, Host
 from examples.shopping_cart.shop import Cart, CheckedOut, ItemAdded, OpenCarts, OrderPlaced, orders
 
@@ -150,3 +151,14 @@ class Visit(Workflow):
     @step
     async def leave(self) -> Effect[None]:
         return self.finish()  # wrong
+
+
+def wrong_pipelines() -> None:
+    placed, windows = Stream(orders), Tumbling(timedelta(hours=1))
+    items = Topic("items", ItemAdded)
+    placed.filter(lambda order: order.missing)  # wrong
+    placed.map(lambda order: order.order_id).to(orders, id="ids")  # wrong
+    placed.window(windows, time=lambda order: order.order_id)  # wrong
+    placed.window(windows, late=items)  # wrong
+    placed.window(windows).aggregate(count()).map(lambda pane: pane.begin)  # wrong
+    placed.join(orders, within=timedelta(hours=1))  # wrong

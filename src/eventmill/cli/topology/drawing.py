@@ -17,6 +17,7 @@ _SHAPES = {
     Kind.ACTION: ("[/", "/]"),
     Kind.VIEW: ("[(", ")]"),
     Kind.ENDPOINT: (">", "]"),
+    Kind.TRANSFORM: ("[/", "/]"),
     Kind.REMOTE: ("[[", "]]"),
     Kind.UNKNOWN: ("(", ")"),
 }
@@ -28,7 +29,7 @@ def text(graph: Graph) -> str:
     lines = []
     for part in graph.parts:
         kind = "?" if part.kind is Kind.UNKNOWN else part.kind.value
-        shown = f"{part.id.ljust(width)}  {kind.ljust(8)}  {', '.join(part.types)}"
+        shown = f"{part.id.ljust(width)}  {kind.ljust(9)}  {', '.join(part.types)}"
         lines.append(shown.rstrip())
         lines += ["  " + _arrow(c) for c in graph.connections if c.source == part.id]
     return "\n".join(lines)

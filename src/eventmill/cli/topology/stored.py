@@ -18,6 +18,7 @@ from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import COMMANDS, DELETED, STATE, STEP, Entry
 from eventmill.model.handler import Handler
 from eventmill.model.progress import decode_moved
+from eventmill.model.transform import IDLE
 from eventmill.node import offline
 from eventmill.node.offline import StoredType, Subscriber
 
@@ -123,6 +124,8 @@ def judged(
 def undeliverable(service: ServiceDefinition, waiting: list[tuple[str, Entry]]) -> Iterator[str]:
     """Name the waiting commands that would fail when they are delivered."""
     for where, command in waiting:
+        if command.type == IDLE:
+            continue  # of a transform, which closes what is open if it is still there
         component, _, id = command.subject.partition("/")
         if command.type == TICK:
             continue  # the timer of a schedule: it goes with the schedule
@@ -156,6 +159,7 @@ def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iter
     """
     consumers = {consumer.subscription for consumer in service.consumers.values()}
     consumers |= service.actions.keys()
+    consumers |= service.transforms.keys()
     for one in subscribers:
         view, _, version = one.name.partition("@")
         if one.name in consumers or one.name.startswith(("$", "push@", "replay@")):

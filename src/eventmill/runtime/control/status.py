@@ -16,12 +16,13 @@ from eventmill.model import replaying
 from eventmill.model.commit import LetterStatus
 from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.dispatch.tails import Tails
+from eventmill.runtime.transforms.transformer import Transformer
 from eventmill.runtime.views.projector import Projector
 
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime
 
-Kind = Literal["consumer", "action", "view", "built-in", "push", "replay"]
+Kind = Literal["consumer", "action", "view", "transform", "built-in", "push", "replay"]
 
 _ADDED = ("position", "end", "lag", "blocked", "dead", "handled", "failures", "lost")
 
@@ -137,6 +138,8 @@ def _status(runtime: Runtime, subscription: Subscription) -> ConsumerStatus:
 def _kind_of(runtime: Runtime, subscription: Subscription) -> Kind:
     if isinstance(subscription.reaction, Projector):
         return "view"
+    if isinstance(subscription.reaction, Transformer):
+        return "transform"
     if subscription.name.startswith("$"):
         return "built-in"
     if subscription.name in runtime.service.actions:

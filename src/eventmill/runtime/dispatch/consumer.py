@@ -16,7 +16,7 @@ from eventmill.engine.messages import MALFORMED
 from eventmill.engine.outgoing import Author, Expansion
 from eventmill.errors import HandlerFailed, InvalidPayload, TopicFull
 from eventmill.model import limits
-from eventmill.model.definition import ConsumerDefinition, Source
+from eventmill.model.definition import SKIP, ConsumerDefinition, Source
 from eventmill.model.effect import Effect
 from eventmill.model.entry import DELETED, STATE, STEP, Entry
 from eventmill.model.events import EntityDeleted
@@ -32,9 +32,6 @@ from eventmill.sdk.context import Calls, Context
 
 Place = tuple[int, Entry]
 """An entry, and which one it is of its batch."""
-
-SKIP = object()
-"""What `event_of` returns for an entry that the reaction does not take."""
 
 _DELETION = EntityDeleted()
 

@@ -28,6 +28,7 @@ from eventmill.model.commit import Commit
 from eventmill.model.definition import Retry
 from eventmill.model.entry import COMMANDS, Entry
 from eventmill.model.envelope import Envelope
+from eventmill.model.transform import IDLE
 from eventmill.ports.store import Store
 from eventmill.runtime.dispatch import lanes
 from eventmill.runtime.dispatch.reaction import Queue, Reacted, queue_of
@@ -58,7 +59,7 @@ class Courier:
     """The reaction to `$commands`."""
 
     sources = frozenset({COMMANDS})
-    skipped: frozenset[tuple[str, str]] = frozenset()
+    skipped = frozenset({(COMMANDS, IDLE)})  # transforms take them
     retry = Retry()
     batch = limits.DISPATCH_BATCH
     exclusive = False

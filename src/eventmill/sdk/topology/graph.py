@@ -23,6 +23,7 @@ class Kind(StrEnum):
     VIEW = "view"
     ENDPOINT = "endpoint"
     """A route of the service's own: its id is method and path."""
+    TRANSFORM = "transform"
     REMOTE = "remote"
     """A part of another service: its id is `service/part`."""
     UNKNOWN = "unknown"
@@ -48,7 +49,7 @@ class Way(StrEnum):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """An entity, topic, consumer, action or view."""
+    """An entity, topic, consumer, action, view or transform."""
 
     id: str
     kind: Kind
@@ -122,6 +123,9 @@ def _parts(service: ServiceDefinition) -> Iterator[Part]:
         yield Part(view.id, Kind.VIEW, [])
     for route in service.endpoints.routes:
         yield Part(route.id, Kind.ENDPOINT, [])
+    for transform in service.transforms.values():
+        taken = {t.__name__ for one in transform.inputs for t in one.types}
+        yield Part(transform.id, Kind.TRANSFORM, sorted(taken))
 
 
 def _is_remote(id: str) -> bool:
@@ -141,25 +145,35 @@ def _followers(service: ServiceDefinition) -> Iterator[Connection]:
     for view in service.views.values():
         for handler in view.handlers:
             yield Connection(handler.source.id, view.id, Way.FEEDS)
+    for transform in service.transforms.values():
+        for one in transform.inputs:
+            yield Connection(one.source.id, transform.id, Way.FEEDS)
 
 
 def _reaches(service: ServiceDefinition) -> Iterator[Connection]:
     for consumer in service.consumers.values():
         if consumer.stream:
             yield Connection(consumer.id, consumer.stream, Way.PUBLISHES)
-        for mention in mentions_of(consumer.route.function, None):
-            yield _connection(consumer.id, mention)
-    for id, action in service.actions.items():
-        for mention in mentions_of(action.handler.function, None):
+    for transform in service.transforms.values():
+        for topic in transform.published:
+            yield Connection(transform.id, topic.id, Way.PUBLISHES)
+    for id, function, owner in _functions(service):
+        for mention in mentions_of(function, owner):
             yield _connection(id, mention)
+
+
+def _functions(service: ServiceDefinition) -> Iterator[tuple[str, Any, type | None]]:
+    """Yield each part's functions, with the class that it is written in."""
+    for consumer in service.consumers.values():
+        yield consumer.id, consumer.route.function, None
+    for id, action in service.actions.items():
+        yield id, action.handler.function, None
     for entity in service.entities.values():
         steps = entity.workflow.steps.values() if entity.workflow is not None else ()
         for handler in (*entity.handlers.values(), *(step.handler for step in steps)):
-            for mention in mentions_of(handler.function, entity.cls):
-                yield _connection(entity.id, mention)
+            yield entity.id, handler.function, entity.cls
     for route in service.endpoints.routes:
-        for mention in mentions_of(route.function, route.owner):
-            yield _connection(route.id, mention)
+        yield route.id, route.function, route.owner
 
 
 _WAYS = {
