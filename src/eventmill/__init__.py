@@ -17,6 +17,20 @@ from eventmill.model.definition import Retry
 from eventmill.model.effect import Effect
 from eventmill.model.events import EntityDeleted, Event, downcast, event_type, upcast
 from eventmill.model.page import Page
+from eventmill.model.replicated import (
+    CounterMap,
+    Flag,
+    GCounter,
+    GSet,
+    LWWRegister,
+    MultiMap,
+    MVRegister,
+    ORMap,
+    ORSet,
+    PNCounter,
+    RegisterMap,
+    Vote,
+)
 from eventmill.model.topic import WHEN_READ, Topic
 from eventmill.sdk.component import component
 from eventmill.sdk.consumer import consumer
@@ -24,6 +38,7 @@ from eventmill.sdk.context import Context
 from eventmill.sdk.effects import cancel, ignore, publish, schedule, send
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import command, on, query
+from eventmill.sdk.replicated import ReplicatedEntity
 from eventmill.sdk.service import Service
 from eventmill.sdk.view import Record, View
 
@@ -36,24 +51,37 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "Context",
+    "CounterMap",
     "Deleted",
     "Effect",
     "EntityDeleted",
     "Event",
     "EventSourcedEntity",
     "EventmillError",
+    "Flag",
+    "GCounter",
+    "GSet",
     "InvalidPayload",
     "KeyValueEntity",
+    "LWWRegister",
+    "MVRegister",
+    "MultiMap",
     "NotFound",
+    "ORMap",
+    "ORSet",
     "Overloaded",
+    "PNCounter",
     "Page",
     "Record",
+    "RegisterMap",
     "Rejected",
+    "ReplicatedEntity",
     "Retry",
     "Service",
     "Topic",
     "Unavailable",
     "View",
+    "Vote",
     "cancel",
     "command",
     "component",

@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
+from eventmill.model.replicated.value import Kind
 from eventmill.model.topic import Topic
 
 
@@ -60,9 +61,22 @@ StartAt = Start | datetime | Mapping[int, int]
 """The same, or at a time, or at given positions of shards."""
 
 
+Consistency = Literal["local", "majority", "all"]
+"""Which nodes must have a replicated entity's change before its reply: this one (and the store), more
+than half of those that are alive, or all of them."""
+
+
+@dataclass(slots=True)
+class Replicated:
+    """What every node changes for itself."""
+
+    fields: dict[str, Kind[Any]]
+    consistency: Consistency
+
+
 @dataclass(slots=True)
 class EntityDefinition:
-    """An event-sourced or key-value entity."""
+    """An entity: event-sourced, key-value or replicated."""
 
     id: str
     cls: type
@@ -82,9 +96,18 @@ class EntityDefinition:
     handlers: dict[str, Handler[Any, Any]] = field(default_factory=dict)
     topics: Collection[str] | None = None
     """Topics of its service; None outside of one, where it may publish to any."""
+    replicated: Replicated | None = None
+    """What makes it a replicated one; its entries are whole states, as a key-value entity's."""
 
     def __post_init__(self) -> None:
         self.handlers = {**self.queries, **self.commands}
+
+    @property
+    def kind(self) -> str:
+        """What it is called."""
+        if self.replicated is not None:
+            return "replicated entity"
+        return "key-value entity" if self.is_key_value else "event-sourced entity"
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 import msgspec
 
 from eventmill.model.handler import Handler
+from eventmill.model.replicated.change import Change
 from eventmill.model.topic import Topic
 
 E = TypeVar("E")
@@ -62,6 +63,8 @@ class Effect(msgspec.Struct, Generic[T_co]):
     events: tuple[Any, ...] = ()
     changes: dict[str, Any] | None = None
     """Fields of a key-value entity to be replaced."""
+    merged: tuple[Change, ...] = ()
+    """Changes of a replicated entity's values."""
     deleted: bool = False
     value: Any = None
     function: Callable[[Any], Any] | None = None

@@ -36,6 +36,7 @@ from eventmill.runtime.dispatch.tails import Tails
 from eventmill.runtime.facts import Facts
 from eventmill.runtime.operating.control import Control
 from eventmill.runtime.pushing.pushes import Pushes
+from eventmill.runtime.replicated.replication import Execute, Replication, replicated_of
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.topics import foreign, relay, streams
@@ -124,6 +125,8 @@ class Runtime:
         self.committer.on_failure.append(lambda batch: self.tails.doubt())
         self.streams = Streams(self, broker, replicas) if broker else None
         """Its topics, if they live in a broker."""
+        node = membership.node if membership is not None else None
+        self.replication = Replication(self, node) if replicated_of(service.entities) else None
         self.views = Views(
             {id: (view, compile_view(view)) for id, view in service.views.items()},
             self._surroundings(shared=membership is not None),
@@ -131,7 +134,10 @@ class Runtime:
         self.pushes = Pushes(self, sender, luck)
         self.peers = Peers(self, membership) if membership is not None else None
         self.control = Control(self, self.peers)
-        self.execute = self.entities.execute if self.peers is None else self.peers.execute
+        if self.replication is not None and self.peers is not None:
+            self.replication.meet(self.peers)
+        alone = self.executing(self.entities.execute)
+        self.execute = alone if self.peers is None else self.peers.execute
         """Runs a command or query of an entity, wherever it lives."""
         self.ready = False
 
@@ -156,7 +162,10 @@ class Runtime:
             foreign.need_broker(self.service.foreign)
             is_alone = self.peers is None and self.store.placement.shards == 1
             check_in_store(self.service.topics.values(), is_alone=is_alone)
-        placement = await self.store.place([*self.service.topics, *self.service.foreign])
+        topics = [*self.service.topics, *self.service.foreign]
+        if self.replication is not None:
+            topics += self.replication.topics
+        placement = await self.store.place(topics)
         self.supervisor.start("committer", self.committer.run())
         await streams.settle_place(self.store, self.committer, in_broker=self.streams is not None)
         if self.streams is None:
@@ -174,7 +183,12 @@ class Runtime:
         if self.streams is not None:
             await self.streams.foreign.start()
         subscribe = self.roster.subscribe
-        await subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
+        replicas = None
+        if self.replication is not None:
+            await self.replication.start(self.peers)
+            replicas = self.replication.replicas
+        delivery = courier.Courier(self.entities, self.execute, self.store, replicas)
+        await subscribe(courier.NAME, delivery)
         if self.streams is not None:
             await subscribe(relay.NAME, self.streams.relay, tails=self.streams.outbox)
         for consumer in self.service.consumers.values():
@@ -196,6 +210,8 @@ class Runtime:
     async def stop(self) -> None:
         """Finish what was accepted, store the offsets, give the store back."""
         self.ready = False
+        if self.replication is not None:
+            await self.replication.close()
         if self.peers is not None:
             await self.peers.stop()
         loops = [name for name in self.supervisor.names() if name != "committer"]
@@ -213,6 +229,10 @@ class Runtime:
             if self.streams is not None:
                 await self.streams.close()
             await self.store.close()
+
+    def executing(self, execute: Execute) -> Execute:
+        """Return what runs commands and queries, those of replicated entities on this very node."""
+        return execute if self.replication is None else self.replication.before(execute)
 
     async def serve(self, homes: Collection[int]) -> None:
         """Begin the turns of home shards, which this node holds in the store from now on."""

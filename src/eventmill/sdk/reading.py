@@ -31,7 +31,10 @@ from eventmill.sdk.reaction import (
     names_of,
     read_folds,
 )
+from eventmill.sdk.replicated import ReplicatedEntity
 from eventmill.sdk.view import View
+
+Handlers = dict[str, Handler[Any, Any]]
 
 SETTINGS = frozenset(
     {
@@ -40,10 +43,14 @@ SETTINGS = frozenset(
         "snapshot_every",
         "snapshot_version",
         "version",
+        "write_consistency",
         "ignore_unknown",
     }
 )
 """Class attributes of our bases that are made to be replaced."""
+
+BASES = (EventSourcedEntity, KeyValueEntity, ReplicatedEntity, View)
+"""What components that are classes are derived from."""
 
 SPAN_MAX = timedelta(days=36_525)
 """A hundred years: longer than any entity is kept, and a time that a store can write."""
@@ -57,24 +64,12 @@ def define_entity(cls: type) -> EntityDefinition:
     id, place, problems = id_of(cls), place_of(cls), Problems()
     with problems.noting(place):
         check_names(cls)
-        _check_spans(cls)  # not if a field has taken a name
+        check_spans(cls)  # not if a field has taken a name
     with problems.noting(place):
         _check_fields(cls)
     with problems.noting(place):
         check_annotated(cls, SETTINGS)
-    members = vars(cls)
-    commands: dict[str, Handler[Any, Any]] = {
-        n: v for n, v in members.items() if isinstance(v, Command)
-    }
-    queries: dict[str, Handler[Any, Any]] = {
-        n: v for n, v in members.items() if isinstance(v, Query)
-    }
-    for name, function in members.items():
-        with problems.noting():
-            _check_unmarked(name, function)
-    for handler in (*commands.values(), *queries.values()):
-        with problems.noting(handler.place):
-            _check_handler(handler)
+    commands, queries = handlers_of(cls, problems)
     is_key_value = issubclass_of(cls, KeyValueEntity)
     folds, wrong = read_folds(cls)
     if is_key_value and (folds or wrong):
@@ -98,6 +93,20 @@ def define_entity(cls: type) -> EntityDefinition:
         encode_state=codec.encode,
         decode_state=codec.decoder(cls).decode,
     )
+
+
+def handlers_of(cls: type, problems: Problems) -> tuple[Handlers, Handlers]:
+    """Return the commands and the queries of an entity class; note what is wrong with them."""
+    members = vars(cls)
+    commands: Handlers = {n: v for n, v in members.items() if isinstance(v, Command)}
+    queries: Handlers = {n: v for n, v in members.items() if isinstance(v, Query)}
+    for name, function in members.items():
+        with problems.noting():
+            _check_unmarked(name, function)
+    for handler in (*commands.values(), *queries.values()):
+        with problems.noting(handler.place):
+            _check_handler(handler)
+    return commands, queries
 
 
 def _check_fields(cls: type) -> None:
@@ -125,7 +134,7 @@ def _check_folds(
 
 def check_names(cls: type) -> None:
     """Raise `ConfigurationError` for a member that would hide one of our base class's."""
-    base = next(b for b in (EventSourcedEntity, KeyValueEntity, View) if issubclass(cls, b))
+    base = next(b for b in BASES if issubclass(cls, b))
     taken = {name for name in dir(base) if not name.startswith("_")}
     refuse(
         f"{place_of(cls)}: {name!r} is a name of {base.__name__} itself: give the method "
@@ -143,9 +152,10 @@ def _own_names(cls: type, base: type) -> Iterator[str]:
                 yield name
 
 
-def _check_spans(cls: Any) -> None:
+def check_spans(cls: Any) -> None:
+    """Raise `ConfigurationError` for a time that no entity is kept or no store can write."""
     spans = {"retention": cls.retention}
-    if cls.expire_after is not None:
+    if getattr(cls, "expire_after", None) is not None:
         spans["expire_after"] = cls.expire_after
     for name, span in spans.items():
         if not isinstance(span, timedelta) or not timedelta() <= span <= SPAN_MAX:

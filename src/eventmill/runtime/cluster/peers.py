@@ -20,7 +20,7 @@ from eventmill.errors import ConfigurationError, Conflict, Unavailable
 from eventmill.model.commit import Commit
 from eventmill.ports.cluster import Leases
 from eventmill.ports.directory import Directory
-from eventmill.ports.transport import Transport
+from eventmill.ports.transport import Handler, Transport
 from eventmill.runtime.cluster.cluster import LEASE_SECONDS, Cluster
 from eventmill.runtime.cluster.forwarding import Forwarder, Reception
 from eventmill.runtime.cluster.router import Router
@@ -37,6 +37,9 @@ APPENDED: Final = b"appended"
 FACTS: Final = b"facts"
 MOVED: Final = b""
 """Words on the channel of news."""
+
+CONTROL: Final = "control"
+"""Where a node is asked what operators want to know or to be done."""
 
 LOOK_SECONDS: Final = 0.1
 """How often a node looks for itself what others have appended."""
@@ -78,7 +81,7 @@ class Peers:
             )
         )
         router = Router(store, entities, runtime.held, self.cluster, forwarder, clock)
-        self.execute = router.execute
+        self.execute = runtime.executing(router.execute)
         """Runs a command or query, wherever its entity lives."""
         self._reception = Reception(entities.execute, lookup, clock)
         views = runtime.service.views, runtime.views
@@ -116,7 +119,7 @@ class Peers:
         await self.services.start(self._runtime.store, self._runtime.committer)
         await self._transport.listen(self._news, self._hear)
         await self._transport.serve(self.cluster.address, self._reception.receive)
-        await self._transport.serve(_control(self.cluster.address), self._runtime.control.answer)
+        await self.open(CONTROL, self._runtime.control.answer)
         await self.cluster.start()
         supervisor = self._runtime.supervisor
         supervisor.start("cluster", self.cluster.run())
@@ -132,6 +135,19 @@ class Peers:
         """Addresses of the other nodes that are alive, by name."""
         members = await self._leases.members()
         return {m.node: m.address for m in members if m.node != self.cluster.node}
+
+    def alive(self) -> dict[str, str]:
+        """The same, as they were at the last look."""
+        members = self.cluster.members
+        return {node: at for node, at in members.items() if node != self.cluster.node}
+
+    async def open(self, door: str, handler: Handler) -> None:
+        """Answer what other nodes ask at a door from now on."""
+        await self._transport.serve(_door(self.cluster.address, door), handler)
+
+    async def tell(self, address: str, door: str, payload: bytes, seconds: float) -> bytes:
+        """Ask another node at one of its doors."""
+        return await self._transport.request(_door(address, door), payload, seconds)
 
     def owners(self, homes: Iterable[int]) -> dict[str, set[int]]:
         """Home shards by the address of who held them at the last look; "" for this node."""
@@ -151,7 +167,7 @@ class Peers:
 
     async def ask(self, address: str, question: bytes, seconds: float) -> bytes:
         """Ask the control of another node."""
-        return await self._transport.request(_control(address), question, seconds)
+        return await self.tell(address, CONTROL, question, seconds)
 
     async def _be_alone(self) -> None:
         """Wait for a node that ended without a word; refuse to start beside one that lives."""
@@ -219,6 +235,6 @@ class Peers:
                 log.warning("ends of shards not read", error=str(error))
 
 
-def _control(address: str) -> str:
-    """Where a node's control is reached."""
-    return f"{address}.control"
+def _door(address: str, door: str) -> str:
+    """Where a part of a node is reached."""
+    return f"{address}.{door}"

@@ -105,8 +105,7 @@ async def describe(
 
 def _components(service: ServiceDefinition) -> Iterator[Component]:
     for entity in service.entities.values():
-        kind = "key-value entity" if entity.is_key_value else "event-sourced entity"
-        yield Component(entity.id, kind, list(entity.commands), list(entity.queries))
+        yield Component(entity.id, entity.kind, list(entity.commands), list(entity.queries))
     for view in service.views.values():
         sources = dict.fromkeys(handler.source.id for handler in view.handlers)
         yield Component(view.id, "view", [], list(view.queries), ", ".join(sources))

@@ -335,7 +335,7 @@ def _newest(entries: list[Entry], limit: int) -> list[Entry]:
 def _component(definition: EntityDefinition) -> Component:
     return Component(
         definition.id,
-        "key-value entity" if definition.is_key_value else "event-sourced entity",
+        definition.kind,
         list(definition.commands),
         list(definition.queries),
         sorted({kind.name for kind in definition.event_types.values()}),

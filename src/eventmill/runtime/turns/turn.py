@@ -69,6 +69,7 @@ class Entities:
         *,
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
+        cells: Cells | None = None,
     ) -> None:
         self.definitions = {id: guards.watched(d) for id, d in definitions.items()}
         self._store = store
@@ -79,7 +80,7 @@ class Entities:
         self.lease: Lease | None = None
         """Of a node that is one of several."""
         self._room = room
-        self.cells = Cells(
+        self.cells = cells if cells is not None else Cells(
             self.definitions, store, entities_max=cache_entities, bytes_max=cache_bytes
         )
         self._claims: Claims[tuple[str, str, str], bytes] = Claims()
@@ -172,13 +173,15 @@ class Entities:
         return await asyncio.shield(claim)
 
     async def _first_time(self, envelope: Envelope, key: bytes) -> bytes:
-        stored = await self._store.journal.outcomes(envelope.component, envelope.id, [key])
         now = self._clock.now()
-        for outcome in stored:
+        for outcome in await self._outcomes(envelope, key):
             if outcome.expires > now:
                 return repeat(outcome)
         answer = await self.submit(envelope, key)
         return answer if isinstance(answer, bytes) else await answer
+
+    async def _outcomes(self, envelope: Envelope, key: bytes) -> list[Outcome]:
+        return await self._store.journal.outcomes(envelope.component, envelope.id, [key])
 
     def _turn(
         self, key: Key, cell: Cell, envelope: Envelope, once: bytes | None
@@ -319,7 +322,7 @@ class Entities:
 
 def changes_state(effect: Effect[Any]) -> bool:
     """Whether an effect leads to entries of the entity."""
-    return bool(effect.events or effect.deleted or effect.changes is not None)
+    return bool(effect.events or effect.deleted or effect.changes is not None or effect.merged)
 
 
 def changes_anything(effect: Effect[Any]) -> bool:

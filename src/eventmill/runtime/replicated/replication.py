@@ -1,0 +1,118 @@
+"""Replication: replicated entities on one node, put together over the store.
+
+Place on the road: beside the turns of other entities. `before` leads the commands and queries of
+replicated entities to the replicas of this node; all others go on as they would without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from eventmill.model.commit import Commit
+from eventmill.model.definition import EntityDefinition
+from eventmill.model.entry import DELTAS
+from eventmill.model.envelope import Envelope
+from eventmill.runtime.dispatch.tails import Tails
+from eventmill.runtime.replicated.actors import Actor
+from eventmill.runtime.replicated.compactor import Compactor, trim_on
+from eventmill.runtime.replicated.log import NAME, Log
+from eventmill.runtime.replicated.replicas import Replicas
+from eventmill.runtime.replicated.spreading import DOOR, Spreading
+from eventmill.runtime.turns.guards import Guards
+
+if TYPE_CHECKING:
+    from eventmill.runtime.cluster.peers import Peers
+    from eventmill.runtime.runtime import Runtime
+
+Execute = Callable[[Envelope], Awaitable[bytes]]
+
+
+def replicated_of(definitions: dict[str, EntityDefinition]) -> dict[str, EntityDefinition]:
+    """Return those that are replicated."""
+    return {id: one for id, one in definitions.items() if one.replicated is not None}
+
+
+class Replication:
+    """All that replicated entities need on a node. Parameter: `node` is its name, None if it has the
+    store for itself."""
+
+    def __init__(self, runtime: Runtime, node: str | None) -> None:
+        self.definitions = replicated_of(runtime.service.entities)
+        self.topics = [DELTAS]
+        """What the store has to have shards for."""
+        self._runtime = runtime
+        self._shared = node is not None
+        store, committer, clock = runtime.store, runtime.committer, runtime.clock
+        self._tails: Tails = runtime.tails if runtime.streams is None else runtime.streams.outbox
+        self.log = Log(store, self._tails, clock, shared=self._shared)
+        self.actor = Actor(node, store, committer, clock, self._others, self.log.catch_up)
+        guards = Guards(enabled=runtime.guarded)
+        self.replicas = Replicas(
+            self.definitions, store, committer, clock, guards, runtime.room, self.log, self.actor
+        )
+        self.compactor = Compactor(self.definitions, store, clock)
+        self.replicas.on_purge.append(self.compactor.forget)
+        self.spreading = Spreading(self.log, clock, None)
+        committer.on_commit.append(self._committed)
+
+    def __repr__(self) -> str:
+        return f"<Replication [{', '.join(self.definitions)}]>"
+
+    def before(self, execute: Execute) -> Execute:
+        """Return what runs a command or query: here if it is a replicated entity's."""
+
+        async def execute_any(envelope: Envelope) -> bytes:
+            definition = self.definitions.get(envelope.component)
+            if definition is None:
+                return await execute(envelope)
+            reply = await self.replicas.execute(envelope)
+            assert definition.replicated is not None
+            if definition.replicated.consistency != "local":
+                await self._spread(definition, envelope)
+            return reply
+
+        return execute_any
+
+    def meet(self, peers: Peers) -> None:
+        """Tell other nodes what is changed here, from now on."""
+        self.spreading = Spreading(self.log, self._runtime.clock, peers)
+        peers.cluster.on_look.append(self.spreading.meet)
+
+    async def start(self, peers: Peers | None) -> None:
+        """Begin. The node is a member of its cluster by now."""
+        supervisor = self._runtime.supervisor
+        await self.log.start()
+        if peers is not None:
+            await peers.open(DOOR, self.spreading.answer)
+            self.spreading.meet()
+        supervisor.start("replicas: place", self.actor.run())
+        if self._shared:
+            supervisor.start("replicas: log", self.log.run())
+        subscription = await self._runtime.roster.subscribe(NAME, self.compactor, tails=self._tails)
+        self.log.compacted = lambda shard: subscription.positions.get(shard, 0)
+        trimming = trim_on(
+            self.compactor, subscription.positions, self._runtime.clock, shared=self._shared
+        )
+        supervisor.start("replicas: trim", trimming)
+
+    async def close(self) -> None:
+        """Tell the others nothing any more."""
+        await self.spreading.close()
+
+    async def _spread(self, definition: EntityDefinition, envelope: Envelope) -> None:
+        """Wait for the other nodes, if it was a command."""
+        if not definition.handlers[envelope.name].writes or not self._shared:
+            return
+        assert definition.replicated is not None
+        shard = self._runtime.store.placement.message(DELTAS, envelope.id)
+        position = self._tails.end(shard)  # what was just committed is before it
+        await self.spreading.reached(shard, position, definition.replicated.consistency)
+
+    def _committed(self, commit: Commit) -> None:
+        self.log.committed(commit)
+        self.spreading.committed(commit)
+
+    async def _others(self) -> set[str]:
+        peers = self._runtime.peers
+        return set() if peers is None else set(await peers.members())
