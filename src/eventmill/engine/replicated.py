@@ -7,7 +7,7 @@ entity, made of these later on.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from eventmill.engine import outgoing
 from eventmill.engine.entity import NULL
@@ -20,6 +20,9 @@ from eventmill.model.handler import Handler
 from eventmill.model.placement import Placement
 from eventmill.model.replicated.causal import Causal, Writer, decode, encode
 
+DOT_BYTES: Final = 24
+"""What a change takes, as JSON, besides its values."""
+
 _GONE = ("",)
 """Where a state says that it is deleted; no field has that name. Nothing ever removes it."""
 
@@ -29,9 +32,42 @@ def is_deleted(state: Causal) -> bool:
     return "" in state.root
 
 
-def check_effect(handler: Handler[Any, Any], effect: Effect[Any], size: int) -> None:
-    """Refuse what a replicated entity's command cannot cause: no node owns it, so nothing of it can
-    be in the order of a shard.
+def size_of_effect(handler: Handler[Any, Any], effect: Effect[Any], size: int) -> int:
+    """Return how many bytes an effect's changes take at most, for an entity that has `size`.
+
+    Raises `TooLarge`.
+    """
+    brought = DOT_BYTES
+    for one in effect.merged:
+        brought += one.size
+    if brought + size > limits.REPLICA_BYTES_MAX:
+        raise TooLarge(
+            f"{handler.place}: the entity would have {brought + size} bytes, "
+            f"{limits.REPLICA_BYTES_MAX} are possible: it is stored whole; use several entities"
+        )
+    return brought
+
+
+def is_plain(effect: Effect[Any]) -> bool:
+    """Whether an effect does nothing but change the entity and reply: the usual case."""
+    return not (
+        effect.outgoing
+        or effect.events
+        or effect.metadata
+        or effect.changes is not None
+        or effect.expire_after is not None
+    )
+
+
+def published(
+    handler: Handler[Any, Any],
+    effect: Effect[Any],
+    now: int,
+    metadata: bytes | None,
+    author: Author,
+) -> Expansion:
+    """Return what a command publishes. It can cause nothing else: no node owns a replicated entity, so
+    nothing of it can be in the order of a shard.
 
     Raises `HandlerFailed`, `TooLarge`.
     """
@@ -49,27 +85,6 @@ def check_effect(handler: Handler[Any, Any], effect: Effect[Any], size: int) -> 
             "runs on every node, and these belong to the node that owns an entity; do it in a "
             "consumer that follows it"
         )
-    brought = sum(change.size for change in effect.merged)
-    if brought + size > limits.REPLICA_BYTES_MAX:
-        raise TooLarge(
-            f"{handler.place}: the entity would have {brought + size} bytes, "
-            f"{limits.REPLICA_BYTES_MAX} are possible: it is stored whole; use several entities"
-        )
-
-
-def published(
-    handler: Handler[Any, Any],
-    effect: Effect[Any],
-    now: int,
-    metadata: bytes | None,
-    author: Author,
-) -> Expansion | None:
-    """Return what a command publishes.
-
-    Raises `HandlerFailed`, `TooLarge`.
-    """
-    if not effect.outgoing:
-        return None
     try:
         return outgoing.expand(effect.outgoing, now, metadata, author)
     except InvalidPayload as error:
@@ -80,7 +95,7 @@ def change(writer: Writer, effect: Effect[Any]) -> None:
     """Make an effect's changes; the writer's delta has them then. It cannot fail."""
     writer.begin()
     for one in effect.merged:
-        one.apply(writer)
+        one.function(writer, one.path, *one.arguments)
     if effect.deleted:
         writer.put(_GONE, ())
 

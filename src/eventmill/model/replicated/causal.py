@@ -186,25 +186,46 @@ def _join_leaf(context: Context, leaf: Leaf, seen: Context, theirs: Leaf) -> Non
 
 
 class Writer:
-    """Changes a state as one actor, and notes what changed in a delta."""
+    """Changes a state as one actor, and notes what changed in a delta.
 
-    __slots__ = ("_sealed", "actor", "delta", "now", "state")
+    Invariant: what was written since `begin` can be taken out of the delta again.
+    """
+
+    __slots__ = ("_sealed", "_undo", "actor", "delta", "now", "state")
 
     def __init__(self, state: Causal, actor: int = 0) -> None:
         self.state = state
         self.now = 0
         """Microseconds since the epoch."""
+        self._undo: list[tuple[Leaf, Dot, tuple[Any, ...] | None, bool]] = []
         self.seal(actor)
 
     def seal(self, actor: int) -> None:
-        """Others may see what was changed so far: its dots stay as they are."""
+        """Begin a new delta, as an actor: others may see the last one, its dots stay as they are."""
         self.actor = actor
         self._sealed = self.state.context.last(actor)
-        self.begin()
+        self.delta = Causal(is_delta=True)
+        self._undo.clear()
 
     def begin(self) -> None:
-        """Begin a new delta."""
-        self.delta = Causal(is_delta=True)
+        """What was written so far stays in the delta."""
+        self._undo.clear()
+
+    def undo(self) -> None:
+        """Take what was written since `begin` out of the delta. The state is of no use any more."""
+        for told, dot, before, is_new in reversed(self._undo):
+            if before is None:
+                told.pop(dot, None)
+            else:
+                told[dot] = before
+            if is_new:
+                self.delta.context.cloud.discard(dot)
+        self._undo.clear()
+
+    def leaf(self, path: Path) -> Leaf:
+        """Return the leaf of the state at a path, an empty one if there is none."""
+        found = self.state.find(path)
+        return found if isinstance(found, Leaf) else Leaf()
 
     def put(
         self, path: Path, value: tuple[Any, ...], over: Iterable[Dot] = (), *, grows: bool = True
@@ -222,9 +243,10 @@ class Writer:
             else:
                 self._remove(mine, told, old)
         if dot is None:
-            dot = (self.actor, self.state.context.last(self.actor) + 1)
-            self.state.context.add(dot)
-        self.delta.context.add(dot)
+            context = self.state.context
+            dot = (self.actor, context.last(self.actor) + 1)
+            context.add(dot)
+        self._note(told, dot)
         mine[dot] = told[dot] = value
 
     def drop(self, path: Path) -> None:
@@ -238,16 +260,28 @@ class Writer:
             _prune(self.state.root, path)
 
     def _remove(self, mine: Leaf, told: Leaf, dot: Dot) -> None:
+        self._note(told, dot)
         del mine[dot]
         told.pop(dot, None)
-        self.delta.context.add(dot)
+
+    def _note(self, told: Leaf, dot: Dot) -> None:
+        """Put a dot into the delta's context; it is a plain set there, without a clock."""
+        cloud = self.delta.context.cloud
+        is_new = dot not in cloud
+        if is_new:
+            cloud.add(dot)
+        self._undo.append((told, dot, told.get(dot), is_new))
 
 
 def _reach(root: Map, path: Path) -> Leaf:
     node = root
-    for name in path[:-1]:
-        node = node.setdefault(name, Map())  # type: ignore[assignment]  # ends only are leaves
-    return node.setdefault(path[-1], Leaf())  # type: ignore[return-value]
+    if len(path) > 1:
+        for name in path[:-1]:
+            node = node.setdefault(name, Map())  # type: ignore[assignment]  # ends only are leaves
+    leaf = node.get(path[-1])
+    if leaf is None:
+        leaf = node[path[-1]] = Leaf()
+    return leaf  # type: ignore[return-value]  # a field keeps its kind
 
 
 def _leaves(node: Node | None, path: Path) -> Iterator[tuple[Path, Leaf]]:

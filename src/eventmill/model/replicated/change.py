@@ -20,14 +20,14 @@ notes: ContextVar[list[Change] | None] = ContextVar("eventmill_changes", default
 class Change:
     """A change of one replicated value, to be returned with `self.update(…)`."""
 
-    __slots__ = ("_arguments", "_function", "path", "size")
+    __slots__ = ("arguments", "function", "path", "size")
 
     def __init__(
         self, function: Callable[..., None], path: Path, *arguments: Any, size: int = 0
     ) -> None:
-        self._function = function
+        self.function = function
         self.path = path
-        self._arguments = arguments
+        self.arguments = arguments
         self.size = size
         """Bytes of the values that it brings."""
         made = notes.get()
@@ -35,8 +35,8 @@ class Change:
             made.append(self)
 
     def __repr__(self) -> str:
-        return f"<Change {self._function.__name__.strip('_')} of {'.'.join(self.path)}>"
+        return f"<Change {self.function.__name__.strip('_')} of {'.'.join(self.path)}>"
 
     def apply(self, writer: Writer) -> None:
         """Change a state."""
-        self._function(writer, self.path, *self._arguments)
+        self.function(writer, self.path, *self.arguments)

@@ -8,7 +8,7 @@ replicated data types*, INRIA RR-7506, 2011.
 
 from __future__ import annotations
 
-from eventmill.model.replicated.causal import Leaf, Path, Writer
+from eventmill.model.replicated.causal import Path, Writer
 from eventmill.model.replicated.change import Change
 from eventmill.model.replicated.value import Value
 
@@ -66,10 +66,8 @@ def _checked(amount: int) -> int:
 def _count(writer: Writer, path: Path, up: int, down: int) -> None:
     if not up and not down:
         return
-    leaf = writer.state.find(path)
-    if isinstance(leaf, Leaf):
-        for dot, value in leaf.items():
-            if dot[0] == writer.actor:
-                writer.put(path, (value[0] + up, value[1] + down), (dot,))
-                return
+    for dot, value in writer.leaf(path).items():
+        if dot[0] == writer.actor:
+            writer.put(path, (value[0] + up, value[1] + down), (dot,))
+            return
     writer.put(path, (up, down))

@@ -5,9 +5,8 @@ reading a state and adding to the batch; answers wait for the commit that they d
 on a failed commit is thrown out). Two things differ: no shard has to be held, and what a command
 adds to the batch is a part of a delta: all commands of one entity in one commit are one entry.
 
-Invariants: a delta in a batch has what its commands did, and nothing of one that failed: a command
-works on a delta of its own, which is joined when nothing can fail any more; a dot is in one batch
-only.
+Invariants: a delta in a batch has what its commands did, and nothing of one that failed (`undo`); a
+dot is in one batch only.
 """
 
 from __future__ import annotations
@@ -17,14 +16,15 @@ from collections.abc import Callable
 from typing import Any
 
 from eventmill.engine.entity import NULL
-from eventmill.engine.outgoing import PURGE, Author
+from eventmill.engine.outgoing import PURGE, Author, Expansion
 from eventmill.engine.replicated import (
     change,
-    check_effect,
     delta_entry,
     is_deleted,
+    is_plain,
     published,
     reply_of,
+    size_of_effect,
 )
 from eventmill.errors import EventmillError, Unavailable
 from eventmill.model import limits
@@ -50,20 +50,23 @@ DELETED_SECONDS = 10.0
 """How long a deleted entity is in memory before the store is asked whether it was removed for good."""
 
 
+MEASURE_BYTES = 4_096
+"""A replica is measured when it may have become twice as large, and by this much besides."""
+
+
 class Replica(Cell):
     """A replicated entity in memory."""
 
-    __slots__ = ("causal", "entry", "pending", "seen_deleted", "writer")
+    __slots__ = ("causal", "entry", "entry_bytes", "measured_at", "seen_deleted", "writer")
 
     causal: Causal
     writer: Writer
 
     def __init__(self, definition: EntityDefinition, id: str, placement: Placement) -> None:
         super().__init__(definition, id, placement)
-        self.pending: Causal | None = None
-        """Its delta in the batch `batch`."""
         self.entry: Entry | None = None
-        """What its latest delta is stored as."""
+        """What the writer's delta is stored as, in the batch `batch`."""
+        self.entry_bytes = 0
         self.seen_deleted: float | None = None
         """When it was first found here to be deleted."""
         self.take(Causal(), 0)
@@ -71,9 +74,17 @@ class Replica(Cell):
     def take(self, causal: Causal, size: int) -> None:
         """Show and change a state from now on."""
         self.causal, self.bytes = causal, size
+        self.measured_at = size
+        """How large it was when that was looked at; `bytes` is an estimate from then on."""
         self.state.hold(causal)
         self.writer = Writer(causal)
         self.deleted = is_deleted(causal)
+
+    def grow(self, size: int) -> None:
+        """Note what a change brings: at most so many bytes. What it replaced is found out in time."""
+        self.bytes += size
+        if self.bytes > 2 * self.measured_at + MEASURE_BYTES:
+            self.bytes = self.measured_at = len(encode(self.causal))
 
 
 class ReplicaCells(Cells):
@@ -96,10 +107,13 @@ class ReplicaCells(Cells):
         self._clock = clock
 
     def get(self, key: Key) -> Cell | None:
-        cell = super().get(key)
-        if cell is not None and cell.deleted and self._may_be_gone(cell):
+        cell = self._cells.get(key)
+        if cell is None:
+            return None
+        if cell.deleted and self._may_be_gone(cell):
             self.drop(key, cell, after=None)
             return None
+        self._cells.move_to_end(key)
         return cell
 
     def peek(self, key: Key) -> Replica | None:
@@ -189,63 +203,70 @@ class Replicas(Entities):
         once: bytes | None,
     ) -> bytes | asyncio.Future[bytes]:
         assert isinstance(cell, Replica)
-        batch = self._committer.open_batch()
-        now, size = cell.identity.now, cell.bytes
-        key_of_outcome = once if envelope.origin is None else envelope.origin.encode()
+        batch, size = self._committer.open_batch(), cell.bytes
+        also = None
         try:
-            check_effect(handler, effect, size)
-            if self._room.full:
-                self._room.check_effects(effect.outgoing)
-            author = Author(handler.place, cell.definition.topics, cell.placement, cell.shard)
-            also = published(handler, effect, now, envelope.metadata, author)
-            is_changed = bool(effect.merged or effect.deleted)
-            if is_changed:
+            brought = size_of_effect(handler, effect, size)
+            if not is_plain(effect):
+                also = self._published(cell, handler, effect, envelope)
+            if effect.merged or effect.deleted:
                 self._change(cell, effect, batch)
             reply = reply_of(effect, cell.state)
         except Exception as error:
-            # A reply that fails leaves a state that never became true; what was decided before is in
-            # its batch and safe.
+            # What a reply that fails was made of is a state that never becomes true.
+            cell.writer.undo()
             self.cells.drop(key, cell, after=cell.batch)
             if isinstance(error, EventmillError):
                 raise self._guards.disclosed(handler, error) from error.__cause__
             raise failure_of(handler, error) from error
+        key_of_outcome = once if envelope.origin is None else envelope.origin.encode()
         if key_of_outcome is not None:
             batch.commit.outcomes.append(self._outcome(cell, key_of_outcome, reply, None))
             batch.commit.bytes += len(reply)
         elif not changes_anything(effect):
             return self._released(cell, reply)
-        if is_changed:
-            self._tell(cell, effect, batch)
+        if effect.merged or effect.deleted:
+            self._tell(cell, batch, brought)
         if also is not None:
             also.add_to(batch.commit)
             batch.commit.bytes += also.bytes
         promise = self._promise(cell, batch, reply)
-        self.cells.grow(cell.bytes - size)
+        if cell.bytes != size:
+            self.cells.grow(cell.bytes - size)
         return promise
 
+    def _published(
+        self, cell: Cell, handler: Handler[Any, Any], effect: Effect[Any], envelope: Envelope
+    ) -> Expansion:
+        author = Author(handler.place, cell.definition.topics, cell.placement, cell.shard)
+        found = published(handler, effect, cell.identity.now, envelope.metadata, author)
+        self._room.check_effects(effect.outgoing)
+        return found
+
     def _change(self, replica: Replica, effect: Effect[Any], batch: Batch) -> None:
-        """Change the state in memory; the writer holds the delta."""
+        """Change the state in memory, and the delta that is in the batch or will be."""
         writer = replica.writer
         actor = self._actor.number
-        if replica.batch is not batch or replica.pending is None or writer.actor != actor:
-            replica.pending = None
+        if replica.batch is not batch or replica.entry is None or writer.actor != actor:
+            replica.entry = None
             writer.seal(actor)
         writer.now = replica.identity.now
         change(writer, effect)
-        replica.deleted = replica.deleted or effect.deleted
+        if effect.deleted:
+            replica.deleted = True
 
-    def _tell(self, replica: Replica, effect: Effect[Any], batch: Batch) -> None:
-        """Add the writer's delta to the batch: to that of the entity that is there, if there is."""
-        size = _DOT_BYTES + sum(one.size for one in effect.merged)
-        if replica.pending is None:
+    def _tell(self, replica: Replica, batch: Batch, size: int) -> None:
+        """Let the batch have the delta."""
+        if replica.entry is None:
             placement, id = replica.placement, replica.id
             entry = delta_entry(replica.definition.id, id, replica.identity.now, placement)
-            replica.entry, replica.pending = entry, replica.writer.delta
+            replica.entry, replica.entry_bytes = entry, 0
             batch.commit.entries.append(entry)
-            self._open.setdefault(batch, []).append((entry, replica.pending))
-        else:
-            replica.pending.join(replica.writer.delta)
-        replica.bytes += size
+            self._open.setdefault(batch, []).append((entry, replica.writer.delta))
+        replica.entry_bytes += size
+        if replica.entry_bytes > limits.DELTA_BYTES_MAX:
+            replica.entry = None  # the next command begins another one
+        replica.grow(size)
         batch.commit.bytes += size
 
     def _seal(self, batch: Batch) -> None:
@@ -269,8 +290,9 @@ class Replicas(Entities):
             return False
         replica.causal.join(delta)
         replica.deleted = is_deleted(replica.causal)
-        replica.bytes += size
-        self.cells.grow(size)
+        before = replica.bytes
+        replica.grow(size)
+        self.cells.grow(replica.bytes - before)
         return True
 
     def _forget(self, home: int) -> None:
@@ -291,10 +313,6 @@ class Replicas(Entities):
         for notify in self.on_purge:
             notify(key)
         return promise
-
-
-_DOT_BYTES = 24
-"""What a change takes at least, as JSON."""
 
 
 def _subject(component: str, id: str) -> str:

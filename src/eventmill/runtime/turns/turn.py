@@ -80,8 +80,10 @@ class Entities:
         self.lease: Lease | None = None
         """Of a node that is one of several."""
         self._room = room
-        self.cells = cells if cells is not None else Cells(
-            self.definitions, store, entities_max=cache_entities, bytes_max=cache_bytes
+        self.cells = (
+            cells
+            if cells is not None
+            else Cells(self.definitions, store, entities_max=cache_entities, bytes_max=cache_bytes)
         )
         self._claims: Claims[tuple[str, str, str], bytes] = Claims()
         committer.on_failure.append(self.cells.forget)
