@@ -27,8 +27,6 @@ from eventmill.runtime.replicated.log import stored_state
 from tests.cluster.nodes import Nodes
 
 
-
-
 @component("tally")
 class Tally(ReplicatedEntity):
     count: PNCounter

@@ -51,9 +51,7 @@ async def test_deltas_are_joined_into_one_stored_state_and_trimmed(store: Faulty
         placement = host.store.placement
         shard = placement.message(DELTAS, "p")
         end = await host.store.journal.end(shard)
-        scan = await host.store.journal.read(
-            shard, 0, limit=end + 1, sources=frozenset({DELTAS})
-        )
+        scan = await host.store.journal.read(shard, 0, limit=end + 1, sources=frozenset({DELTAS}))
         assert scan.entries == []
         await host.restart(crash=True)
         assert (await host.call(Player.content, "p"))[1] == sum(range(30))
@@ -98,7 +96,9 @@ async def test_a_change_and_what_it_publishes_are_one(store: FaultyStore) -> Non
 
 async def test_a_sent_command_has_its_effect_once(store: FaultyStore) -> None:
     async with Host(arcade, store=store) as host:
-        store.fail(matching=lambda commit: any(o.subscription == "$courier" for o in commit.offsets))
+        store.fail(
+            matching=lambda commit: any(o.subscription == "$courier" for o in commit.offsets)
+        )
         await host.call(Player.announce, "p", 5)
         await host.settle(retries=True)
         await host.restart(crash=True)

@@ -9,11 +9,12 @@ PUBLIC = """
     Client ConfigurationError Conflict Context Deleted Effect EntityDeleted Event
     EventSourcedEntity EventmillError InvalidPayload KeyValueEntity NotFound Overloaded Page Record
     Rejected Retry Service Topic Unavailable View WHEN_READ cancel command component consumer downcast
-    event_type ignore on publish query schedule send upcast
+    CounterMap Flag GCounter GSet LWWRegister MVRegister MultiMap ORMap ORSet PNCounter RegisterMap
+    ReplicatedEntity Vote event_type ignore on publish query schedule send upcast
 """
 
 TESTING = """
-    Called ConsumerKit Effects EntityKit FaultyStore Host Published Result Scheduled Sent
+    Called ConsumerKit Effects EntityKit FaultyStore Host Published ReplicasKit Result Scheduled Sent
     TopicProbe ViewKit VirtualClock
 """
 

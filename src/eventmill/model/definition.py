@@ -72,6 +72,8 @@ class Replicated:
 
     fields: dict[str, Kind[Any]]
     consistency: Consistency
+    show: Callable[[Any], bytes]
+    """Encodes a state as plain values, for people."""
 
 
 @dataclass(slots=True)
@@ -108,6 +110,11 @@ class EntityDefinition:
         if self.replicated is not None:
             return "replicated entity"
         return "key-value entity" if self.is_key_value else "event-sourced entity"
+
+    @property
+    def show_state(self) -> Callable[[Any], bytes]:
+        """What encodes a state for people."""
+        return self.encode_state if self.replicated is None else self.replicated.show
 
 
 @dataclass(slots=True)

@@ -14,7 +14,13 @@ from eventmill.model.replicated.value import Kind
 from eventmill.sdk.component import id_of, place_of
 from eventmill.sdk.handlers import ON
 from eventmill.sdk.reading import check_names, check_spans, handlers_of
-from eventmill.sdk.replicated import ReplicatedEntity, encode_state, kinds_of, state_decoder
+from eventmill.sdk.replicated import (
+    ReplicatedEntity,
+    encode_state,
+    kinds_of,
+    show_state,
+    state_decoder,
+)
 
 
 def define_replicated(cls: type[ReplicatedEntity]) -> EntityDefinition:
@@ -50,7 +56,7 @@ def define_replicated(cls: type[ReplicatedEntity]) -> EntityDefinition:
         retention=cls.retention,
         encode_state=encode_state,
         decode_state=state_decoder(cls),
-        replicated=Replicated(fields, cls.write_consistency),
+        replicated=Replicated(fields, cls.write_consistency, show_state),
     )
 
 

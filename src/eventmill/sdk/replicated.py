@@ -20,7 +20,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, Self, get_origin, get_type_hints
 
 from eventmill.errors import ConfigurationError
-from eventmill.model import limits
+from eventmill.model import codec, limits
 from eventmill.model.definition import Consistency
 from eventmill.model.effect import EntityEffect
 from eventmill.model.problems import Problems
@@ -87,6 +87,9 @@ def _read(cls: type[ReplicatedEntity]) -> dict[str, Kind[Any]]:
     for name, annotation in hints.items():
         if get_origin(annotation) is ClassVar or annotation is ClassVar:
             continue
+        if hasattr(ReplicatedEntity, name):
+            problems.found.append(f"{place}: {name!r} is a name of ReplicatedEntity itself")
+            continue
         template = inspect.getattr_static(cls, name, None)
         try:
             kinds[name] = kind_of(annotation, template)
@@ -125,6 +128,20 @@ def _check_template(annotation: Any, template: Any) -> None:
 def encode_state(entity: ReplicatedEntity) -> bytes:
     """Write what an entity holds."""
     return encode(entity.__dict__["_causal"])
+
+
+def show_state(entity: ReplicatedEntity) -> bytes:
+    """Write the values of an entity as plain JSON, for people."""
+    names = kinds_of(type(entity))
+    return codec.encode({name: _plain(getattr(entity, name).value) for name in names})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        if all(isinstance(key, str) for key in value):
+            return {key: _plain(one) for key, one in value.items()}
+        return [[key, _plain(one)] for key, one in value.items()]
+    return sorted(value, key=repr) if isinstance(value, set) else value
 
 
 def state_decoder(cls: type[ReplicatedEntity]) -> Any:

@@ -1,6 +1,7 @@
 """The public test kit: unit kits, an in-process host with a virtual clock, the store contract.
 
     EntityKit     one entity: run a command, look at events, reply, state
+    ReplicasKit   one replicated entity on several nodes: exchange, part and heal by hand
     ConsumerKit   one consumer: give it an event, look at its effects
     ViewKit       one view: feed events, read rows
     Host          a whole service in process, on a memory store, the clock in the test's hand
@@ -17,6 +18,7 @@ from eventmill.testing.faults import FaultyStore
 from eventmill.testing.host import Host
 from eventmill.testing.outgoing import Published, Scheduled, Sent
 from eventmill.testing.probe import TopicProbe
+from eventmill.testing.replicas import ReplicasKit
 from eventmill.testing.view import ViewKit
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "FaultyStore",
     "Host",
     "Published",
+    "ReplicasKit",
     "Result",
     "Scheduled",
     "Sent",
