@@ -14,6 +14,7 @@ from bench.rows import (
     postgres_append,
     postgres_command,
     rebuild,
+    replicated,
 )
 
 ROWS: tuple[Row, ...] = (
@@ -27,4 +28,5 @@ ROWS: tuple[Row, ...] = (
     postgres_command.ROW,
     forwarding.ROW,
     jetstream.ROW,
+    replicated.ROW,
 )

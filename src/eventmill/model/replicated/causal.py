@@ -129,12 +129,12 @@ class Causal:
 
     def find(self, path: Path) -> Node | None:
         """Return what is at a path."""
-        node: Node | None = self.root
+        node: Any = self.root
         for name in path:
+            node = node.get(name)
             if node is None:
                 return None
-            node = node.get(name)  # type: ignore[arg-type]  # a leaf is found at the end only
-        return node
+        return node  # type: ignore[no-any-return]  # a path ends at a node, or at nothing
 
     def join(self, other: Causal) -> None:
         """Take another value of the lattice in: the least one that knows what both know.
@@ -152,9 +152,11 @@ def _join(mine: Causal, map: Map, other: Causal, theirs: Map) -> None:
         names = theirs.keys() | map.keys()
     keeps = mine.is_delta and other.is_delta
     for name in [*names]:
-        kind = type(theirs.get(name)) if name in theirs else type(map[name])
         node, its = map.get(name), theirs.get(name)
-        node, its = kind() if node is None else node, kind() if its is None else its
+        if node is None:
+            node = _empty_as(its)
+        if its is None:
+            its = _empty_as(node)
         if type(node) is not type(its):
             raise DataMisfit(
                 f"{name!r} is stored as another kind of replicated type: a field keeps its kind for "
@@ -170,6 +172,10 @@ def _join(mine: Causal, map: Map, other: Causal, theirs: Map) -> None:
             map[name] = node
         else:
             map.pop(name, None)
+
+
+def _empty_as(node: Node | None) -> Node:
+    return Leaf() if isinstance(node, Leaf) else Map()
 
 
 def _join_leaf(context: Context, leaf: Leaf, seen: Context, theirs: Leaf) -> None:

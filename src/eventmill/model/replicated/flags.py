@@ -8,7 +8,7 @@ and go and nobody writes code for one of them, so here voters have names.
 
 from __future__ import annotations
 
-from eventmill.model.replicated.causal import Leaf, Map, Path, Writer
+from eventmill.model.replicated.causal import Leaf, Path, Writer
 from eventmill.model.replicated.change import Change
 from eventmill.model.replicated.registers import latest, write
 from eventmill.model.replicated.sets import remove
@@ -38,8 +38,6 @@ class Vote(Value):
     """Voters say yes or no, and may change their minds: the last word of each counts."""
 
     __slots__ = ()
-
-    node = Map
 
     @property
     def value(self) -> dict[str, bool]:
@@ -84,7 +82,7 @@ _YES, _NO = "true", "false"
 
 def _enable(writer: Writer, path: Path) -> None:
     leaf = writer.state.find(path)
-    writer.put(path, (), [*leaf] if leaf else ())  # type: ignore[list-item]
+    writer.put(path, (), [*leaf] if leaf else ())
 
 
 def _disable(writer: Writer, path: Path) -> None:

@@ -10,9 +10,8 @@ of the node that counted on meanwhile: its count is one entry.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from eventmill.model.replicated.causal import Map
 from eventmill.model.replicated.change import Change
 from eventmill.model.replicated.counters import PNCounter
 from eventmill.model.replicated.registers import Clock, LWWRegister
@@ -29,8 +28,7 @@ class ORMap(Value, Generic[K, V]):
 
     __slots__ = ()
 
-    node = Map
-    parameters = ("K", "V")
+    parameters: ClassVar[tuple[str, ...]] = ("K", "V")
 
     @classmethod
     def kind(cls, arguments: tuple[Any, ...], template: Any) -> Kind[Any]:
@@ -75,7 +73,7 @@ class CounterMap(ORMap[K, PNCounter]):
 
     __slots__ = ()
 
-    parameters = ("K",)
+    parameters: ClassVar[tuple[str, ...]] = ("K",)
 
     @classmethod
     def kind(cls, arguments: tuple[Any, ...], template: Any) -> Kind[Any]:
@@ -100,7 +98,7 @@ class RegisterMap(ORMap[K, LWWRegister[T]], Generic[K, T]):
 
     __slots__ = ("_clock",)
 
-    parameters = ("K", "T")
+    parameters: ClassVar[tuple[str, ...]] = ("K", "T")
 
     def __init__(self, clock: Clock = "default") -> None:
         super().__init__()
@@ -140,7 +138,7 @@ class MultiMap(ORMap[K, ORSet[T]], Generic[K, T]):
 
     __slots__ = ()
 
-    parameters = ("K", "T")
+    parameters: ClassVar[tuple[str, ...]] = ("K", "T")
 
     @classmethod
     def kind(cls, arguments: tuple[Any, ...], template: Any) -> Kind[Any]:

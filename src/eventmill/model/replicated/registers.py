@@ -8,7 +8,7 @@ RR-7506 and that of Akka Distributed Data do; a write whose clock is behind does
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
 from eventmill.model.replicated.causal import Leaf, Path, Writer
 from eventmill.model.replicated.change import Change
@@ -32,7 +32,7 @@ class LWWRegister(Value, Generic[T]):
 
     __slots__ = ("_clock", "_initial")
 
-    parameters = ("T",)
+    parameters: ClassVar[tuple[str, ...]] = ("T",)
 
     def __init__(self, initial: T, clock: Clock = "default") -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class LWWRegister(Value, Generic[T]):
                 "a register needs its value before the first write: `= LWWRegister(…)`; in a map "
                 "use RegisterMap"
             ) from None
-        return Kind(cls, texts, template=template or cls(None))
+        return Kind(cls, texts, template=template or _unwritten(cls))
 
     @property
     def value(self) -> T:
@@ -72,10 +72,12 @@ class LWWRegister(Value, Generic[T]):
         Raises `TypeError` for one of another type.
         """
         text = self._texts.write(value)
-        clock = self._clock
-        if callable(clock):
+        clock: str | int
+        if callable(self._clock):
             written = latest(self._leaf)
-            clock = int(clock(written[0] if written else _BEGINNING, value))
+            clock = int(self._clock(written[0] if written else _BEGINNING, value))
+        else:
+            clock = self._clock
         return Change(write, self._path, text, clock, size=len(text))
 
 
@@ -84,7 +86,7 @@ class MVRegister(Value, Generic[T]):
 
     __slots__ = ()
 
-    parameters = ("T",)
+    parameters: ClassVar[tuple[str, ...]] = ("T",)
 
     @classmethod
     def kind(cls, arguments: tuple[Any, ...], template: Any) -> Kind[Any]:
@@ -103,6 +105,11 @@ class MVRegister(Value, Generic[T]):
         """
         text = self._texts.write(value)
         return Change(_replace, self._path, text, size=len(text))
+
+
+def _unwritten(cls: Any) -> Any:
+    """Return a register whose value is None before the first write."""
+    return cls(None)
 
 
 def latest(leaf: Leaf) -> tuple[Any, ...] | None:

@@ -9,9 +9,9 @@ survives.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from eventmill.model.replicated.causal import Map, Path, Writer
+from eventmill.model.replicated.causal import Path, Writer
 from eventmill.model.replicated.change import Change
 from eventmill.model.replicated.value import Kind, Texts, Value, check_hashable
 
@@ -21,8 +21,7 @@ T = TypeVar("T")
 class _Set(Value, Generic[T]):
     __slots__ = ()
 
-    node = Map
-    parameters = ("T",)
+    parameters: ClassVar[tuple[str, ...]] = ("T",)
 
     @classmethod
     def kind(cls, arguments: tuple[Any, ...], template: Any) -> Kind[Any]:
@@ -95,7 +94,7 @@ def add(writer: Writer, path: Path, texts: list[str]) -> None:
     knows of the old ones only."""
     for text in texts:
         leaf = writer.state.find((*path, text))
-        writer.put((*path, text), (), [*leaf] if leaf else ())  # type: ignore[list-item]
+        writer.put((*path, text), (), [*leaf] if leaf else ())
 
 
 def remove(writer: Writer, path: Path, texts: list[str]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from eventmill.errors import ConfigurationError
 from eventmill.model import codec
-from eventmill.model.replicated.causal import Causal, Leaf, Map, Node, Path
+from eventmill.model.replicated.causal import Causal, Leaf, Map, Path
 
 T = TypeVar("T")
 V = TypeVar("V", bound="Value")
@@ -77,7 +77,6 @@ class Value:
 
     __slots__ = ("_kind", "_path", "_state")
 
-    node: ClassVar[type[Node]] = Leaf
     parameters: ClassVar[tuple[str, ...]] = ()
     """What its annotation names in brackets, for messages."""
 
