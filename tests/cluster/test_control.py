@@ -26,7 +26,7 @@ from eventmill.model.commit import LetterStatus
 from eventmill.model.definition import Retry
 from eventmill.model.pushing import Config, Pushing
 from eventmill.ports.sender import Answer
-from eventmill.runtime.operating.acts import letter_id
+from eventmill.runtime.control.acts import letter_id
 from tests.cluster.nodes import SHARDS, Nodes
 
 IDS = [f"c{number}" for number in range(40)]

@@ -13,7 +13,7 @@ import pytest
 from eventmill import Context, Effect, Event, Retry, Service, Topic, consumer, publish, send
 from eventmill.errors import Conflict, NotFound
 from eventmill.model.commit import LetterStatus
-from eventmill.runtime.operating.acts import letter_id
+from eventmill.runtime.control.acts import letter_id
 from eventmill.runtime.topics.publisher import Message
 from eventmill.testing import FaultyStore, Host
 from tests.flow.bank import Account, Booked, Deposited, Noted, ledger

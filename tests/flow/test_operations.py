@@ -25,8 +25,8 @@ from eventmill.adapters.memory.store import Store as MemoryStore
 from eventmill.errors import Conflict, InvalidPayload, NotFound, StoreUnavailable
 from eventmill.model.commit import Commit, Letter, LetterStatus
 from eventmill.ports.store import Parking
+from eventmill.runtime.control.acts import letter_id
 from eventmill.runtime.dispatch.reaction import key_of
-from eventmill.runtime.operating.acts import letter_id
 from eventmill.runtime.operating.inspection import Inspection
 from eventmill.testing import FaultyStore, Host
 from tests.flow.brokers import need_time_in_hand

@@ -9,7 +9,7 @@ import msgspec
 
 from eventmill.model.commit import Letter, Timer
 from eventmill.model.entry import Entry
-from eventmill.runtime.operating.acts import letter_id
+from eventmill.runtime.control.acts import letter_id
 from eventmill.runtime.operating.inspection import State
 
 

@@ -16,7 +16,7 @@ from eventmill.cli.topics import KEEPING
 from eventmill.cli.topology import drawing
 from eventmill.cli.topology.merging import merged
 from eventmill.ports.directory import Instance
-from eventmill.runtime.operating.description import Description
+from eventmill.runtime.description import Description
 
 
 class System:

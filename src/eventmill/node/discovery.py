@@ -10,7 +10,7 @@ from eventmill.node.engine import neighbourhood_at
 from eventmill.ports.directory import Directory, Instance
 from eventmill.ports.transport import Transport
 from eventmill.runtime.cluster.services import described
-from eventmill.runtime.operating.description import Description
+from eventmill.runtime.description import Description
 
 
 def instances(broker: str) -> list[Instance]:

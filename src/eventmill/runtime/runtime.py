@@ -28,23 +28,23 @@ from eventmill.ports.sender import Sender
 from eventmill.ports.store import Store
 from eventmill.runtime.cluster.peers import Membership, Peers
 from eventmill.runtime.committer import Committer
+from eventmill.runtime.control.control import Control
 from eventmill.runtime.dispatch import courier
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
 from eventmill.runtime.dispatch.roster import Roster
 from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.dispatch.tails import Tails
 from eventmill.runtime.facts import Facts
-from eventmill.runtime.operating.control import Control
+from eventmill.runtime.keeping import check_in_store
 from eventmill.runtime.pushing.pushes import Pushes
 from eventmill.runtime.replicated.replication import Execute, Replication, replicated_of
+from eventmill.runtime.room import Room, RoomMaker
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.topics import foreign, relay, streams
-from eventmill.runtime.topics.keeping import check_in_store
 from eventmill.runtime.topics.publisher import Publisher
 from eventmill.runtime.topics.readers import Readers
 from eventmill.runtime.topics.retention import Retention
-from eventmill.runtime.topics.room import Room, RoomMaker
 from eventmill.runtime.topics.streams import Streams
 from eventmill.runtime.turns.guards import Guards
 from eventmill.runtime.turns.turn import Entities

@@ -24,7 +24,7 @@ from eventmill.model.entry import Entry
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
-from eventmill.runtime.topics.room import Room
+from eventmill.runtime.room import Room
 from eventmill.sdk.consumer import Consumer
 from eventmill.sdk.context import Request
 from eventmill.testing.clock import VirtualClock

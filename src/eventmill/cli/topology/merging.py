@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from eventmill.runtime.operating.description import Description
+from eventmill.runtime.description import Description
 from eventmill.sdk.topology.graph import Connection, Graph, Kind, Part
 
 

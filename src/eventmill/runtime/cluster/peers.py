@@ -21,12 +21,12 @@ from eventmill.model.commit import Commit
 from eventmill.ports.cluster import Leases
 from eventmill.ports.directory import Directory
 from eventmill.ports.transport import Handler, Transport
+from eventmill.runtime import description
 from eventmill.runtime.cluster.cluster import LEASE_SECONDS, Cluster
 from eventmill.runtime.cluster.forwarding import Forwarder, Reception
 from eventmill.runtime.cluster.router import Router
 from eventmill.runtime.cluster.services import ServiceReception, Services
 from eventmill.runtime.committer import Batch
-from eventmill.runtime.operating import description
 
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime

@@ -35,10 +35,10 @@ from eventmill.ports.cluster import Leases
 from eventmill.ports.directory import Counts, Directory, Instance
 from eventmill.ports.store import Store
 from eventmill.ports.transport import Transport
+from eventmill.runtime import description
 from eventmill.runtime.cluster.forwarding import Answer, Forwarder, Lookup, Reception, Request
 from eventmill.runtime.committer import Committer
-from eventmill.runtime.operating import description
-from eventmill.runtime.operating.description import Description
+from eventmill.runtime.description import Description
 from eventmill.runtime.views.views import Views
 from eventmill.sdk.context import Request as Asked
 

@@ -26,7 +26,7 @@ from eventmill.runtime.dispatch import lanes
 from eventmill.runtime.dispatch.handled import Early, Handled, Result, weight_of
 from eventmill.runtime.dispatch.reaction import Queue, Reacted, key_of, queue_of
 from eventmill.runtime.dispatch.time_limit import within
-from eventmill.runtime.topics.room import Room
+from eventmill.runtime.room import Room
 from eventmill.sdk import guards
 from eventmill.sdk.context import Calls, Context
 

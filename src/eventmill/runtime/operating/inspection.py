@@ -20,8 +20,8 @@ from eventmill.model.definition import EntityDefinition
 from eventmill.model.entry import DELETED, Entry, size_of, size_of_all
 from eventmill.ports.store import is_last
 from eventmill.runtime.dispatch.tails import Positions, Stretch
+from eventmill.runtime.keeping import Keeping, keeping_of
 from eventmill.runtime.runtime import Runtime
-from eventmill.runtime.topics.keeping import Keeping, keeping_of
 from eventmill.runtime.turns import past
 from eventmill.runtime.turns.restoring import restore
 

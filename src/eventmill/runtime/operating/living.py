@@ -11,8 +11,8 @@ from typing import Any, Final
 from eventmill.errors import NotFound
 from eventmill.ports.cluster import Claim, Member
 from eventmill.ports.directory import Instance
-from eventmill.runtime.operating import description
-from eventmill.runtime.operating.description import Description
+from eventmill.runtime import description
+from eventmill.runtime.description import Description
 from eventmill.runtime.runtime import Runtime
 
 ALONE: Final = "node"

@@ -1,7 +1,7 @@
 """Operations: what an operator may do to a running node. Admin, the CLI and the test kit come here.
 
 Place on the road: beside it. Calls and messages enter at the ingress like everybody's; letters,
-offsets and pauses change through commits, on every node that they concern (`runtime.operating.control`,
+offsets and pauses change through commits, on every node that they concern (`runtime.control.control`,
 `runtime.facts`).
 """
 
@@ -18,7 +18,7 @@ from eventmill.model.envelope import Envelope
 from eventmill.model.events import EventType
 from eventmill.model.handler import Texts
 from eventmill.model.subject import check_text
-from eventmill.runtime.operating.acts import (
+from eventmill.runtime.control.acts import (
     LETTERS_AT_ONCE,
     Choice,
     Discard,
@@ -27,7 +27,7 @@ from eventmill.runtime.operating.acts import (
     letter_key,
     letter_of,
 )
-from eventmill.runtime.operating.status import ConsumerStatus, version_of
+from eventmill.runtime.control.status import ConsumerStatus, version_of
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.views.projector import Projector
 

@@ -41,7 +41,7 @@ from eventmill.ports.store import Store
 from eventmill.runtime.committer import Batch, Committer
 from eventmill.runtime.replicated.actors import Actor
 from eventmill.runtime.replicated.log import Log
-from eventmill.runtime.topics.room import Room
+from eventmill.runtime.room import Room
 from eventmill.runtime.turns.cells import Cell, Cells, Key
 from eventmill.runtime.turns.guards import Guards
 from eventmill.runtime.turns.turn import Entities, changes_anything, failure_of, repeat

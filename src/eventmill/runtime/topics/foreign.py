@@ -22,8 +22,8 @@ from eventmill.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from eventmill.model.commit import Commit
 from eventmill.model.topic import Topic
 from eventmill.ports.broker import Broker, Neighbour
-from eventmill.runtime.operating import description
-from eventmill.runtime.operating.description import Description
+from eventmill.runtime import description
+from eventmill.runtime.description import Description
 
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime

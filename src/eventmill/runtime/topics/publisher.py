@@ -22,7 +22,7 @@ from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.claims import Claims
 from eventmill.runtime.committer import Committer
-from eventmill.runtime.topics.room import Room
+from eventmill.runtime.room import Room
 
 
 class Message(msgspec.Struct, gc=False):

@@ -25,10 +25,10 @@ from eventmill.ports.broker import Broker, Receipt
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.dispatch.tails import Tails
+from eventmill.runtime.keeping import layout_of
+from eventmill.runtime.room import InBroker
 from eventmill.runtime.topics.foreign import ForeignTopics
-from eventmill.runtime.topics.keeping import layout_of
 from eventmill.runtime.topics.relay import Relay
-from eventmill.runtime.topics.room import InBroker
 from eventmill.runtime.topics.stream_tail import StreamTail
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.claims import Claims
 from eventmill.runtime.committer import Batch, Committer
-from eventmill.runtime.topics.room import Room
+from eventmill.runtime.room import Room
 from eventmill.runtime.turns.cells import Cell, Cells, Key
 from eventmill.runtime.turns.guards import Guards
 

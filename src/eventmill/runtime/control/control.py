@@ -28,9 +28,9 @@ from eventmill.errors import (
 from eventmill.model import limits
 from eventmill.model.failure import Failure, error_of, failure_of
 from eventmill.runtime.cluster.router import LOOK_SECONDS, ROUTE_SECONDS
-from eventmill.runtime.operating import status
-from eventmill.runtime.operating.acts import Act, Acts
-from eventmill.runtime.operating.status import ConsumerStatus
+from eventmill.runtime.control import status
+from eventmill.runtime.control.acts import Act, Acts
+from eventmill.runtime.control.status import ConsumerStatus
 
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime

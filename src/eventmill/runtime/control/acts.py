@@ -1,6 +1,6 @@
 """Acts: what an operator asks of a subscription's shards, done by the node that holds them.
 
-Place on the road: beside it. `Operations` sends an act through `runtime.operating.control` to every node that
+Place on the road: beside it. `Operations` sends an act through `runtime.control.control` to every node that
 holds shards of it; each does its part here. Letters, offsets change through commits; nothing reaches
 into a loop's memory but through the subscription's own methods.
 

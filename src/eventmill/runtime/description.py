@@ -16,7 +16,7 @@ import msgspec
 from eventmill.model.definition import ServiceDefinition
 from eventmill.ports.cluster import Claim, Member
 from eventmill.ports.directory import Endpoint, Instance
-from eventmill.runtime.topics.keeping import Keeping, keeping_of
+from eventmill.runtime.keeping import Keeping, keeping_of
 from eventmill.sdk.topology.graph import Connection, Part, graph_of
 
 TOLD: Final[tuple[str, ...]] = ("node", "store", "process", "url", "admin_url", "started")
