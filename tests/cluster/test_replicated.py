@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from copy import deepcopy
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +20,8 @@ from eventmill import (
     component,
     query,
 )
-from eventmill.errors import Unavailable
+from eventmill.errors import Conflict, Deleted, Unavailable
+from eventmill.model.commit import Commit
 from eventmill.model.entry import DELTAS
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
@@ -29,6 +32,8 @@ from tests.cluster.nodes import Nodes
 
 @component("tally")
 class Tally(ReplicatedEntity):
+    retention = timedelta(seconds=20)
+
     count: PNCounter
     names: ORSet[str]
 
@@ -43,6 +48,10 @@ class Tally(ReplicatedEntity):
     @command
     def unname(self, name: str) -> Effect[None]:
         return self.update(self.names.remove(name))
+
+    @command
+    def remove(self) -> Effect[None]:
+        return self.delete()
 
     @query
     def content(self) -> tuple[int, set[str]]:
@@ -171,6 +180,44 @@ async def test_a_change_of_unknown_outcome_is_counted_once(nodes: Nodes) -> None
     await nodes.call("b", Tally.add, "t", 1_000)
     await nodes.advance(2)
     await expect_everywhere(nodes, "t", (1_111, set()))
+
+
+async def test_a_commit_that_was_given_up_cannot_land_later(nodes: Nodes) -> None:
+    """It might hold dots that its node has used for something else by then."""
+    await nodes.start("a", "b")
+    await nodes.call("a", Tally.add, "t", 1)
+    given_up: list[Commit] = []
+
+    def is_of_deltas(commit: Commit) -> bool:
+        if any(entry.source == DELTAS for entry in commit.entries):
+            given_up.append(deepcopy(commit))
+            return True
+        return False
+
+    nodes.stores["a"].fail(matching=is_of_deltas)
+    with pytest.raises(Unavailable):
+        await nodes.call("a", Tally.add, "t", 10)
+    assert await nodes.call("a", Tally.add, "t", 100) == 101
+    with pytest.raises(Conflict):
+        await nodes.stores["a"].inner.commit(given_up[0])
+    await nodes.advance(2)
+    await expect_everywhere(nodes, "t", (101, set()))
+
+
+async def test_a_deleted_one_is_refused_everywhere_then_new(nodes: Nodes) -> None:
+    await nodes.start("a", "b", "c")
+    for name in nodes.running:
+        await nodes.call(name, Tally.add, "t", 1)
+    await nodes.call("a", Tally.remove, "t")
+    await nodes.advance(1)
+    for name in nodes.running:
+        with pytest.raises(Deleted):
+            await nodes.call(name, Tally.content, "t")
+    await nodes.advance(40)
+    await expect_everywhere(nodes, "t", (0, set()))
+    await nodes.call("b", Tally.add, "t", 5)
+    await nodes.advance(1)
+    await expect_everywhere(nodes, "t", (5, set()))
 
 
 async def test_concurrent_addition_wins_over_removal(nodes: Nodes) -> None:

@@ -37,7 +37,7 @@ from eventmill.runtime.dispatch.tails import Tails
 from eventmill.runtime.facts import Facts
 from eventmill.runtime.keeping import check_in_store
 from eventmill.runtime.pushing.pushes import Pushes
-from eventmill.runtime.replicated.replication import Execute, Replication, replicated_of
+from eventmill.runtime.replicated.replication import Execute, replication_of
 from eventmill.runtime.room import Room, RoomMaker
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.supervisor import Supervisor
@@ -125,8 +125,7 @@ class Runtime:
         self.committer.on_failure.append(lambda batch: self.tails.doubt())
         self.streams = Streams(self, broker, replicas) if broker else None
         """Its topics, if they live in a broker."""
-        node = membership.node if membership is not None else None
-        self.replication = Replication(self, node) if replicated_of(service.entities) else None
+        self.replication = replication_of(self, membership)
         self.views = Views(
             {id: (view, compile_view(view)) for id, view in service.views.items()},
             self._surroundings(shared=membership is not None),
@@ -134,8 +133,6 @@ class Runtime:
         self.pushes = Pushes(self, sender, luck)
         self.peers = Peers(self, membership) if membership is not None else None
         self.control = Control(self, self.peers)
-        if self.replication is not None and self.peers is not None:
-            self.replication.meet(self.peers)
         alone = self.executing(self.entities.execute)
         self.execute = alone if self.peers is None else self.peers.execute
         """Runs a command or query of an entity, wherever it lives."""

@@ -11,8 +11,9 @@ trimmed, and of a shared store not the newest `TRIM_KEPT`, which nodes that are 
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import structlog
@@ -132,11 +133,16 @@ class Compactor:
         if gone is not None:
             self._bytes -= gone.size
 
-    async def trim(self, positions: Mapping[int, int], *, shared: bool) -> None:
-        """Remove deltas of these shards that are up to these positions.
+    async def trim_on(self, positions: Callable[[], Mapping[int, int]], *, shared: bool) -> None:
+        """Trim the log until cancelled. Parameter: `positions` tells how far it has come, by shard."""
+        while True:
+            await self._clock.sleep(TRIM_SECONDS)
+            try:
+                await self._trim(dict(positions()), shared=shared)
+            except (Unavailable, Conflict) as error:
+                log.warning("deltas not trimmed", error=str(error))
 
-        Raises `Unavailable`.
-        """
+    async def _trim(self, positions: Mapping[int, int], *, shared: bool) -> None:
         for shard, position in positions.items():
             until = position - TRIM_KEPT if shared else position
             after = self._trimmed.get(shard, 0)
@@ -144,7 +150,7 @@ class Compactor:
                 step = min(after + TRIM_POSITIONS, until)
                 await self._store.trim([DELTAS], shard, after, step)
                 self._trimmed[shard] = after = step
-                await self._clock.sleep(0.0)
+                await asyncio.sleep(0)  # a long way must not hold up the node's work
 
     def _drop(self) -> None:
         self._kept.clear()
@@ -190,15 +196,3 @@ class Compactor:
                 due = entry.time + round(definition.retention.total_seconds() * 1e6)
                 timer = purge_timer(*key, entry.sequence, due, entry.time, entry.shard)
                 commit.timers[timer.name] = timer
-
-
-async def trim_on(
-    compactor: Compactor, positions: Mapping[int, int], clock: Clock, *, shared: bool
-) -> None:
-    """Trim the log until cancelled. Parameter: `positions` are the subscription's, as they go on."""
-    while True:
-        await clock.sleep(TRIM_SECONDS)
-        try:
-            await compactor.trim(dict(positions), shared=shared)
-        except (Unavailable, Conflict) as error:
-            log.warning("deltas not trimmed", error=str(error))

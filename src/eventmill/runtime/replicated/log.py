@@ -49,8 +49,8 @@ class Log:
         self._shared = shared
         self.positions: dict[int, int] = {}
         """How far it was read, by shard."""
-        self.on_delta: Callable[[str, str, Causal, int], bool] = lambda *_: False
-        """Called with component, id, delta and its size."""
+        self.on_delta: Callable[[str, str, Entry], bool] = lambda component, id, entry: False
+        """Called with each delta and whose it is; says whether that is in memory."""
         self.on_gap: Callable[[int], None] = lambda home: None
         """Called with a home shard whose deltas were trimmed before they were read."""
         self.on_move: list[Callable[[], None]] = []
@@ -171,17 +171,18 @@ class Log:
         for entry in entries:
             by_key[entry.type, entry.subject].append(entry)
         for (component, id), some in by_key.items():
-            arriving = self._arriving.get((component, id))
-            for entry in some:
-                try:
-                    delta = delta_of(entry)
-                except DataMisfit as error:  # the compactor parks it
-                    log.error("delta not read", entry=entry.id, error=error.message)
-                    continue
-                if arriving is not None:
-                    arriving.append(delta)
-                elif not self.on_delta(component, id, delta, len(entry.payload)):
-                    break  # not in memory
+            try:
+                self._join_one(component, id, some)
+            except DataMisfit as error:  # the compactor parks it
+                log.error("delta not read", entity=f"{component}/{id}", error=error.message)
+
+    def _join_one(self, component: str, id: str, entries: list[Entry]) -> None:
+        arriving = self._arriving.get((component, id))
+        for entry in entries:
+            if arriving is not None:
+                arriving.append(delta_of(entry))
+            elif not self.on_delta(component, id, entry):
+                break  # not in memory
 
     def _moved(self, shard: int, position: int) -> None:
         self.positions[shard] = position

@@ -20,6 +20,7 @@ from eventmill.engine.outgoing import PURGE, Author, Expansion
 from eventmill.engine.replicated import (
     change,
     delta_entry,
+    delta_of,
     is_deleted,
     is_plain,
     published,
@@ -283,15 +284,15 @@ class Replicas(Entities):
         if any(entry.source == DELTAS for entry in batch.commit.entries):
             self._actor.doubt()
 
-    def _join(self, component: str, id: str, delta: Causal, size: int) -> bool:
+    def _join(self, component: str, id: str, entry: Entry) -> bool:
         """Take a change of another node in, if the entity is in memory."""
         replica = self.replicas.peek((component, id))
         if replica is None:
             return False
-        replica.causal.join(delta)
+        replica.causal.join(delta_of(entry))
         replica.deleted = is_deleted(replica.causal)
         before = replica.bytes
-        replica.grow(size)
+        replica.grow(len(entry.payload))
         self.cells.grow(replica.bytes - before)
         return True
 

@@ -15,22 +15,24 @@ from eventmill.model.entry import DELTAS
 from eventmill.model.envelope import Envelope
 from eventmill.runtime.dispatch.tails import Tails
 from eventmill.runtime.replicated.actors import Actor
-from eventmill.runtime.replicated.compactor import Compactor, trim_on
+from eventmill.runtime.replicated.compactor import Compactor
 from eventmill.runtime.replicated.log import NAME, Log
 from eventmill.runtime.replicated.replicas import Replicas
 from eventmill.runtime.replicated.spreading import DOOR, Spreading
 from eventmill.runtime.turns.guards import Guards
 
 if TYPE_CHECKING:
-    from eventmill.runtime.cluster.peers import Peers
+    from eventmill.runtime.cluster.peers import Membership, Peers
     from eventmill.runtime.runtime import Runtime
 
 Execute = Callable[[Envelope], Awaitable[bytes]]
 
 
-def replicated_of(definitions: dict[str, EntityDefinition]) -> dict[str, EntityDefinition]:
-    """Return those that are replicated."""
-    return {id: one for id, one in definitions.items() if one.replicated is not None}
+def replication_of(runtime: Runtime, membership: Membership | None) -> Replication | None:
+    """Make what a node needs for its replicated entities; None if it has none."""
+    if all(one.replicated is None for one in runtime.service.entities.values()):
+        return None
+    return Replication(runtime, None if membership is None else membership.node)
 
 
 class Replication:
@@ -38,7 +40,8 @@ class Replication:
     store for itself."""
 
     def __init__(self, runtime: Runtime, node: str | None) -> None:
-        self.definitions = replicated_of(runtime.service.entities)
+        entities = runtime.service.entities.items()
+        self.definitions = {id: one for id, one in entities if one.replicated is not None}
         self.topics = [DELTAS]
         """What the store has to have shards for."""
         self._runtime = runtime
@@ -53,7 +56,7 @@ class Replication:
         )
         self.compactor = Compactor(self.definitions, store, clock)
         self.replicas.on_purge.append(self.compactor.forget)
-        self.spreading = Spreading(self.log, clock, None)
+        self.spreading = Spreading(self.log, clock)
         committer.on_commit.append(self._committed)
 
     def __repr__(self) -> str:
@@ -74,26 +77,20 @@ class Replication:
 
         return execute_any
 
-    def meet(self, peers: Peers) -> None:
-        """Tell other nodes what is changed here, from now on."""
-        self.spreading = Spreading(self.log, self._runtime.clock, peers)
-        peers.cluster.on_look.append(self.spreading.meet)
-
     async def start(self, peers: Peers | None) -> None:
         """Begin. The node is a member of its cluster by now."""
         supervisor = self._runtime.supervisor
         await self.log.start()
         if peers is not None:
             await peers.open(DOOR, self.spreading.answer)
-            self.spreading.meet()
+            peers.cluster.on_look.append(lambda: self.spreading.meet(peers))
+            self.spreading.meet(peers)
         supervisor.start("replicas: place", self.actor.run())
         if self._shared:
             supervisor.start("replicas: log", self.log.run())
         subscription = await self._runtime.roster.subscribe(NAME, self.compactor, tails=self._tails)
         self.log.compacted = lambda shard: subscription.positions.get(shard, 0)
-        trimming = trim_on(
-            self.compactor, subscription.positions, self._runtime.clock, shared=self._shared
-        )
+        trimming = self.compactor.trim_on(lambda: subscription.positions, shared=self._shared)
         supervisor.start("replicas: trim", trimming)
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
-from eventmill.errors import EventmillError, Unavailable
+from eventmill.errors import Conflict, EventmillError, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.definition import Consistency
@@ -111,6 +111,10 @@ class Link:
         if self._sending is None or self._sending.done():
             self._sending = asyncio.get_running_loop().create_task(self._send())
 
+    def forget(self) -> None:
+        """Tell it nothing more: it is gone."""
+        self._entries, self._bytes, self._wanted = [], 0, {}
+
     async def close(self) -> None:
         """End at once."""
         if self._sending is not None and not self._sending.done():
@@ -124,17 +128,22 @@ class Link:
                 taken = _decode_taken(await self._tell(_encode(Told(entries, wanted))))
             except (EventmillError, msgspec.DecodeError) as error:
                 log.debug("deltas not told", node=self._name, error=str(error))
-                self._entries, self._bytes = [], 0
                 if not self.is_waited_for():
-                    self._wanted = {}
+                    self.forget()
                     return
+                self._entries, self._bytes = [], 0
                 await self._clock.sleep(RETRY_SECONDS)
                 continue
-            for shard, position in taken.positions.items():
-                self.taken[shard] = max(position, self.taken.get(shard, 0))
-                if position >= self._wanted.get(shard, 0) or not self.is_waited_for():
-                    self._wanted.pop(shard, None)
+            self._note(taken)
+            if any(taken.positions.get(s, 0) < position for s, position in wanted.items()):
+                await self._clock.sleep(RETRY_SECONDS)  # it does not get on itself
             self._on_taken()
+
+    def _note(self, taken: Taken) -> None:
+        for shard, position in taken.positions.items():
+            self.taken[shard] = max(position, self.taken.get(shard, 0))
+            if position >= self._wanted.get(shard, 0) or not self.is_waited_for():
+                self._wanted.pop(shard, None)
 
     def _parcel(self) -> tuple[list[Entry], dict[int, int]]:
         """Take what one message carries."""
@@ -168,27 +177,24 @@ class Waiting:
 
 
 class Spreading:
-    """The links to all other nodes. Parameter: `neighbours` is None for a node that is alone."""
+    """The links to all other nodes; a node that is alone has none."""
 
-    def __init__(self, replicas: Log, clock: Clock, neighbours: Neighbours | None) -> None:
+    def __init__(self, replicas: Log, clock: Clock) -> None:
         self._log = replicas
         self._clock = clock
-        self._neighbours = neighbours
         self._links: dict[str, Link] = {}
         self._waiting: set[Waiting] = set()
 
     def __repr__(self) -> str:
         return f"<Spreading [{', '.join(self._links) or 'alone'}]>"
 
-    def meet(self) -> None:
+    def meet(self, neighbours: Neighbours) -> None:
         """Look who is alive."""
-        if self._neighbours is None:
-            return
-        alive = self._neighbours.alive()
+        alive = neighbours.alive()
         for name in self._links.keys() - alive.keys():
-            self._links.pop(name).wake()  # what it still sends ends by itself
+            self._links.pop(name).forget()
         for name in alive.keys() - self._links.keys():
-            self._links[name] = self._link(name, alive[name])
+            self._links[name] = self._link(name, alive[name], neighbours)
         self._look()
 
     def committed(self, commit: Commit) -> None:
@@ -227,7 +233,10 @@ class Spreading:
         told = _decode_told(payload)
         self._log.take(told.entries)
         if self._is_behind(told.wanted):
-            await self._log.catch_up()
+            try:
+                await self._log.catch_up()
+            except (Unavailable, Conflict) as error:
+                log.warning("deltas not read", error=str(error))
         positions = self._log.positions
         return _encode(Taken({shard: positions.get(shard, 0) for shard in told.wanted}))
 
@@ -236,10 +245,7 @@ class Spreading:
         for link in self._links.values():
             await link.close()
 
-    def _link(self, name: str, address: str) -> Link:
-        assert self._neighbours is not None
-        neighbours = self._neighbours
-
+    def _link(self, name: str, address: str, neighbours: Neighbours) -> Link:
         def tell(payload: bytes) -> Awaitable[bytes]:
             return neighbours.tell(address, DOOR, payload, SPREAD_SECONDS)
 
