@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from eventmill import Deleted, Rejected
-from eventmill.errors import HandlerFailed, Unavailable
+from eventmill.errors import HandlerFailed, TooLarge, Unavailable
 from eventmill.model.entry import DELTAS
 from eventmill.testing import FaultyStore, Host
 from tests.flow.arcade import Player, Scored, Scores, arcade, scored
@@ -121,15 +121,19 @@ async def test_a_reply_that_fails_takes_its_change_with_it_and_no_other(store: F
         await host.call(Player.score, "p", "go", 1)
         outcomes = await asyncio.gather(
             host.call(Player.score, "p", "go", 10),
-            host.call(Player.break_down, "p"),
+            host.call(Player.rename, "p", "x" * (2 << 20)),
             host.call(Player.score, "p", "go", 100),
+            host.call(Player.break_down, "p"),
+            host.call(Player.score, "p", "go", 1_000),
             return_exceptions=True,
         )
         assert outcomes[0] == 11
-        assert isinstance(outcomes[1], HandlerFailed)
+        assert isinstance(outcomes[1], TooLarge)
         assert outcomes[2] == 111
+        assert isinstance(outcomes[3], HandlerFailed)
+        assert outcomes[4] == 1_111
         await host.restart(crash=True)
-        assert (await host.call(Player.content, "p"))[1] == 111
+        assert (await host.call(Player.content, "p"))[:2] == ("nobody", 1_111)
 
 
 async def test_a_repeated_key_gets_the_first_answer(store: FaultyStore) -> None:

@@ -255,6 +255,15 @@ class Writer:
         self._note(told, dot)
         mine[dot] = told[dot] = value
 
+    def grow(self, path: Path, leaf: Leaf, dot: Dot, value: tuple[Any, ...]) -> None:
+        """Put a larger value in the place of one's own dot in a leaf: what `put` does, sooner."""
+        if dot[1] <= self._sealed:
+            self.put(path, value, (dot,))
+            return
+        told = _reach(self.delta.root, path)
+        self._note(told, dot)
+        leaf[dot] = told[dot] = value
+
     def drop(self, path: Path) -> None:
         """Remove all that is under a path."""
         node = self.state.find(path)

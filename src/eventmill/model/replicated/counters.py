@@ -24,7 +24,10 @@ class GCounter(Value):
     @property
     def value(self) -> int:
         """The sum of what all nodes have counted."""
-        return sum(total[0] for total in self._leaf.values())
+        sum = 0
+        for total in self._leaf.values():
+            sum += total[0]
+        return sum
 
     def increment(self, amount: int = 1) -> Change:
         """Count up.
@@ -42,7 +45,10 @@ class PNCounter(Value):
     @property
     def value(self) -> int:
         """What all nodes have counted up, less what they have counted down."""
-        return sum(up - down for up, down in self._leaf.values())
+        sum = 0
+        for up, down in self._leaf.values():
+            sum += up - down
+        return sum
 
     def increment(self, amount: int = 1) -> Change:
         """Count up, or down by a negative amount."""
@@ -66,8 +72,9 @@ def _checked(amount: int) -> int:
 def _count(writer: Writer, path: Path, up: int, down: int) -> None:
     if not up and not down:
         return
-    for dot, value in writer.leaf(path).items():
+    leaf = writer.leaf(path)
+    for dot, value in leaf.items():
         if dot[0] == writer.actor:
-            writer.put(path, (value[0] + up, value[1] + down), (dot,))
+            writer.grow(path, leaf, dot, (value[0] + up, value[1] + down))
             return
     writer.put(path, (up, down))

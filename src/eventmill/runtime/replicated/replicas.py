@@ -45,7 +45,7 @@ from eventmill.runtime.replicated.log import Log
 from eventmill.runtime.room import Room
 from eventmill.runtime.turns.cells import Cell, Cells, Key
 from eventmill.runtime.turns.guards import Guards
-from eventmill.runtime.turns.turn import Entities, changes_anything, failure_of, repeat
+from eventmill.runtime.turns.turn import Entities, failure_of, repeat
 
 DELETED_SECONDS = 10.0
 """How long a deleted entity is in memory before the store is asked whether it was removed for good."""
@@ -205,28 +205,30 @@ class Replicas(Entities):
     ) -> bytes | asyncio.Future[bytes]:
         assert isinstance(cell, Replica)
         batch, size = self._committer.open_batch(), cell.bytes
+        is_changed = bool(effect.merged) or effect.deleted
         also = None
         try:
             brought = size_of_effect(handler, effect, size)
             if not is_plain(effect):
                 also = self._published(cell, handler, effect, envelope)
-            if effect.merged or effect.deleted:
-                self._change(cell, effect, batch)
+        except EventmillError as error:
+            raise self._guards.disclosed(handler, error) from error.__cause__
+        if is_changed:
+            self._change(cell, effect, batch)
+        try:
             reply = reply_of(effect, cell.state)
         except Exception as error:
-            # What a reply that fails was made of is a state that never becomes true.
-            cell.writer.undo()
-            self.cells.drop(key, cell, after=cell.batch)
-            if isinstance(error, EventmillError):
-                raise self._guards.disclosed(handler, error) from error.__cause__
+            if is_changed:  # what the reply was made of is a state that never becomes true
+                cell.writer.undo()
+                self.cells.drop(key, cell, after=cell.batch)
             raise failure_of(handler, error) from error
         key_of_outcome = once if envelope.origin is None else envelope.origin.encode()
         if key_of_outcome is not None:
             batch.commit.outcomes.append(self._outcome(cell, key_of_outcome, reply, None))
             batch.commit.bytes += len(reply)
-        elif not changes_anything(effect):
+        elif not is_changed and also is None:
             return self._released(cell, reply)
-        if effect.merged or effect.deleted:
+        if is_changed:
             self._tell(cell, batch, brought)
         if also is not None:
             also.add_to(batch.commit)
