@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from eventmill.model.commit import Commit
-from eventmill.model.definition import EntityDefinition
+from eventmill.model.definition import Consistency, EntityDefinition
 from eventmill.model.entry import DELTAS
 from eventmill.model.envelope import Envelope
 from eventmill.runtime.dispatch.tails import Tails
@@ -65,15 +65,13 @@ class Replication:
     def before(self, execute: Execute) -> Execute:
         """Return what runs a command or query: here if it is a replicated entity's."""
 
-        async def execute_any(envelope: Envelope) -> bytes:
+        def execute_any(envelope: Envelope) -> Awaitable[bytes]:
             definition = self.definitions.get(envelope.component)
-            if definition is None:
-                return await execute(envelope)
-            reply = await self.replicas.execute(envelope)
-            assert definition.replicated is not None
-            if definition.replicated.consistency != "local":
-                await self._spread(definition, envelope)
-            return reply
+            if definition is None or definition.replicated is None:
+                return execute(envelope)
+            if definition.replicated.consistency == "local":
+                return self.replicas.execute(envelope)
+            return self._execute_and_spread(definition, definition.replicated.consistency, envelope)
 
         return execute_any
 
@@ -97,14 +95,16 @@ class Replication:
         """Tell the others nothing any more."""
         await self.spreading.close()
 
-    async def _spread(self, definition: EntityDefinition, envelope: Envelope) -> None:
-        """Wait for the other nodes, if it was a command."""
-        if not definition.handlers[envelope.name].writes or not self._shared:
-            return
-        assert definition.replicated is not None
-        shard = self._runtime.store.placement.message(DELTAS, envelope.id)
-        position = self._tails.end(shard)  # what was just committed is before it
-        await self.spreading.reached(shard, position, definition.replicated.consistency)
+    async def _execute_and_spread(
+        self, definition: EntityDefinition, consistency: Consistency, envelope: Envelope
+    ) -> bytes:
+        """Answer a command when enough other nodes have what it changed."""
+        reply = await self.replicas.execute(envelope)
+        if self._shared and definition.handlers[envelope.name].writes:
+            shard = self._runtime.store.placement.message(DELTAS, envelope.id)
+            position = self._tails.end(shard)  # what was just committed is before it
+            await self.spreading.reached(shard, position, consistency)
+        return reply
 
     def _committed(self, commit: Commit) -> None:
         self.log.committed(commit)
