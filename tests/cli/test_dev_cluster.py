@@ -75,6 +75,15 @@ def test_a_node_that_cannot_start_is_told_and_ends_it_all(cluster_data: Path) ->
     assert alive(cluster_data) == []
 
 
+def test_it_stops_in_order_although_nobody_reads_its_log_any_more(cluster_data: Path) -> None:
+    with RunningCluster(cluster_data, "wallet:service", nodes=1) as cluster:
+        assert cluster.process.stderr is not None
+        cluster.process.stderr.close()
+        cluster.process.terminate()
+        assert cluster.process.wait(SECONDS) == 0
+    assert alive(cluster_data) == []
+
+
 def test_without_the_wheels_it_says_what_to_install(cluster_data: Path) -> None:
     hidden = (
         "import sys, shutil\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from eventmill.testing.postgres import Server
 from tests.cli.commands import PROJECT, RunningNode, eventmill
 
 
@@ -32,6 +34,34 @@ def test_a_second_node_on_the_same_data_is_refused(tmp_path: Path) -> None:
         # It has not taken away what the first one announced.
         assert node.json("entities", "list")
         assert node.stop() == 0
+
+
+def test_nodes_of_a_shared_store_have_a_directory_each(tmp_path: Path, postgres: Server) -> None:
+    store = ("--store", asyncio.run(postgres.fresh(16)))
+    with RunningNode(tmp_path / "data", *store) as node:
+        refused = eventmill("run", "wallet:service", "--data", node.data, "--port", "0", *store)
+        assert refused.code == 1
+        assert f"in use by process {node.process.pid} (a node runs at {node.url})" in refused.err
+        assert node.json("entities", "list"), "it has not taken away what the first one announced"
+        assert node.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "postgresql://me:secret@127.0.0.1:1/shop",
+            "no PostgreSQL server answers at postgresql://127.0.0.1:1/shop (",
+        ),
+        ("postgresql://me:secret@127.0.0.1:x/shop", "write it as postgresql://"),
+    ],
+)
+def test_a_store_that_cannot_be_reached_is_told(tmp_path: Path, url: str, said: str) -> None:
+    refused = eventmill("run", "wallet:service", "--data", tmp_path, "--port", "0", "--store", url)
+    assert refused.code == 1
+    assert said in refused.err
+    assert "secret" not in refused.err
+    assert "Traceback" not in refused.err
 
 
 def test_a_data_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def test_a_node_alone_shows_its_service(node: RunningNode) -> None:
 
 
 def test_a_broker_that_is_not_there_is_said(capsys: Printed) -> None:
-    assert run(["services", "list", "--broker", "nats://127.0.0.1:1"]) == 1
-    assert "no NATS server answers" in capsys.readouterr().err
+    assert run(["services", "list", "--broker", "nats://me:secret@127.0.0.1:1"]) == 1
+    assert "no NATS server answers at nats://127.0.0.1:1 (" in capsys.readouterr().err
     assert run(["services", "list", "--broker", "http://127.0.0.1:1"]) == 1
     assert "--broker begins with nats://" in capsys.readouterr().err
 

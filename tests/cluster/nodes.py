@@ -4,6 +4,7 @@ broker if topics shall live there."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from eventmill.adapters.memory.leases import Leases
 from eventmill.adapters.memory.store import Store
 from eventmill.adapters.memory.transport import Network, Transport
 from eventmill.model.handler import Handler
+from eventmill.ports.cluster import ALONE
 from eventmill.ports.sender import Sender
 from eventmill.runtime.cluster.peers import Membership
 from eventmill.runtime.operating.operations import Operations
@@ -53,17 +55,20 @@ class Nodes:
         """What nodes are started with from now on."""
         self.sender = sender
         self.running: dict[str, Runtime] = {}
+        self._lives = itertools.count(1)
 
-    async def start(self, *names: str, settle: float = 10) -> None:
-        """Start nodes one after the other, and let them settle for so many seconds."""
+    async def start(self, *names: str, settle: float = 10, alone: bool = False) -> None:
+        """Start nodes one after the other, and let them settle for so many seconds. Parameter:
+        `alone` is how a node without a broker to meet others at starts."""
         for name in names:
             transport = Transport(self.network, self.place(name))
             membership = Membership(
                 name,
-                f"{self.service.name}/{name}",
+                f"{ALONE if alone else self.service.name + '/'}{name}-{next(self._lives)}",
                 self.leases,
                 transport,
                 Directory(transport),
+                not alone,
             )
             definition, problems = self.service.define()
             assert problems == []
@@ -110,6 +115,18 @@ class Nodes:
         loops = ("cluster", "taking", "following", "giving", "news", "telling")
         await runtime.supervisor.stop(*loops)
         return runtime
+
+    async def thaw(self, frozen: Runtime) -> None:
+        """Let a frozen node go on, as SIGCONT does, beside those that run."""
+        assert frozen.peers is not None
+        cluster = frozen.peers.cluster
+        for name, loop in (
+            ("cluster", cluster.run),
+            ("taking", cluster.take),
+            ("following", cluster.follow),
+            ("giving", cluster.give),
+        ):
+            frozen.supervisor.start(name, loop())
 
     async def crash(self, name: str) -> None:
         """End a node without a word."""

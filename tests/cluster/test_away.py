@@ -124,3 +124,16 @@ async def test_callers_who_wait_for_a_shard_without_a_node_are_bounded(
         b"2",
         b"3",
     ]
+
+
+async def test_rubbish_from_strangers_is_answered_and_forgotten(nodes: Nodes) -> None:
+    peers, caller = nodes.running["b"].peers, nodes.running["a"].peers
+    assert peers is not None
+    assert caller is not None
+    address = peers.cluster.address
+    for rubbish in (b"", b"\x00rubbish", b"\x91\x01", b"\xc1"):
+        asking = caller._transport.request(address, rubbish, 5)
+        assert await nodes.while_time_passes(asking) == b""
+        told = await nodes.while_time_passes(caller.ask(address, rubbish, 5))
+        assert b"no question" in told
+    assert await nodes.call("a", Counter.add, nodes.id_at("b"), 1) == 1

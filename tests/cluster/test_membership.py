@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, consumer, on
-from eventmill.errors import NotOwner, StoreUnavailable
+from eventmill.errors import ConfigurationError, NotOwner, StoreUnavailable
+from eventmill.http.health import Health
 from eventmill.model.envelope import Envelope
 from eventmill.runtime.cluster.cluster import LEASE_SECONDS
 from tests.cluster.nodes import SHARDS, Nodes
@@ -57,15 +58,19 @@ async def test_a_node_that_could_not_see_the_others_takes_its_shards_again(
 ) -> None:
     nodes = Nodes(Service("counters", components=[Counter]))
     await nodes.start("a")
+    health = Health(nodes.running["a"])
+    assert await health.problems() == []
 
-    async def fail(node: str, *, seconds: float) -> bool:
+    async def fail(node: str, address: str, *, seconds: float) -> bool:
         raise StoreUnavailable("a fault of the test")
 
     with monkeypatch.context() as patch:
         patch.setattr(nodes.leases, "renew", fail)
         await nodes.advance(9.5)
         assert nodes.held() == {"a": set()}, "its lease may end at any moment: it serves nothing"
+        assert await health.problems(), "requests should go elsewhere"
     await nodes.advance(5)
+    assert await health.problems() == []
     assert all_held(nodes)
     await add_everywhere(nodes, "a")
     await nodes.close()
@@ -101,7 +106,8 @@ async def test_a_keyed_command_does_not_wait_for_a_node_that_stands_still() -> N
         return await asyncio.get_running_loop().create_future()
 
     frozen = await nodes.freeze("a")
-    await nodes.network.nodes[nodes.place("a")].serve("node.a", never)
+    assert frozen.peers is not None
+    await nodes.network.nodes[nodes.place("a")].serve(frozen.peers.cluster.address, never)
     envelope = Envelope("counter", id, "add", (1,), "key")
     asked = asyncio.ensure_future(nodes.running["b"].execute(envelope))
     await nodes.advance(LEASE_SECONDS + 3)
@@ -123,4 +129,51 @@ async def test_what_was_asked_of_the_wrong_node_is_not_remembered_there() -> Non
     await nodes.stop("a")
     await nodes.advance(2)
     assert await nodes.call("b", Counter.add, id, 1) == 3
+    await nodes.close()
+
+
+async def test_a_frozen_node_whose_name_somebody_else_has_by_now_disturbs_nobody() -> None:
+    nodes = Nodes(Service("counters", components=[Counter]))
+    await nodes.start("a", "b")
+    zombie = await nodes.freeze("a")
+    await nodes.advance(LEASE_SECONDS + 1)
+    await nodes.start("a")
+    assert all_held(nodes)
+    before = [claim.epoch for claim in await nodes.leases.claims()]
+    await nodes.thaw(zombie)
+    await nodes.advance(LEASE_SECONDS + 1)
+    assert not zombie.held
+    assert await Health(zombie).problems(), "requests should go elsewhere"
+    assert all_held(nodes)
+    assert [claim.epoch for claim in await nodes.leases.claims()] == before, "no shard has moved"
+    await add_everywhere(nodes, "a")
+    await nodes.while_time_passes(zombie.stop())
+    assert sorted(member.node for member in await nodes.leases.members()) == ["a", "b"]
+    await nodes.close()
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True)])
+async def test_a_node_does_not_start_beside_one_that_it_cannot_meet(
+    first: bool, second: bool
+) -> None:
+    nodes = Nodes(Service("counters", components=[Counter]))
+    await nodes.start("a", alone=first)
+    with pytest.raises(ConfigurationError, match="node 'a' works on this store already"):
+        await nodes.start("b", alone=second)
+    await add_everywhere(nodes, "a")
+    await nodes.crash("a")
+    await nodes.start("b", alone=second)
+    assert all_held(nodes)
+    await add_everywhere(nodes, "b")
+    await nodes.close()
+
+
+async def test_of_two_nodes_of_one_name_the_second_is_refused() -> None:
+    nodes = Nodes(Service("counters", components=[Counter]))
+    await nodes.start("a")
+    (first,) = nodes.running.values()
+    with pytest.raises(ConfigurationError, match="--node of its own"):
+        await nodes.start("a")
+    nodes.running["a"] = first
+    assert all_held(nodes)
     await nodes.close()

@@ -16,10 +16,10 @@ from eventmill.adapters.memory.broker import Topics
 from eventmill.adapters.nats.broker import Broker as NatsBroker
 from eventmill.adapters.nats.subjects import Subjects
 from eventmill.engine.messages import MALFORMED
-from eventmill.errors import BrokerUnavailable
+from eventmill.errors import BrokerUnavailable, ConfigurationError
 from eventmill.model import cloudevents
 from eventmill.model.placement import Placement
-from eventmill.ports.broker import Broker, Neighbour
+from eventmill.ports.broker import Broker, Neighbour, Past
 from eventmill.testing import VirtualClock
 from eventmill.testing.contract.broker import BrokerContract
 from eventmill.testing.contract.broker_harness import (
@@ -143,6 +143,34 @@ class TestNats(BrokerContract):
             assert await self.attached(broker) != first
             (read,) = await taken(broker, news, shard, 1)
             assert (read.origin, read.position) == ("3:9", 1)
+
+    async def test_a_stranger_who_publishes_where_nodes_note_how_far_they_are_is_told_of(
+        self, opened: tuple[Broker, News]
+    ) -> None:
+        subjects = Subjects("eventmill")
+        await self.publish("orders", event_headers(subject="k"), b'{"n":1}')
+        await self.publish("orders", event_headers(subject="k", id="e2"), b'{"n":2}')
+        assert await opened[0].admit("orders") == 2
+        for rubbish in (b"\x00 rubbish", b""):
+            stored = await self.plain.jetstream().publish(subjects.mark("orders"), rubbish)
+            await self.publish("orders", event_headers(subject="k", id="e3"), b'{"n":3}')
+            with pytest.raises(BrokerUnavailable, match=f"rmm {stored.stream} {stored.seq}"):
+                await opened[0].admit("orders")
+            await self.plain.jetstream().delete_msg(stored.stream, stored.seq)
+            assert await opened[0].admit("orders") == 1
+        await taken(*opened, shard_of("k"), 4)
+
+    async def test_a_stream_that_lost_its_end_goes_on_as_it_is_told_to(self) -> None:
+        async with self.node() as (broker, _, _):
+            await broker.append([outgoing(1)])
+        stream, past = Subjects("eventmill").stream("orders"), {"orders": Past(read=42)}
+        with pytest.raises(ConfigurationError, match=f"nats stream purge {stream} --seq=43"):
+            async with self.node(past=past):
+                pass
+        await self.plain.jetstream().purge_stream(stream, seq=43)
+        async with self.node(past=past) as (broker, news, _):
+            await broker.append([outgoing(2)])
+            assert [e.origin for e in await taken(broker, news, shard_of("k"), 1, 42)] == ["3:2"]
 
     async def attached(self, broker: Broker) -> Neighbour | None:
         """What is found as soon as the server answers."""

@@ -126,7 +126,7 @@ async def test_a_store_is_exported_when_no_node_runs_on_it(postgres: Server) -> 
     await leases.join("n1", "there", seconds=60)
     with pytest.raises(ConfigurationError, match="n1"):
         await exported(store.dsn)
-    await leases.leave("n1")
+    await leases.leave("n1", "there")
     assert await exported(store.dsn)
     await leases.close()
     await store.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -216,6 +217,34 @@ async def test_a_role_that_may_lose_commits_is_refused(dsn: str, plain: asyncpg.
             await Store(dsn).open()
     finally:
         await plain.execute(f"ALTER DATABASE {name} RESET synchronous_commit")
+
+
+async def test_a_database_that_does_not_hold_every_text_is_refused(postgres: Server) -> None:
+    await postgres.execute(
+        "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+    )
+    with pytest.raises(ConfigurationError, match=r"LATIN1.*ENCODING 'UTF8'"):
+        await Store(postgres.dsn("latin")).open()
+
+
+async def test_nodes_wait_for_each_other_whatever_isolation_is_usual_there(
+    postgres: Server,
+) -> None:
+    stores = [Store(await postgres.fresh(16)) for _ in range(4)]
+    await postgres.execute(
+        "ALTER DATABASE shards16 SET default_transaction_isolation = 'serializable'"
+    )
+    try:
+        for store in stores:
+            await store.open()
+            await store.place(["t"])
+        message = partial(entry, source="t", sequence=0, shard=16)
+        await asyncio.gather(*(put(store, message()) for store in stores for _ in range(10)))
+        assert await stores[0].journal.end(16) == 40
+    finally:
+        await postgres.execute("ALTER DATABASE shards16 RESET default_transaction_isolation")
+        for store in stores:
+            await store.close()
 
 
 async def test_acknowledged_commits_outlive_a_crash_of_the_server() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import nats
 import pytest
 
 from eventmill.adapters.clock import SystemClock
@@ -44,10 +45,40 @@ class TestNats(TransportContract):
         await a.close()
         await b.close()
 
+    async def test_a_stranger_who_waits_for_no_answer_costs_nobody_the_connection(self) -> None:
+        a, b = (NatsTransport([self.url]) for _ in "ab")
+        await a.open()
+        await b.open()
+        await a.serve("x", _echo)
+        lost: list[bool] = []
+        a.connection.on_return(lambda: lost.append(True))
+        stranger = await nats.connect(self.url)
+        await stranger.publish(a.subject("x"), b"rubbish")
+        await stranger.close()
+        for number in range(20):
+            await a.connection.settle()
+            assert await b.request("x", b"%d" % number, 5) == b"%d" % number
+        assert not lost
+        await a.close()
+        await b.close()
+
 
 async def test_without_a_server_opening_says_what_to_do() -> None:
     with pytest.raises(Unreachable, match="start one"):
         await NatsTransport(["nats://127.0.0.1:1"]).open()
+
+
+async def test_a_server_that_asks_for_a_password_says_so(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path)
+    server.settings = 'authorization { user: me, password: "secret" }'
+    async with server:
+        place = server.url.removeprefix("nats://")
+        with pytest.raises(Unreachable, match=f"nats://{place} .*Authorization") as refused:
+            await NatsTransport([f"nats://me:wrong@{place}"]).open()
+        assert "wrong" not in refused.value.message
+        transport = NatsTransport([f"nats://me:secret@{place}"])
+        await transport.open()
+        await transport.close()
 
 
 async def _echo(payload: bytes) -> bytes:

@@ -98,7 +98,7 @@ class Cluster:
 
     def taken(self, node: NodeProcess) -> int:
         """How often it has taken a shard."""
-        return node.log.read_bytes().count(b"shard taken")
+        return node.log.read_bytes().count(b"shards taken")
 
     async def stop(self) -> None:
         for node in self.nodes:
@@ -186,6 +186,25 @@ class Clients:
                 return await command(self._http, node.url, path, arguments, key)
         except (aiohttp.ClientError, TimeoutError):
             return 0, None
+
+    async def reached(self, count: int) -> None:
+        """Wait until so many operations are acknowledged."""
+        while self.acknowledged < count:  # noqa: ASYNC110 - they know of no event for it
+            await asyncio.sleep(0.01)
+
+    async def settled(self) -> dict[str, tuple[int, int]]:
+        """Wait until the view has seen everything; return its rows."""
+        async with asyncio.timeout(60):
+            while True:
+                rows = await self.view()
+                entries, _ = await journal(self._cluster.database.dsn())
+                events = Counter(entry.type for entry in entries)
+                if events["Paid"] == events["Received"] and (
+                    sum(count for count, _ in rows.values())
+                    == sum(entry.source == "vault" for entry in entries)
+                ):
+                    return rows
+                await asyncio.sleep(0.2)
 
     async def view(self) -> dict[str, tuple[int, int]]:
         """What the view says now, on some node."""

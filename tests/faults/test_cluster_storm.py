@@ -85,7 +85,7 @@ class Storm:
         ]
         self.clients.luck.shuffle(faults)
         for fault in faults:
-            await reached(self.clients, self.clients.acknowledged + BETWEEN)
+            await self.clients.reached(self.clients.acknowledged + BETWEEN)
             await fault()
 
     async def kill_node(self) -> None:
@@ -174,20 +174,6 @@ class Storm:
     def _note(self, what: str, seconds: float) -> None:
         self.slowest[what] = max(self.slowest[what], round(1_000 * seconds))
 
-    async def settled(self) -> dict[str, tuple[int, int]]:
-        """Wait until the view has seen everything; return its rows."""
-        async with asyncio.timeout(60):
-            while True:
-                rows = await self.clients.view()
-                entries, _ = await journal(self.cluster.database.dsn())
-                events = Counter(entry.type for entry in entries)
-                if events["Paid"] == events["Received"] and (
-                    sum(count for count, _ in rows.values())
-                    == sum(entry.source == "vault" for entry in entries)
-                ):
-                    return rows
-                await asyncio.sleep(0.2)
-
 
 @pytest.mark.soak  # the short form too, until a takeover is in time on a busy machine as well
 @pytest.mark.timeout(0)
@@ -216,9 +202,9 @@ async def test_storm(
                 while not rounds or asyncio.get_running_loop().time() < end:
                     await storm.round()
                     rounds += 1
-                await reached(clients, operations)
+                await clients.reached(operations)
                 over.set()
-            rows = await storm.settled()
+            rows = await clients.settled()
         await cluster.stop()
         entries, ends = await journal(database.dsn())
         epochs = await tenures(database)
@@ -232,8 +218,3 @@ async def test_storm(
     assert clients.acknowledged == len(clients.sent) >= operations
     assert len(set(epochs.values())) > 1  # shards have moved
     assert {entry.subject for entry in entries if entry.source == "vault"} == set(VAULTS)
-
-
-async def reached(clients: Clients, count: int) -> None:
-    while clients.acknowledged < count:  # noqa: ASYNC110 - the clients know of no event for it
-        await asyncio.sleep(0.01)

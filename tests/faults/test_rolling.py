@@ -71,9 +71,9 @@ class Roll:
         """Restart every node, with that version of the service."""
         began, failures = asyncio.get_running_loop().time(), self.clients.failures
         for node in self.cluster.nodes:
-            await self._reached(BETWEEN)
+            await self.clients.reached(self.clients.acknowledged + BETWEEN)
             await self._restart(node, target)
-        await self._reached(BETWEEN)
+        await self.clients.reached(self.clients.acknowledged + BETWEEN)
         waits = sorted(waits_of(self.clients.sent.values(), began))
         self.told.append(
             f"{target}: {len(waits)} commands, {self.clients.failures - failures} attempts refused, "
@@ -109,25 +109,6 @@ class Roll:
                 if len(held) == nodes and sum(held) == SHARDS and max(held) <= most:
                     return
                 await asyncio.sleep(0.05)
-
-    async def _reached(self, more: int) -> None:
-        goal = self.clients.acknowledged + more
-        while self.clients.acknowledged < goal:  # noqa: ASYNC110 - the clients know of no event
-            await asyncio.sleep(0.01)
-
-    async def settled(self) -> dict[str, tuple[int, int]]:
-        """Wait until the view has seen everything; return its rows."""
-        async with asyncio.timeout(60):
-            while True:
-                rows = await self.clients.view()
-                entries, _ = await journal(self.cluster.database.dsn())
-                events = Counter(entry.type for entry in entries)
-                if events["Paid"] == events["Received"] and (
-                    sum(count for count, _ in rows.values())
-                    == sum(entry.source == "vault" for entry in entries)
-                ):
-                    return rows
-                await asyncio.sleep(0.2)
 
 
 async def _until(condition: Callable[[], bool], what: str) -> None:
@@ -175,7 +156,7 @@ async def test_rolling_restart_and_update(
                 await roll.over_all(NEXT)
                 await roll.over_all(LATER)
                 over.set()
-            rows = await roll.settled()
+            rows = await clients.settled()
         await cluster.stop()
         entries, ends = await journal(database.dsn())
         epochs = await tenures(database)

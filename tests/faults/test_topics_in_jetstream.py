@@ -15,7 +15,7 @@ from eventmill.adapters.clock import SystemClock
 from eventmill.adapters.nats.broker import Broker
 from eventmill.adapters.postgres.store import Store
 from eventmill.errors import BrokerUnavailable, ConfigurationError
-from eventmill.model.commit import LetterStatus
+from eventmill.model.commit import Commit, LetterStatus
 from eventmill.runtime.operating.operations import Operations
 from eventmill.runtime.runtime import Runtime
 from eventmill.testing.nats_server import NatsServer
@@ -166,3 +166,32 @@ async def test_streams_of_a_store_that_is_gone_are_not_taken(
     other = node(await postgres.fresh(16), server)
     with pytest.raises(ConfigurationError, match="another store"):
         await other.start()
+
+
+async def test_a_stream_that_is_gone_is_told_and_another_one_begun(
+    dsn: str, server: NatsServer
+) -> None:
+    first = node(dsn, server)
+    await first.start()
+    for number in range(3):
+        await say(first, number)
+    await expect(first, [0, 1, 2])
+    await first.stop()
+    plain = await nats.connect(server.url)
+    await plain.jetstream().delete_stream("talk-said")
+    with pytest.raises(ConfigurationError, match="no stream 'talk-said' any more"):
+        await node(dsn, server).start()
+    store = Store(dsn)
+    await store.open()
+    await store.commit(Commit(registry={"topics/said": None}))
+    await store.close()
+    again = node(dsn, server)
+    await again.start()
+    await say(again, 3)
+    await expect(again, [0, 1, 2, 3])
+    await again.stop()
+    await plain.jetstream().delete_stream("talk-said")
+    await plain.jetstream().add_stream(name="talk-said", subjects=["talk.said"])
+    with pytest.raises(ConfigurationError, match="belongs to another topic"):
+        await node(dsn, server).start()
+    await plain.close()

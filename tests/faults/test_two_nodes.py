@@ -47,7 +47,7 @@ async def content(http: aiohttp.ClientSession, node: NodeProcess, cart: int) -> 
 async def forwarded(nodes: list[NodeProcess]) -> None:
     """Wait until both nodes hold shards."""
     async with asyncio.timeout(30):
-        while not all(b"shard taken" in node.log.read_bytes() for node in nodes):  # noqa: ASYNC110 - other processes
+        while not all(b"shards taken" in node.log.read_bytes() for node in nodes):  # noqa: ASYNC110 - other processes
             await asyncio.sleep(0.05)
 
 

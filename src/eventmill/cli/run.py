@@ -1,4 +1,4 @@
-"""`eventmill run`: run a service on the embedded engine until it is told to stop."""
+"""`eventmill run`: run a service on one node until it is told to stop."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from eventmill.cli.surface import logs, options, target
 from eventmill.cli.surface.ending import end_late
 from eventmill.cli.surface.exits import INTERRUPTED
 from eventmill.cli.surface.output import counted
+from eventmill.model import limits
+from eventmill.model.addresses import without_secrets
 from eventmill.model.definition import ServiceDefinition
 from eventmill.node import collector
 from eventmill.node.config import NodeConfig
@@ -49,6 +51,12 @@ DEFAULTS = NodeConfig()
     envvar="EVENTMILL_REPLICAS",
     show_default=True,
     help="How many of the broker's servers hold a topic's messages.",
+)
+@click.option(
+    "--shards",
+    type=click.IntRange(1, limits.SLICES),
+    envvar="EVENTMILL_SHARDS",
+    help="Home shards of a new --store, 16 by default: no more nodes have work. Fixed from then on.",
 )
 @click.option(
     "--node",
@@ -208,7 +216,7 @@ def _banner(node: Node) -> None:
     lines = {
         "service": click.style(facts["url"], fg="cyan"),
         "admin": click.style(facts["admin_url"], fg="cyan"),
-        "data": f"{node.config.data} " + _dim(_stored(facts["position"])),
+        **_stored(node, facts["position"]),
         "parts": _parts(node.runtime.service),
     }
     if node.config.guards:
@@ -220,8 +228,18 @@ def _banner(node: Node) -> None:
     click.echo("\n  " + _dim(hint) + "\n")
 
 
-def _stored(position: int) -> str:
-    return f"({counted(position, 'entry', 'entries')})" if position else "(new)"
+def _stored(node: Node, position: int) -> dict[str, str]:
+    """Where everything is that the node keeps."""
+    config, peers = node.config, node.runtime.peers
+    new = f"({counted(position, 'entry', 'entries')})" if position else "(new)"
+    if peers is None:
+        return {"data": f"{config.data} {_dim(new)}"}
+    servers = config.broker.split(",") if config.broker else []
+    return {
+        "store": f"{without_secrets(config.store)} {_dim(new)}",
+        **({"broker": ", ".join(map(without_secrets, servers))} if servers else {}),
+        "node": peers.cluster.node,
+    }
 
 
 def _parts(service: ServiceDefinition) -> str:

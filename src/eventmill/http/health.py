@@ -1,7 +1,7 @@
 """`/health/live` and `/health/ready`: whether to restart this node, whether to send it requests.
 
 Live: the loop answers. Ready: the node was started and is not stopping, no loop ended by an error,
-and the store writes. After a failed commit the store is asked by a small commit of its own, so a
+it is sure to hold its shards, and the store writes. After a failed commit the store is asked by a small commit of its own, so a
 node that gets no requests because it is not ready still notices that space has returned.
 """
 
@@ -58,6 +58,8 @@ class Health:
             problems.append("the node is starting or stopping")
         elif not problems and not self._writes:
             problems += await self._probed()
+        elif runtime.peers is not None and runtime.peers.cluster.has_expired():
+            problems.append("the store does not answer: other nodes take this node's shards")
         return problems
 
     async def _probed(self) -> list[str]:

@@ -19,6 +19,7 @@ from eventmill.errors import ConfigurationError
 from eventmill.node.config import NodeConfig
 from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
+from eventmill.ports.cluster import ALONE
 from eventmill.ports.directory import Directory
 from eventmill.ports.store import Store
 from eventmill.ports.transport import Transport
@@ -80,7 +81,8 @@ def membership_of(
     name = config.node or f"node-{secrets.token_hex(4)}"
     # A name may come back before its lease has ended; who is meant is the process. Several
     # services share a broker: what they say to each other has the service's name in front.
-    address = f"{service}/{name}-{secrets.token_hex(4)}"
+    address = f"{service}/" if config.broker else ALONE
+    address += f"{name}-{secrets.token_hex(4)}"
     transport, directory = _neighbourhood(config, name, clock)
     return Membership(name, address, leases, transport, directory, bool(config.broker))
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import msgspec
 from granian.constants import HTTPModes, Interfaces
@@ -100,6 +100,8 @@ class Node:
         self.admin_url = ""
         self._servers: list[tuple[Server, asyncio.Task[None]]] = []
         self._announced = False
+        self._held: IO[str] | None = None
+        """The data directory, if no store in it holds it."""
         self._started = 0
 
     def __repr__(self) -> str:
@@ -115,6 +117,8 @@ class Node:
         _taken(config.host, config.port, "--port")
         _taken(config.admin_host, config.admin_port, "--admin-port")
         self._started = self.clock.now()
+        if config.store:
+            self._held = lock.take(config.data)
         try:
             await self.runtime.start()
             await orphans.tell(self.runtime)
@@ -159,6 +163,8 @@ class Node:
             await asyncio.wait(tasks, timeout=self.config.drain_seconds)
         drained()
         await self.runtime.stop()
+        if self._held is not None:
+            self._held.close()
 
     async def run(self, stopping: asyncio.Event, drained: Callable[[], None] = _nothing) -> None:
         """Run a started node until `stopping` is set or a loop fails; then stop it, as `stop` does.

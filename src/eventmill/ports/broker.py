@@ -45,6 +45,15 @@ class TopicLayout(msgspec.Struct, frozen=True):
     else can rely on finding it."""
 
 
+class Past(NamedTuple):
+    """What a store knows of a topic from before: its positions are those of one stream alone."""
+
+    made: str = ""
+    """What tells the stream from any other; empty: there was none yet."""
+    read: int = 0
+    """The furthest position that somebody has read."""
+
+
 class Neighbour(msgspec.Struct, frozen=True, omit_defaults=True):
     """A topic of another service, as it lies in the broker. Two that are equal have the same
     positions."""
@@ -87,6 +96,11 @@ class Broker(Protocol):
         """How the topics are kept, whatever the settings say; known while it is open."""
         ...
 
+    @property
+    def made(self) -> Mapping[str, str]:
+        """What tells the stream of each topic from one that was made anew; known while it is open."""
+        ...
+
     async def open(
         self,
         shards: int,
@@ -95,14 +109,16 @@ class Broker(Protocol):
         on_news: Callable[[int], None],
         *,
         owner: str = "",
+        past: Mapping[str, Past] = {},
     ) -> list[str]:
         """Connect, make what is missing, return how the rest differs from `topics`, as sentences.
 
         `owner` is the identity of the store whose topics they are. What is there is never changed:
         a difference that loses no messages is told; one that would (other shards, another number,
-        another owner) raises `ConfigurationError`. `on_news` is called with a shard that has
-        something new: for shards that have been read, and, for messages that wait to be admitted,
-        with the topic's first shard. Raises `BrokerUnavailable`.
+        another owner) raises `ConfigurationError`, and so does what is not there any more, or not as
+        far as `past` tells: what is stored from then on would be taken for read. `on_news` is called
+        with a shard that has something new: for shards that have been read, and, for messages that
+        wait to be admitted, with the topic's first shard. Raises `BrokerUnavailable`.
         """
         ...
 

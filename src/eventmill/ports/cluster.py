@@ -6,14 +6,18 @@ nodes from writing: the epoch is (`Store.hold`). Losing the leases stops moves, 
 
 Invariants every adapter keeps (tested by `eventmill.testing.contract`):
 - A member is alive until its lease ends by the store's clock. One whose lease has ended never lives
-  again under that name unless it joins anew.
+  again under that name unless it joins anew. Its address is what tells it from one of the same name
+  that joined since.
 - A claim succeeds only under the epoch that was seen, for a node that is alive, on a shard whose
   owner is not; it raises the epoch, and with that refuses every commit of the owner before.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+ALONE: Final = "$alone/"
+"""Begins the address of a node that no other one can reach."""
 
 
 class Member(NamedTuple):
@@ -55,15 +59,17 @@ class Leases(Protocol):
         """
         ...
 
-    async def renew(self, node: str, *, seconds: float) -> bool:
-        """Live so long from now on; False: too late, the lease has ended. Join under another name.
+    async def renew(self, node: str, address: str, *, seconds: float) -> bool:
+        """Live so long from now on; False: too late, the lease has ended, and perhaps another
+        process has the name by now, at another address. Join anew.
 
         Raises `StoreUnavailable`.
         """
         ...
 
-    async def leave(self, node: str) -> None:
-        """Be a member no more; what it holds may be claimed at once."""
+    async def leave(self, node: str, address: str) -> None:
+        """Be a member no more; what it holds may be claimed at once. Not if the name is that of
+        another process by now."""
         ...
 
     async def members(self) -> list[Member]:

@@ -6,6 +6,7 @@ Several nodes of one process share a `Topics`; what is in it lives as long as it
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 
@@ -14,7 +15,7 @@ from eventmill.engine.adopting import adopter
 from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge
 from eventmill.model import limits
 from eventmill.model.entry import Entry
-from eventmill.ports.broker import Neighbour, Receipt, Size, TopicLayout
+from eventmill.ports.broker import Neighbour, Past, Receipt, Size, TopicLayout
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Scan
 
@@ -89,6 +90,10 @@ class Broker:
     def layouts(self) -> Mapping[str, TopicLayout]:
         return self._topics.layouts
 
+    @property
+    def made(self) -> Mapping[str, str]:
+        return {topic: stream.made for topic, stream in self._topics.streams.items()}
+
     async def open(
         self,
         shards: int,
@@ -97,6 +102,7 @@ class Broker:
         on_news: Callable[[int], None],
         *,
         owner: str = "",
+        past: Mapping[str, Past] = {},
     ) -> list[str]:
         self._check()
         shared = self._topics
@@ -115,8 +121,20 @@ class Broker:
                 )
             if found and found != layout:
                 drift.append(f"topic {topic!r} has {found}, the settings say {layout}")
+            before, stream = past.get(topic, Past()), shared.streams.get(topic)
+            if before.made and (stream is None or stream.made != before.made):
+                raise ConfigurationError(
+                    f"topic {topic!r}: this is not the stream that its messages were in",
+                    code="configuration.stream",
+                )
+            if stream is not None and stream.last < before.read:
+                raise ConfigurationError(
+                    f"topic {topic!r}: its stream ends at {stream.last}, but its messages were read "
+                    f"up to {before.read}",
+                    code="configuration.stream",
+                )
             shared.layouts.setdefault(topic, layout)
-            shared.streams.setdefault(topic, _Stream())
+            shared.streams.setdefault(topic, _Stream(before.read))
         shared.shards, shared.owner = shards, owner
         self._partition_of, self._on_news = partition_of, on_news
         if self not in shared.brokers:
@@ -257,8 +275,9 @@ class Broker:
 class _Stream:
     """One topic's messages. As in JetStream, its partitions share one sequence."""
 
-    def __init__(self) -> None:
-        self.last = 0
+    def __init__(self, last: int = 0) -> None:
+        self.made = secrets.token_hex(8)
+        self.last = last
         self.entries: list[Entry] = []
         self.outside: list[messages.Arrived] = []
         self.stored: dict[int, tuple[int, int]] = {}

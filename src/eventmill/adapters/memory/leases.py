@@ -35,14 +35,15 @@ class Leases:
             raise Conflict(f"node {node!r} is alive already", code="conflict.member")
         self._members[node] = (address, self._end(seconds))
 
-    async def renew(self, node: str, *, seconds: float) -> bool:
-        if not self._is_alive(node):
+    async def renew(self, node: str, address: str, *, seconds: float) -> bool:
+        if not self._is_alive(node) or self._members[node][0] != address:
             return False
-        self._members[node] = (self._members[node][0], self._end(seconds))
+        self._members[node] = (address, self._end(seconds))
         return True
 
-    async def leave(self, node: str) -> None:
-        self._members.pop(node, None)
+    async def leave(self, node: str, address: str) -> None:
+        if node in self._members and self._members[node][0] == address:
+            del self._members[node]
 
     async def members(self) -> list[Member]:
         return [

@@ -21,7 +21,7 @@ from eventmill.adapters.nats.connection import Connection
 from eventmill.adapters.nats.reading import Reader, Stored
 from eventmill.adapters.nats.subjects import Subjects
 from eventmill.engine import messages
-from eventmill.errors import Unavailable
+from eventmill.errors import BrokerUnavailable, Unavailable
 from eventmill.model import limits
 
 
@@ -83,8 +83,15 @@ class Admission:
                 raise api.unavailable(error) from error
             return Mark(0), 0
         message = answer["message"]
-        data = msgspec.convert(message["data"], bytes)  # base64
-        return msgspec.json.decode(data, type=Mark), message["seq"]
+        try:
+            data = msgspec.convert(message.get("data", ""), bytes)  # base64
+            return msgspec.json.decode(data, type=Mark), message["seq"]
+        except msgspec.DecodeError:
+            raise BrokerUnavailable(
+                f"message {message['seq']} on {message['subject']!r}, where nodes alone publish, is "
+                f"a stranger's: remove it (nats stream rmm {self._stream} {message['seq']}), and let "
+                "plain clients publish to the topic's own subject alone"
+            ) from None
 
     async def _store(self, taken: list[Stored], version: int) -> bool:
         """Store messages and mark if the mark is still that version; return whether it was."""

@@ -26,7 +26,7 @@ from eventmill.engine import cloudevent, messages
 from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge, Unreachable
 from eventmill.model import limits
 from eventmill.model.entry import Entry
-from eventmill.ports.broker import Neighbour, Receipt, Size, TopicLayout
+from eventmill.ports.broker import Neighbour, Past, Receipt, Size, TopicLayout
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Scan
 
@@ -54,6 +54,7 @@ class Broker:
         self._shards = 1
         self._owner = ""
         self._topics: dict[str, TopicLayout] = {}
+        self._made: dict[str, str] = {}
         self._names: dict[int, str] = {}
         self._lanes: dict[str, Lane] = {}
         self._readers: dict[int, list[Reader[Entry | None]]] = {}
@@ -69,6 +70,10 @@ class Broker:
     def layouts(self) -> Mapping[str, TopicLayout]:
         return self._topics
 
+    @property
+    def made(self) -> Mapping[str, str]:
+        return self._made
+
     async def open(
         self,
         shards: int,
@@ -77,6 +82,7 @@ class Broker:
         on_news: Callable[[int], None],
         *,
         owner: str = "",
+        past: Mapping[str, Past] = {},
     ) -> list[str]:
         self._shards, self._topics = shards, dict(topics)
         self._names = {layout.number: topic for topic, layout in topics.items()}
@@ -86,7 +92,7 @@ class Broker:
         except Unreachable as error:
             raise BrokerUnavailable(error.message) from error
         try:
-            return await self._establish()
+            return await self._establish(past)
         except BaseException:
             await self._connection.close()
             raise
@@ -193,7 +199,7 @@ class Broker:
             )
         return await admission.move()
 
-    async def _establish(self) -> list[str]:
+    async def _establish(self, past: Mapping[str, Past]) -> list[str]:
         if self._connection.server_version < OLDEST:
             found = ".".join(map(str, self._connection.server_version))
             needed = ".".join(map(str, OLDEST))
@@ -209,10 +215,17 @@ class Broker:
                 f"the largest have {needed_bytes}: set max_payload, or they are refused"
             )
         for topic, layout in list(self._topics.items()):
-            self._topics[topic], differences = await streams.establish(
-                self._connection, self._subjects, topic, self._shards, layout, self._owner
+            stream = await streams.establish(
+                self._connection,
+                self._subjects,
+                topic,
+                self._shards,
+                layout,
+                self._owner,
+                past.get(topic, Past()),
             )
-            drift += differences
+            self._topics[topic], self._made[topic] = stream.layout, stream.made
+            drift += stream.drift
         return drift
 
     def _message(self, entry: Entry) -> Message:

@@ -26,6 +26,7 @@ from nats.aio.transport import TcpTransport
 
 from eventmill.adapters.nats import wire
 from eventmill.errors import DeadlineExceeded, Unavailable, Unreachable
+from eventmill.model.addresses import without_secrets
 
 Sink = Callable[[str, str, bytes, bytes | None], None]
 """Takes a message: subject, reply subject, payload, header block."""
@@ -65,6 +66,8 @@ class Connection:
         self._on_return: list[Callable[[], None]] = []
         self._revival: asyncio.Task[None] | None = None
         self._open = False
+        self._said = ""
+        """What went wrong last: the client goes on trying."""
 
     def __repr__(self) -> str:
         state = "connected" if self._client.is_connected else "not connected"
@@ -94,9 +97,10 @@ class Connection:
             await self.subscribe(f"{self._inbox}.*", self._answered)
         except (OSError, TimeoutError, nats.errors.Error) as error:
             await self.close()
+            said = self._said or str(error) or "no answer in time"
             raise Unreachable(
-                f"no NATS server answers at {', '.join(self._servers)} ({error}); start one, or "
-                "mend the address"
+                f"no NATS server answers at {', '.join(map(without_secrets, self._servers))} ({said}); start "
+                "one, or mend the address, or its user and password"
             ) from error
 
     async def close(self) -> None:
@@ -190,13 +194,17 @@ class Connection:
                 ping_interval=PING_SECONDS,
                 max_outstanding_pings=2,
                 pending_size=PENDING_BYTES_MAX,
-                error_cb=_log_error,
+                error_cb=self._on_error,
                 disconnected_cb=self._on_disconnect,
                 reconnected_cb=self._on_reconnect,
                 closed_cb=self._on_closed,
             )
         for subject, (queue, sink) in list(self._subscriptions.items()):
             await client.sink(subject, queue, sink)
+
+    async def _on_error(self, error: Exception) -> None:
+        self._said = str(error)
+        _log.debug("NATS: %s", error)
 
     async def _on_disconnect(self) -> None:
         if self._open:
@@ -302,7 +310,3 @@ def _next_server(pool: list[Any], info: dict[str, Any]) -> tuple[Any, float]:
     server = min(pool, key=lambda candidate: candidate.reconnects)
     tries = min(server.reconnects, 16)
     return server, min(PAUSE_SECONDS_FIRST * 2**tries, PAUSE_SECONDS_MAX) if tries else 0.0
-
-
-async def _log_error(error: Exception) -> None:
-    _log.debug("NATS: %s", error)

@@ -161,7 +161,8 @@ async def _until_quiet(answers: asyncio.Queue[bytes]) -> Any:
     wait = FIND_SECONDS
     with contextlib.suppress(TimeoutError):
         while (left := end - loop.time()) > 0:
-            body = await asyncio.wait_for(answers.get(), min(wait, left))
+            async with asyncio.timeout(min(wait, left)):
+                body = await answers.get()
             if not body:
                 return
             yield body

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from eventmill.adapters.nats import api
 from eventmill.adapters.nats.connection import Connection
 from eventmill.adapters.nats.subjects import Subjects
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
-from eventmill.ports.broker import TopicLayout
+from eventmill.ports.broker import Past, TopicLayout
 
 _SECOND: Final = 1_000_000_000
 RETENTION: Final = "eventmill.retention"
@@ -20,6 +20,16 @@ _FIXED: Final = ("subjects", "allow_atomic", "retention", "storage", "metadata")
 """With other values of these, messages would be lost or lie in wrong partitions."""
 
 
+class Established(NamedTuple):
+    """A topic's stream as it is there."""
+
+    layout: TopicLayout
+    made: str
+    """When; so it is told from one that was made anew."""
+    drift: list[str]
+    """How it differs from the settings, as sentences."""
+
+
 async def establish(
     connection: Connection,
     subjects: Subjects,
@@ -27,26 +37,30 @@ async def establish(
     shards: int,
     layout: TopicLayout,
     owner: str,
-) -> tuple[TopicLayout, list[str]]:
-    """Make the topic's stream if it is missing; return how it is kept, and how that differs from
-    the settings, as sentences.
+    past: Past,
+) -> Established:
+    """Make the topic's stream if it is missing.
 
-    Raises `ConfigurationError` if it cannot hold the topic, `BrokerUnavailable`.
+    Raises `ConfigurationError` if it cannot hold the topic, or is not the one of before;
+    `BrokerUnavailable`.
     """
     wanted = configuration(subjects, topic, shards, layout, owner)
     name = wanted["name"]
     try:
-        return _judged(topic, wanted, await _found(connection, name))
+        return await _compared_with(connection, topic, wanted, past)
     except api.JetStreamError as error:
         if error.code != api.STREAM_NOT_FOUND:
             raise _refused(topic, error) from error
+    if past.made:
+        raise _other(topic, f"there is no stream {name!r} any more")
+    # One before it may have been given up: what is stored here must not lie where that was read.
+    begin = {"first_seq": past.read + 1} if past.read else {}
     try:
-        await api.call(connection, f"STREAM.CREATE.{name}", wanted)
+        await api.call(connection, f"STREAM.CREATE.{name}", wanted | begin)
     except api.JetStreamError as error:
         if error.code != api.STREAM_NAME_IN_USE:  # another node was faster, with other settings
             raise _refused(topic, error) from error
-        return _judged(topic, wanted, await _found(connection, name))
-    return layout, []
+    return await _compared_with(connection, topic, wanted, past)
 
 
 def configuration(
@@ -81,24 +95,36 @@ def _window(layout: TopicLayout) -> float:
     return min(limits.DUPLICATES_SECONDS, layout.age_seconds or limits.DUPLICATES_SECONDS)
 
 
-async def _found(connection: Connection, name: str) -> dict[str, Any]:
-    config: dict[str, Any] = (await api.call(connection, f"STREAM.INFO.{name}"))["config"]
-    metadata = config.get("metadata") or {}
-    config["metadata"] = {k: v for k, v in metadata.items() if k.startswith("eventmill.")}
-    return config
+async def _compared_with(
+    connection: Connection, topic: str, wanted: dict[str, Any], past: Past
+) -> Established:
+    name = wanted["name"]
+    stream = await api.call(connection, f"STREAM.INFO.{name}")
+    made, last, found = stream["created"], stream["state"]["last_seq"], stream["config"]
+    metadata = found.get("metadata") or {}
+    found["metadata"] = {k: v for k, v in metadata.items() if k.startswith("eventmill.")}
+    drift = _compared(topic, _apart(wanted), _apart(found))
+    if past.made and past.made != made:
+        raise _other(topic, f"stream {name!r} was made at {made}, that one at {past.made}")
+    if last < past.read:
+        raise ConfigurationError(
+            f"topic {topic!r}: stream {name!r} ends at {last}, but its messages were read up to "
+            f"{past.read}: the NATS server has lost some, or was restored. What is stored next would "
+            f"be taken for read. Let it go on behind that, which removes all that is left in it: nats "
+            f"stream purge {name} --seq={past.read + 1}",
+            code="configuration.stream",
+        )
+    return Established(_layout(wanted, found), made, drift)
 
 
-def _judged(
-    topic: str, wanted: dict[str, Any], found: dict[str, Any]
-) -> tuple[TopicLayout, list[str]]:
-    layout = TopicLayout(
+def _layout(wanted: dict[str, Any], found: dict[str, Any]) -> TopicLayout:
+    return TopicLayout(
         int(wanted["metadata"]["eventmill.topic"]),
         replicas=found.get("num_replicas", 1),
         age_seconds=found.get("max_age", 0) / _SECOND,
         bytes=max(0, found.get("max_bytes", 0)),
         when_read=found["metadata"].get(RETENTION) == READ,
     )
-    return layout, _compared(topic, _apart(wanted), _apart(found))
 
 
 def _apart(config: dict[str, Any]) -> dict[str, Any]:
@@ -128,6 +154,15 @@ def _compared(topic: str, wanted: dict[str, Any], found: dict[str, Any]) -> list
         f"{says!r}; change one of them (nats stream edit)"
         for field, (has, says) in different.items()
     ]
+
+
+def _other(topic: str, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"topic {topic!r}: this is not the stream that its messages were in: {why}. Connect to the "
+        "NATS server of before; if the stream is gone for good, docs/cluster.md tells how to begin "
+        "another one",
+        code="configuration.stream",
+    )
 
 
 def _refused(topic: str, error: api.JetStreamError) -> ConfigurationError:

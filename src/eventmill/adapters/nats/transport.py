@@ -66,6 +66,8 @@ class Transport:
         self._addresses.add(address)
 
         def take(subject: str, reply: str, payload: bytes, headers: bytes | None) -> None:
+            if not reply:
+                return  # a stranger's, who waits for nothing; an answer to nowhere ends the connection
             if len(self._handlers) >= limits.TRANSPORT_HANDLERS_MAX:
                 self._answer(reply, b"", _OVERLOADED)
                 return

@@ -36,7 +36,7 @@ from eventmill.model.archive import (
 from eventmill.model.entry import Entry, moved
 from eventmill.model.placement import Placement
 from eventmill.model.table import PhysicalTable
-from eventmill.runtime.topics.streams import FACT
+from eventmill.runtime.topics.streams import FACT, MADE
 
 HEAD = "$head"
 """Fact: positions begin behind this one, in every shard."""
@@ -184,7 +184,7 @@ class _Export:
         head = max(*ends.values(), self._last[-1])
         yield FactLine(HEAD, archive.value(str(head).encode()))
         for name, value in sorted(await fetch(self._connection, "registry")):
-            if name == FACT:
+            if name == FACT or name.startswith(MADE):
                 continue  # wherever it goes, topics are in the store, with what was not relayed
             yield FactLine(loaded(name), archive.value(value))
 

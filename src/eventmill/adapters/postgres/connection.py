@@ -11,6 +11,7 @@ import asyncpg
 import structlog
 
 from eventmill.errors import ConfigurationError, Conflict, StoreFull, StoreUnavailable
+from eventmill.model.addresses import without_secrets
 
 log = structlog.get_logger("eventmill.store")
 
@@ -32,6 +33,7 @@ SETTINGS = {
     "lock_timeout": "4s",
     "idle_in_transaction_session_timeout": "10s",
     "jit": "off",
+    "default_transaction_isolation": "read committed",  # whatever the role's is: a head row is waited for
 }
 
 LOST = (
@@ -64,12 +66,23 @@ async def connect(
     Raises `ConfigurationError` if the server refuses for good, `StoreUnavailable` otherwise.
     """
     with errors():
-        return await asyncpg.connect(
-            dsn,
-            timeout=CONNECT_SECONDS,
-            command_timeout=seconds,
-            server_settings={**SETTINGS, **settings},
-        )
+        try:
+            return await asyncpg.connect(
+                dsn,
+                timeout=CONNECT_SECONDS,
+                command_timeout=seconds,
+                server_settings={**SETTINGS, **settings},
+            )
+        except (OSError, TimeoutError) as error:
+            raise StoreUnavailable(
+                f"no PostgreSQL server answers at {without_secrets(dsn)} ({said(error)}); start it, or mend "
+                "the address"
+            ) from error
+        except ValueError as error:
+            raise ConfigurationError(
+                f"the store's URL cannot be read ({error}): write it as "
+                "postgresql://user:password@host:port/database"
+            ) from error
 
 
 async def connect_patiently(dsn: str) -> Connection:
@@ -106,7 +119,7 @@ async def close_pool(pool: Pool) -> None:
 
 
 async def check_durable(connection: Connection) -> None:
-    """Refuse a server that acknowledges what it may lose.
+    """Refuse a server that acknowledges what it may lose, and a database that cannot hold all.
 
     Raises `ConfigurationError`.
     """
@@ -115,6 +128,12 @@ async def check_durable(connection: Connection) -> None:
         raise ConfigurationError(
             f"synchronous_commit is {mode!r} for this role: acknowledged commits could be lost; "
             "set it to 'on' (ALTER ROLE … SET synchronous_commit = 'on')"
+        )
+    encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"the database is encoded in {encoding}, which does not hold every text: make one with "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
     if await connection.fetchval("SHOW fsync") != "on":
         log.warning("the PostgreSQL server runs with fsync off: a power failure destroys its data")
@@ -132,7 +151,11 @@ def errors() -> Iterator[None]:
     except asyncpg.UniqueViolationError as error:
         raise Conflict(f"somebody else wrote first: {error}") from error
     except _UNUSABLE as error:
-        raise ConfigurationError(f"PostgreSQL refuses this node: {error}") from error
+        advice = "; its user needs CREATE on the database, and owns what is in the schema"
+        may_not = isinstance(error, asyncpg.InsufficientPrivilegeError)
+        raise ConfigurationError(
+            f"PostgreSQL refuses this node: {error}{advice if may_not else ''}"
+        ) from error
     except (*LOST, asyncpg.PostgresError) as error:
         raise StoreUnavailable(f"PostgreSQL cannot be used now: {said(error)}") from error
 

@@ -53,11 +53,11 @@ class Leases:
         if not await self._run("join", node=node, address=address, seconds=seconds):
             raise Conflict(f"node {node!r} is alive already", code="conflict.member")
 
-    async def renew(self, node: str, *, seconds: float) -> bool:
-        return bool(await self._run("renew", node=node, seconds=seconds))
+    async def renew(self, node: str, address: str, *, seconds: float) -> bool:
+        return bool(await self._run("renew", node=node, address=address, seconds=seconds))
 
-    async def leave(self, node: str) -> None:
-        await self._run("leave", node=node)
+    async def leave(self, node: str, address: str) -> None:
+        await self._run("leave", node=node, address=address)
 
     async def members(self) -> list[Member]:
         return [Member(*row) for row in await self._run("members")]

@@ -353,11 +353,11 @@ RETURNING 1
 
 -- name: renew
 UPDATE member SET ends = clock_timestamp() + :seconds::float8 * interval '1 second'
-WHERE node = :node::text AND ends > clock_timestamp()
+WHERE node = :node::text AND address = :address::text AND ends > clock_timestamp()
 RETURNING 1
 
 -- name: leave
-DELETE FROM member WHERE node = :node::text
+DELETE FROM member WHERE node = :node::text AND address = :address::text
 
 -- name: sweep_members
 DELETE FROM member WHERE ends < clock_timestamp() - interval '1 hour'

@@ -11,7 +11,7 @@ import msgspec
 
 from eventmill.adapters.sqlite.connection import errors
 from eventmill.adapters.sqlite.names import Names
-from eventmill.adapters.sqlite.portion import Row, take
+from eventmill.adapters.sqlite.portion import take
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.adapters.sqlite.unfiled import Unfiled
 from eventmill.model import limits
@@ -20,6 +20,9 @@ from eventmill.model.entry import Entry, size_of, size_of_all
 from eventmill.ports.store import Scan
 
 _decode_marks = msgspec.msgpack.Decoder(dict[str, int]).decode
+
+_SIZED = (7, 8)
+"""Columns that an entry's size is made of: payload and metadata."""
 TIMES_AT_ONCE = 4_096
 """Entries whose times are looked at before the loop does other work: a millisecond or so."""
 
@@ -79,7 +82,7 @@ class Journal:
             return Scan([], after)
         with errors():
             known = self._known().numbers
-            rows, is_all = take(self._reader.execute(SQL["scan"], (after, until)), _size_of)
+            rows, is_all = take(self._reader.execute(SQL["scan"], (after, until)), *_SIZED)
         position = until if is_all else rows[-1][0]
         if sources is not None:
             wanted = {known.get(source) for source in sources}
@@ -134,7 +137,7 @@ class Journal:
     def _page(self, source: str, subject: str, after: int, limit: int) -> list[Entry]:
         number = self.names.numbers[source]
         rows = self._reader.execute(SQL["history"], (number, subject, after, limit))
-        filed, is_all = take(rows, _size_of)
+        filed, is_all = take(rows, *_SIZED)
         found = self._entries(filed)
         if not is_all or len(found) == limit:
             return found
@@ -155,11 +158,6 @@ class Journal:
             Entry(texts[r[1]], r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])  # type: ignore[arg-type,index]
             for r in rows
         ]
-
-
-def _size_of(row: Row) -> int:
-    """The `size_of` of an entry that is a row."""
-    return len(row[7]) + len(row[8] or b"")
 
 
 def _any_of(count: int) -> str:

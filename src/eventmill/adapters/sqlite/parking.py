@@ -8,7 +8,7 @@ import apsw
 import msgspec
 
 from eventmill.adapters.sqlite.connection import errors
-from eventmill.adapters.sqlite.portion import Row, take
+from eventmill.adapters.sqlite.portion import take
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.model.commit import Letter, LetterStatus
 from eventmill.model.entry import Entry
@@ -16,6 +16,9 @@ from eventmill.ports.store import Head
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
+
+_ENTRY = 11
+"""The column that a letter's size is made of."""
 
 
 class Parking:
@@ -43,7 +46,7 @@ class Parking:
     async def queue(self, subscription: str, shard: int, key: str, *, limit: int) -> list[Letter]:
         with errors():
             rows = self._reader.execute(SQL["queue"], (subscription, key, limit))
-            return letters_of(take(rows, _size_of)[0])
+            return letters_of(take(rows, _ENTRY)[0])
 
     async def letters(
         self,
@@ -63,11 +66,7 @@ class Parking:
         }
         with errors():
             rows = self._reader.execute(SQL["letters"], bindings)
-            return letters_of(take(rows, _size_of)[0])
-
-
-def _size_of(row: Row) -> int:
-    return len(row[11])  # the entry
+            return letters_of(take(rows, _ENTRY)[0])
 
 
 def letter_row(letter: Letter) -> tuple[object, ...]:

@@ -3,7 +3,6 @@ bytes, because whoever reads holds up the loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import apsw
@@ -13,13 +12,16 @@ from eventmill.model import limits
 Row = tuple[Any, ...]
 
 
-def take(rows: apsw.Cursor, size: Callable[[Row], int]) -> tuple[list[Row], bool]:
-    """Take rows until they have `SCAN_BYTES_MAX` bytes; say whether that was the end."""
+def take(rows: apsw.Cursor, *columns: int) -> tuple[list[Row], bool]:
+    """Take rows until their `columns`, which hold bytes or NULL, have `SCAN_BYTES_MAX` bytes; say
+    whether that was the end."""
     taken: list[Row] = []
     left = limits.SCAN_BYTES_MAX
     for row in rows:
         taken.append(row)
-        left -= size(row)
+        for column in columns:
+            if (value := row[column]) is not None:
+                left -= len(value)
         if left <= 0:
             rows.close()  # an unfinished reader holds back checkpoints
             return taken, False

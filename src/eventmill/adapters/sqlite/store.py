@@ -339,9 +339,7 @@ class Store:
 
     def _timers(self, name: str, bindings: tuple[object, ...]) -> list[Timer]:
         with errors():
-            rows, _ = portion.take(
-                self._reader.execute(SQL[name], bindings), lambda row: len(row[2])
-            )
+            rows, _ = portion.take(self._reader.execute(SQL[name], bindings), 2)
             return [Timer(name, due, _decode_entry(command)) for name, due, command in rows]
 
     async def trim(self, sources: Sequence[str], shard: int, after: int, until: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from typing import Any
@@ -47,23 +48,22 @@ class ForPeople:
 
     def said(self, child: Child, line: str) -> None:
         """Show one line of a node's log."""
-        click.echo(f"{self._name(child)} {self._shown(line, child.node)}", err=True)
+        _tell(f"{self._name(child)} {self._shown(line, child.node)}")
 
     def ended(self, child: Child, code: int) -> None:
         """Say that a node has ended, and what now."""
         name, how = self._name(child), _how(code)
         if not child.facts:
-            click.echo(f"{name} did not start: {how}", err=True)
+            _tell(f"{name} did not start: {how}")
             return
-        click.echo(
+        _tell(
             f"{name} {click.style(f'has ended: {how}.', fg='red', bold=True)} Its work goes to the "
-            f"others, after {LEASE_SECONDS:.0f} s at most. To start it again:\n  {child.line}",
-            err=True,
+            f"others, after {LEASE_SECONDS:.0f} s at most. To start it again:\n  {child.line}"
         )
 
     def stopping(self) -> None:
         """Say that it takes a moment."""
-        click.echo("\nStopping: nodes finish what they accepted, then the servers …", err=True)
+        _tell("\nStopping: nodes finish what they accepted, then the servers …")
 
     def _places(self, cluster: LocalCluster, services: list[str]) -> dict[str, str]:
         servers = cluster.servers
@@ -148,7 +148,13 @@ def _record(line: str) -> dict[str, Any]:
 
 
 def _write(**record: Any) -> None:
-    click.echo(json.dumps(record, ensure_ascii=False), err=True)
+    _tell(json.dumps(record, ensure_ascii=False))
+
+
+def _tell(text: str) -> None:
+    """Say something on stderr, if anybody is left to hear it: the cluster is stopped all the same."""
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(text, err=True)
 
 
 def _how(code: int) -> str:

@@ -122,6 +122,7 @@ class RowCodec(Generic[R]):
             [(column.name, bounded(column.type)) for column in columns],
             array_like=True,
         )
+        self._checked_all = list[self._checked]  # type: ignore[name-defined]
         self._make = row if _takes_positions(row) else self._by_name
 
     def encode(self, key: str, row: R) -> tuple[Stored, ...]:
@@ -157,6 +158,36 @@ class RowCodec(Generic[R]):
         ) as error:
             raise self._refused(row, index, error) from error
         return tuple(stored)
+
+    def encode_all(self, rows: dict[str, R]) -> list[tuple[Stored, ...]]:
+        """Return what `encode` makes of each row by key.
+
+        Raises `HandlerFailed` as that.
+        """
+        checked = None if self._storing else self._check_all(list(rows.values()))
+        if checked is None:
+            return [self.encode(key, row) for key, row in rows.items()]
+        return [(key, *values) for key, values in zip(rows, checked, strict=True)]
+
+    def _check_all(self, rows: list[R]) -> list[tuple[Any, ...]] | None:
+        """Return the values of rows that are all fine; None leaves it to `encode` to say."""
+        if set(map(type, rows)) != {self.row}:
+            return None
+        try:
+            checked = msgspec.convert(list(map(astuple, rows)), self._checked_all)
+            values = list(map(astuple, checked))
+            if self._texts is not None and len(_encode([*map(self._texts, values)])) > _BYTES_MAX:
+                return None
+        except (msgspec.MsgspecError, ValueError, TypeError, OverflowError):
+            return None
+        return values
+
+    def size_of_all(self, stored: list[tuple[Stored, ...]]) -> int:
+        """Return the size of rows together."""
+        if self._long:
+            return sum(map(self.size_of, stored))
+        keys: list[Any] = [row[0] for row in stored]
+        return sum(map(len, keys)) + 8 * sum(map(len, stored))
 
     def size_of(self, stored: Sequence[Any]) -> int:
         """Return roughly how many bytes a key and its column values have."""

@@ -136,7 +136,7 @@ def _prepare(server: Postgres, databases: Iterable[str]) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
         server.create("--auth=reject", name=unfinished.name)
         (unfinished / "pg_hba.conf").write_text(_ACCESS)
-        server.execute([f"CREATE ROLE {ROLE} LOGIN"], unfinished.name)
+        server.execute([f"CREATE ROLE {ROLE} LOGIN CREATEROLE"], unfinished.name)
         unfinished.rename(data)
     listed = server.directory / "databases"
     known = listed.read_text().split() if listed.exists() else []

@@ -31,7 +31,7 @@ from typing import Final, Protocol
 import structlog
 
 from eventmill.engine.assignment import Steps, steps
-from eventmill.errors import Conflict, Unavailable
+from eventmill.errors import ConfigurationError, Conflict, Unavailable
 from eventmill.ports.clock import Clock
 from eventmill.ports.cluster import Claim, Leases
 from eventmill.ports.store import Store
@@ -117,18 +117,19 @@ class Cluster:
         """Join, and take the shards that nobody has.
 
         A node that comes back sooner than its last life's lease ends waits for that. Raises
-        `Conflict` if another node of that name is alive.
+        `ConfigurationError` if another node of that name is alive.
         """
         give_up = self._clock.monotonic() + LEASE_SECONDS + 1
-        while True:
-            try:
-                await self._join()
-                break
-            except Conflict:
-                if self._clock.monotonic() > give_up:
-                    raise
-                log.info("waiting for the lease of this node's last life to end", node=self.node)
-                await self._clock.sleep(1.0)
+        has_joined = await self._may_join()
+        if not has_joined:
+            log.info("waiting for the lease of this node's last life to end", node=self.node)
+        while not has_joined:
+            if self._clock.monotonic() > give_up:
+                raise ConfigurationError(
+                    f"another node {self.node!r} works on this store: give each a --node of its own"
+                )
+            await self._clock.sleep(1.0)
+            has_joined = await self._may_join()
         await self._look()
         await self._take_free()
         await self._follow_served()
@@ -184,7 +185,7 @@ class Cluster:
         epochs = await self._end_work(list(self._epochs))
         self._leaving = True
         with contextlib.suppress(Unavailable, Conflict):
-            await self._leases.leave(self.node)  # whatever it held may be claimed now
+            await self._leases.leave(self.node, self.address)  # whatever it held may be claimed now
             self._tell()
             for shard, epoch in epochs.items():
                 await self._leases.release(shard, self.node, epoch)
@@ -198,15 +199,24 @@ class Cluster:
         self.look()
         await self._clock.wait(self._moved, seconds)
 
+    async def _may_join(self) -> bool:
+        """Join, if the name is free."""
+        try:
+            await self._join()
+        except Conflict:
+            return False
+        return True
+
     async def _join(self) -> None:
-        self._renewed = self._clock.monotonic()
+        asked = self._clock.monotonic()
         await self._leases.join(self.node, self.address, seconds=LEASE_SECONDS)
+        self._renewed = asked
 
     async def _renew(self) -> None:
         asked = self._clock.monotonic()
         if self._leaving or asked - self._renewed < RENEW_SECONDS:
             return
-        if await self._leases.renew(self.node, seconds=LEASE_SECONDS):
+        if await self._leases.renew(self.node, self.address, seconds=LEASE_SECONDS):
             self._renewed = asked
         else:
             await self._join_again()
@@ -216,7 +226,7 @@ class Cluster:
             return  # this is why there is no lease any more
         log.warning("this node's lease has ended", node=self.node)
         self._lose(list(self._epochs))
-        await self._join()
+        await self._join()  # refused as long as another process has this name by now
 
     def has_expired(self) -> bool:
         """Whether others may hold by now what this node believes to hold. Asked at every turn: a node
@@ -278,8 +288,7 @@ class Cluster:
 
     def _serves(self, shards: Collection[int]) -> None:
         """Let callers know, here and elsewhere."""
-        for shard in shards:
-            log.info("shard taken", node=self.node, shard=shard, epoch=self._epochs.get(shard))
+        log.info("shards taken", node=self.node, shards=sorted(shards))
         self._note({**self.addresses, **dict.fromkeys(shards, self.address)})
         self._tell()
         self._served.update(shards)
@@ -327,8 +336,8 @@ class Cluster:
         epochs = {shard: self._epochs[shard] for shard in shards}
         if epochs:
             await self._host.leave(epochs)
+            log.info("shards given", node=self.node, shards=sorted(epochs))
         for shard in epochs:
-            log.info("shard given", node=self.node, shard=shard)
             self._store.let_go(shard)
             self._epochs.pop(shard, None)  # it may have been lost meanwhile
             self._lost.discard(shard)
@@ -345,8 +354,9 @@ class Cluster:
 
     def _lose(self, shards: Collection[int]) -> None:
         """Serve shards no more that are somebody else's, or may be; their work ends soon."""
+        if shards:
+            log.warning("shards lost", node=self.node, shards=sorted(shards))
         for shard in shards:
-            log.warning("shard lost", node=self.node, shard=shard)
             del self._epochs[shard]
             self._store.let_go(shard)
         self._host.withdraw(shards)

@@ -307,8 +307,12 @@ class Reception:
         self._clock = clock
 
     async def receive(self, payload: bytes) -> bytes:
-        """Answer one parcel."""
-        requests = _decode_requests(payload)
+        """Answer one parcel; nothing to what is none."""
+        try:
+            requests = _decode_requests(payload)
+        except msgspec.DecodeError as error:
+            log.warning("what came is no parcel of requests", error=str(error))
+            return b""
         # Started in order: requests of one entity take effect in the order they were sent.
         answers = await asyncio.gather(*map(self._answer, requests))
         return _encode(answers)

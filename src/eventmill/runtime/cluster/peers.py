@@ -18,7 +18,7 @@ import structlog
 
 from eventmill.errors import ConfigurationError, Conflict, Unavailable
 from eventmill.model.commit import Commit
-from eventmill.ports.cluster import Leases
+from eventmill.ports.cluster import ALONE, Leases, Member
 from eventmill.ports.directory import Directory
 from eventmill.ports.transport import Handler, Transport
 from eventmill.runtime import description
@@ -110,11 +110,10 @@ class Peers:
     async def start(self) -> None:
         """Meet the others, take shards, begin to serve.
 
-        Raises `Unreachable`, `Conflict` for a name that is taken, `StoreUnavailable`.
+        Raises `Unreachable`, `ConfigurationError` for a name that is taken, `StoreUnavailable`.
         """
         await self._leases.open()
-        if not self._meets_others:
-            await self._be_alone()
+        await self._meet()
         await self._transport.open()
         await self.services.start(self._runtime.store, self._runtime.committer)
         await self._transport.listen(self._news, self._hear)
@@ -169,18 +168,28 @@ class Peers:
         """Ask the control of another node."""
         return await self.tell(address, CONTROL, question, seconds)
 
-    async def _be_alone(self) -> None:
-        """Wait for a node that ended without a word; refuse to start beside one that lives."""
-        clock = self._runtime.clock
-        give_up = clock.monotonic() + LEASE_SECONDS + 1
-        while others := await self._leases.members():
-            if clock.monotonic() > give_up:
+    async def _meet(self) -> None:
+        """Wait for a node that cannot be met and ended without a word.
+
+        Raises `ConfigurationError` if it lives.
+        """
+        give_up = self._runtime.clock.monotonic() + LEASE_SECONDS + 1
+        is_told = False
+        while others := await self._unmet():
+            if self._runtime.clock.monotonic() > give_up:
                 raise ConfigurationError(
                     f"node {others[0].node!r} works on this store already; several nodes have to "
                     "reach each other: give all of them --broker nats://…"
                 )
-            log.info("waiting for the lease of another node to end", node=others[0].node)
-            await clock.sleep(1.0)
+            if not is_told:
+                log.info("waiting for the lease of another node to end", node=others[0].node)
+                is_told = True
+            await self._runtime.clock.sleep(1.0)
+
+    async def _unmet(self) -> list[Member]:
+        """Nodes that are alive and that this one can never reach."""
+        members = await self._leases.members()
+        return [m for m in members if not self._meets_others or m.address.startswith(ALONE)]
 
     async def stop(self) -> None:
         """Give everything to the others."""
@@ -226,13 +235,17 @@ class Peers:
                 await self._transport.broadcast(self._news, word)
 
     async def _look(self) -> None:
+        is_failing = False
         while True:
             await self._runtime.clock.wait(self._told, LOOK_SECONDS)
             self._told.clear()
             try:
                 await self._runtime.look()
+                is_failing = False
             except (Unavailable, Conflict) as error:
-                log.warning("ends of shards not read", error=str(error))
+                if not is_failing:  # it is tried ten times a second
+                    log.warning("ends of shards not read", error=str(error))
+                is_failing = True
 
 
 def _door(address: str, door: str) -> str:

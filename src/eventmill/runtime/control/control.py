@@ -147,7 +147,10 @@ class Control:
 
     async def answer(self, question: bytes) -> bytes:
         """Answer another node."""
-        ask = _decode_ask(question)
+        try:
+            ask = _decode_ask(question)
+        except msgspec.DecodeError as error:
+            return _encode(Told(failure_of(InternalError(f"this is no question: {error}"))))
         if ask.act is not None:
             return _encode(await self._do(HERE, ask.act, ask.homes))
         try:

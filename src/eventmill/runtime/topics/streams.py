@@ -12,23 +12,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from eventmill.errors import ConfigurationError, Unavailable
+from eventmill.errors import ConfigurationError, Conflict, Unavailable
 from eventmill.model import limits
+from eventmill.model.commit import Commit
 from eventmill.model.entry import DELTAS, Entry
 from eventmill.model.placement import Placement
-from eventmill.ports.broker import Broker, Receipt
+from eventmill.ports.broker import Broker, Past, Receipt
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
+from eventmill.runtime.dispatch.marks import SUFFIX
 from eventmill.runtime.dispatch.tails import Tails
 from eventmill.runtime.keeping import layout_of
 from eventmill.runtime.room import InBroker
 from eventmill.runtime.topics.foreign import ForeignTopics
-from eventmill.runtime.topics.relay import Relay
+from eventmill.runtime.topics.relay import NAME, Relay
 from eventmill.runtime.topics.stream_tail import StreamTail
 
 if TYPE_CHECKING:
@@ -45,6 +48,10 @@ ADMIT_SECONDS: Final = 5.0
 
 FACT: Final = "topics"
 """The durable fact that a store's topics live in a broker."""
+
+MADE: Final = f"{FACT}/"
+"""Begins the durable fact which stream a topic is; the topic's id follows. Positions say nothing
+about another."""
 
 
 async def settle_place(store: Store, committer: Committer, *, in_broker: bool) -> None:
@@ -148,8 +155,14 @@ class Streams:
         }
         self._first = {placement.of_topic(id)[0]: id for id in layouts}
         drift = await self._broker.open(
-            placement.shards, layouts, placement.entity, self._hear, owner=placement.store
+            placement.shards,
+            layouts,
+            placement.entity,
+            self._hear,
+            owner=placement.store,
+            past=await self._past(placement),
         )
+        await self._remember()
         for difference in drift:
             log.warning("stream differs from the settings", difference=difference)
         shards = [shard for id in (*layouts, *foreign) for shard in placement.of_topic(id)]
@@ -161,6 +174,34 @@ class Streams:
         for stream in self._of_topics(foreign):
             stream.is_there = False
         await self.foreign.attach()
+
+    async def _past(self, placement: Placement) -> dict[str, Past]:
+        """What is known of the topics' streams from before."""
+        store = self._runtime.store
+        facts, offsets = await store.registry(), await store.offsets()
+        return {
+            id: Past(facts.get(MADE + id, b"").decode(), _furthest(offsets, placement.of_topic(id)))
+            for id in self._topics
+        }
+
+    async def _remember(self) -> None:
+        """Note which streams these are, unless that is known.
+
+        Raises `ConfigurationError` if another node, at another broker, was faster.
+        """
+        store = self._runtime.store
+        made = {MADE + id: self._broker.made[id].encode() for id in self._topics}
+        new = made.items() - (await store.registry()).items()
+        for name, value in new:
+            first = Commit(registry={name: value}, expected={name: None})
+            with suppress(Conflict):  # another node was faster
+                await self._runtime.committer.submit_alone(first)
+        if new - (await store.registry()).items():
+            raise ConfigurationError(
+                "another node of this store has its topics at another broker: give all of them the "
+                "same --broker",
+                code="configuration.stream",
+            )
 
     def let_in(self, topic: str) -> bool:
         """Let a topic be read from now on; return whether it was not before."""
@@ -277,3 +318,13 @@ class Streams:
                 pass
         except Unavailable as error:
             log.warning("messages of plain clients not taken", topic=topic, error=str(error))
+
+
+def _furthest(offsets: Mapping[tuple[str, int], int], shards: Collection[int]) -> int:
+    """Return up to where somebody has read in shards; the relay and marks count in the outbox."""
+    read = [
+        at
+        for (name, shard), at in offsets.items()
+        if shard in shards and name != NAME and SUFFIX not in name
+    ]
+    return max(read, default=0)

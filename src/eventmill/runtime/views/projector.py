@@ -46,7 +46,8 @@ class TableRows:
         self.physical = physical
         self._codec: RowCodec[Any] = RowCodec(table.row, table, view=view)
         self._store = store
-        self._rows: dict[str, Any] = {}
+        self.rows: dict[str, Any] = {}
+        """The current ones by key, as far as they have been fetched; None is no row."""
         self._changed: set[str] = set()
         """Keys whose rows are not encoded yet."""
         self._encoded: dict[str, tuple[Any, ...] | None] = {}
@@ -58,7 +59,7 @@ class TableRows:
         it reads as many as the store does in one go."""
         if self._is_complete:
             return True
-        missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
+        missing = [key for key in dict.fromkeys(keys) if key not in self.rows]
         return not missing or await self.read(missing) == len(missing)
 
     async def read(self, keys: list[str]) -> int:
@@ -67,29 +68,25 @@ class TableRows:
         for key in keys[:looked]:
             self._changed.discard(key)
             self._encoded.pop(key, None)
-            self._rows[key] = None
+            self.rows[key] = None
         decode, size_of = self._codec.decode, self._codec.size_of
         for stored in rows:
-            self._rows[stored[0]] = decode(stored[1:])
+            self.rows[stored[0]] = decode(stored[1:])
             self.bytes += size_of(stored)
         return looked
 
     def has(self, key: str) -> bool:
         """Whether it is known what the row of a key is."""
-        return self._is_complete or key in self._rows
-
-    def get(self, key: str) -> Any:
-        """Return the current row; it must have been fetched."""
-        return self._rows.get(key)
+        return self._is_complete or key in self.rows
 
     def put(self, key: str, row: Any) -> None:
         """Take the row that a handler returned, or None."""
-        self._rows[key] = row
+        self.rows[key] = row
         self._changed.add(key)
 
     def check(self, key: str) -> None:
         """Raise `HandlerFailed` if the row cannot be kept."""
-        row = self._rows.get(key)
+        row = self.rows.get(key)
         if row is not None:
             self._codec.encode(key, row)
 
@@ -101,7 +98,7 @@ class TableRows:
 
     def refresh(self) -> None:
         """Forget what has been read. A new table that nobody has read yet stays known as empty."""
-        if self._rows:
+        if self.rows:
             self.clear()
 
     def encode(self) -> None:
@@ -109,38 +106,49 @@ class TableRows:
 
         Raises `HandlerFailed` if a row cannot be kept.
         """
-        rows, encoded = self._rows, self._encoded
-        encode, size_of = self._codec.encode, self._codec.size_of
-        for key in self._changed:
-            row = rows[key]
-            if row is None:
-                encoded[key] = None
-            else:
-                encoded[key] = stored = encode(key, row)
-                self.bytes += size_of(stored)
+        changed = {key: self.rows[key] for key in self._changed}
+        kept = {key: row for key, row in changed.items() if row is not None}
+        stored = self._codec.encode_all(kept)
+        self._encoded.update(dict.fromkeys(changed))
+        self._encoded.update(zip(kept, stored, strict=True))
+        self.bytes += self._codec.size_of_all(stored)
         self._changed.clear()
 
     def changes(self) -> Rows | None:
         """Return what the batch changed, encoded; bounds the memory."""
         if not self._encoded:
             return None
-        rows = Rows(self.physical, [], [])
-        # In the order of the table: neighbours are written to the same page.
-        for key in sorted(self._encoded):
-            stored = self._encoded[key]
-            if stored is None:
-                rows.deletes.append(key)
-            else:
-                rows.upserts.append(stored)
-        self._encoded = {}
-        if len(self._rows) > limits.VIEW_ROWS_CACHED or self.bytes > limits.VIEW_BYTES_CACHED:
+        encoded, self._encoded = self._encoded, {}
+        keys = sorted(encoded)  # as the table is: neighbours are written to the same page
+        upserts = [row for key in keys if (row := encoded[key]) is not None]
+        deletes = [key for key in keys if encoded[key] is None]
+        rows = Rows(self.physical, upserts, deletes)
+        if len(self.rows) > limits.VIEW_ROWS_CACHED or self.bytes > limits.VIEW_BYTES_CACHED:
             self._empty()
         return rows
 
     def _empty(self) -> None:
-        self._rows.clear()
+        self.rows.clear()
         self.bytes = 0
         self._is_complete = False
+
+
+class _Step:
+    """How the entries of one source change one table."""
+
+    __slots__ = ("function", "kinds", "source", "table", "takes_context", "types")
+
+    def __init__(self, handler: ViewHandler, table: TableRows) -> None:
+        route, self.source = handler.route, handler.source
+        self.function, self.types = route.function, route.types
+        self.takes_context = route.takes_context
+        self.table = table
+        self.kinds = {
+            name: kind
+            for name, kind in self.source.event_types.items()
+            if not route.types or kind.cls in route.types
+        }
+        """By stored name, the events that it takes."""
 
 
 class Projector:
@@ -173,9 +181,10 @@ class Projector:
         self.skipped = frozenset(
             pair for skip in skips for pair in skip if pair not in takes and pair[1] not in _KEPT
         )
-        self._handlers: dict[str, list[ViewHandler]] = {}
+        self._steps: dict[str, list[_Step]] = {}
         for handler in definition.handlers:
-            self._handlers.setdefault(handler.source.id, []).append(handler)
+            step = _Step(handler, tables[handler.table])
+            self._steps.setdefault(handler.source.id, []).append(step)
         self._view = definition.cls()
         self._name = definition.id
         self._uncommitted = False
@@ -273,31 +282,33 @@ class Projector:
             rows.refresh()
 
     def _fold(self, entry: Entry) -> None:
-        for handler in self._handlers[entry.source]:
-            route = handler.route
-            table = self.tables[handler.table]
-            if entry.type == DELETED and EntityDeleted not in route.types:
-                if table.get(entry.subject) is not None:
-                    table.put(entry.subject, None)
+        subject = entry.subject
+        for step in self._steps[entry.source]:
+            kind = step.kinds.get(entry.type)
+            if kind is not None:  # the usual case
+                event = kind.decode(entry.payload, entry.version)
+            elif entry.type == DELETED and EntityDeleted not in step.types:
+                if step.table.rows.get(subject) is not None:
+                    step.table.put(subject, None)
                 continue
-            event = event_of(handler.source, entry, route.types, self.definition.ignore_unknown)
-            if event is SKIP:
-                continue
-            row = table.get(entry.subject)
-            if route.takes_context:
-                context = Context(entry, self._name)
-                new = route.function(self._view, event, row, context)
             else:
-                new = route.function(self._view, event, row)
+                ignore_unknown = self.definition.ignore_unknown
+                event = event_of(step.source, entry, step.types, ignore_unknown)
+                if event is SKIP:
+                    continue
+            row = step.table.rows.get(subject)
+            if step.takes_context:
+                new = step.function(self._view, event, row, Context(entry, self._name))
+            else:
+                new = step.function(self._view, event, row)
             if new is not None or row is not None:
-                table.put(entry.subject, new)
+                step.table.put(subject, new)
 
     async def _fetch(self, entries: list[Entry]) -> list[Entry]:
         """Read the rows of entries; return the first ones, whose rows are in memory now."""
-        for source, handlers in self._handlers.items():
+        for source, steps in self._steps.items():
             keys = [entry.subject for entry in entries if entry.source == source]
-            for name in {handler.table for handler in handlers}:
-                table = self.tables[name]
+            for table in {step.table for step in steps}:
                 if not await table.fetch(keys):
                     entries = _before_unknown(entries, source, table)
         return entries

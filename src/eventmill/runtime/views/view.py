@@ -60,6 +60,10 @@ class View:
         self.state: State = Starting()
         self.changes = 0
         """How often rows that are answered have changed."""
+        self.watchers = 0
+        """How many wait for that."""
+        self._elsewhere: dict[int, int] = {}
+        """How far other nodes had come with what is answered, at the last look."""
         self.used: set[int] = set()
         """Versions that this node fills, answers from, or would go back to."""
         self.unused: set[int] = set()
@@ -96,7 +100,9 @@ class View:
             if await self._has_passed(next, await self._ends()):
                 await self._node.facts.put(self.changed(_ready(next)))
                 await self._take_up(self.versions)
-        except (Unavailable, Conflict) as error:  # `_build` goes on with it
+        except Conflict:
+            return  # another node was faster
+        except Unavailable as error:  # `_build` goes on with it
             log.warning("view not yet live", view=self.compiled.id, error=str(error))
 
     def changed(self, change: Callable[[Versions], Versions]) -> Commit:
@@ -132,7 +138,24 @@ class View:
         """Return when rows that are answered have changed."""
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._changed)
+        self.watchers += 1
+        try:
+            await asyncio.shield(self._changed)
+        finally:
+            self.watchers -= 1
+
+    def look(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Find out from all that are stored whether other nodes have changed rows: these come with
+        offsets."""
+        version = answering(self.state)
+        if version is None:
+            return
+        name = self.opener.name(version.number)
+        here = version.subscription.positions if isinstance(version, Running) else {}
+        elsewhere = {s: at for (n, s), at in offsets.items() if n == name and s not in here}
+        if elsewhere != self._elsewhere:
+            self._elsewhere = elsewhere
+            self._note(version.number)
 
     async def _take_up(self, versions: Versions) -> None:
         """Fill and answer from what is this definition's; let go of the rest."""
@@ -200,7 +223,9 @@ class View:
                 looks += 1
                 if await self._has_passed(next, goal) and next.number in self.versions.known:
                     await self._node.facts.change(self.changed(_ready(next)))
-            except (Unavailable, Conflict) as error:
+            except Conflict:
+                continue  # another node was faster
+            except Unavailable as error:
                 log.warning("view not yet live", view=self.compiled.id, error=str(error))
                 await self._node.clock.sleep(RETRY_SECONDS)
 

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from hashlib import blake2b
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import structlog
+
 from eventmill.engine.views.compiled import PlacedQuery, Statement
 from eventmill.engine.views.definition import CompiledView
 from eventmill.errors import NotFound, Overloaded, RequestError, Unavailable, UnknownHandler
@@ -34,10 +36,15 @@ from eventmill.runtime.views.state import (
 from eventmill.runtime.views.sweeping import Sweeper
 from eventmill.runtime.views.view import FACT, View
 
+log = structlog.get_logger()
+
 T = TypeVar("T")
 
 WATCH_AGAIN_SECONDS = 0.1
 """Pause before a watcher asks again that found no room."""
+
+LOOK_SECONDS = 0.2
+"""How often a node looks whether other nodes have changed rows that are watched here."""
 
 
 class Answer(NamedTuple, Generic[T]):
@@ -60,6 +67,7 @@ class Views:
         self._supervisor = node.supervisor
         self._store = node.store
         self._clock = node.clock
+        self._shared = node.shared
 
     async def start(self) -> None:
         """Take up every view where it was; build those anew whose definition has changed."""
@@ -67,6 +75,23 @@ class Views:
         for id, sweeper in self._sweepers.items():
             await sweeper.swept()
             self._supervisor.start(f"sweeping {id}", sweeper.run())
+        if self._shared and self._views:
+            self._supervisor.start("rows of other nodes", self._look())
+
+    async def _look(self) -> None:
+        """Tell who watches what other nodes have changed, until cancelled."""
+        while True:
+            await self._clock.sleep(LOOK_SECONDS)
+            watched = [view for view in self._views.values() if view.watchers]
+            if not watched:
+                continue
+            try:
+                offsets = await self._store.offsets()
+            except Unavailable as error:
+                log.warning("rows of other nodes not looked for", error=str(error))
+                continue
+            for view in watched:
+                view.look(offsets)
 
     async def _act(self, changes: Changes) -> None:
         for id, view in self._views.items():

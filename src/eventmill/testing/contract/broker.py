@@ -12,14 +12,12 @@ that no broker likes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 
 from eventmill.engine.messages import MALFORMED, Malformed
-from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge
+from eventmill.errors import BrokerUnavailable, TooLarge
 from eventmill.model import limits
 from eventmill.ports.broker import Broker, TopicLayout
 from eventmill.testing.contract.broker_harness import (
@@ -30,7 +28,6 @@ from eventmill.testing.contract.broker_harness import (
     News,
     event_headers,
     outgoing,
-    partition_of,
     shard_of,
     taken,
 )
@@ -43,24 +40,6 @@ class BrokerContract(NeighbourContract):
     async def publish(self, topic: str, headers: dict[str, str], payload: bytes) -> None:
         """Send a message to a topic as a plain client does; return when it is stored."""
         raise NotImplementedError("override publish(topic, headers, payload)")
-
-    @asynccontextmanager
-    async def node(
-        self, shards: int = SHARDS, topics: dict[str, TopicLayout] = TOPICS, owner: str = ""
-    ) -> AsyncIterator[tuple[Broker, News, list[str]]]:
-        """Open one more node; yields its broker, its news and the drift it found."""
-        broker, news = self.make_broker(), News()
-        drift = await broker.open(shards, topics, partition_of, news.tell, owner=owner)
-        try:
-            yield broker, news, drift
-        finally:
-            await broker.close()
-
-    @pytest.fixture
-    async def opened(self) -> AsyncIterator[tuple[Broker, News]]:
-        async with self.node() as (broker, news, drift):
-            assert drift == []
-            yield broker, news
 
     # --- storing -----------------------------------------------------------------------------
 
@@ -348,52 +327,6 @@ class BrokerContract(NeighbourContract):
             assert (left.first, left.last) == (read[3].position, full.last)
             (receipt,) = await broker.append([outgoing(stored + 1)])
             assert not receipt.duplicate
-
-    # --- layout ------------------------------------------------------------------------------
-
-    async def test_other_shards_or_another_number_are_refused(
-        self, opened: tuple[Broker, News]
-    ) -> None:
-        with pytest.raises(ConfigurationError, match=ORDERS):
-            async with self.node(shards=2 * SHARDS):
-                pass
-        with pytest.raises(ConfigurationError, match=ORDERS):
-            async with self.node(topics={ORDERS: TopicLayout(3)}):
-                pass
-
-    async def test_topics_of_another_store_are_refused(self) -> None:
-        async with self.node(owner="a"):
-            pass
-        async with self.node(owner="a") as (_, _, drift):
-            assert drift == []
-        with pytest.raises(ConfigurationError, match="another store"):
-            async with self.node(owner="b"):
-                pass
-
-    @pytest.mark.parametrize(
-        "other",
-        [
-            TopicLayout(1, age_seconds=3600),
-            TopicLayout(1, replicas=3),
-            TopicLayout(1, bytes=1 << 30),
-            TopicLayout(1, when_read=True),
-        ],
-    )
-    async def test_other_settings_are_told_and_not_changed(
-        self, opened: tuple[Broker, News], other: TopicLayout
-    ) -> None:
-        wanted = {ORDERS: other, "new": msgspec.structs.replace(other, number=3, replicas=1)}
-        async with self.node(topics=wanted) as (broker, _, drift):
-            assert drift
-            assert all(ORDERS in line for line in drift)
-            assert broker.layouts[ORDERS] == TopicLayout(1)
-        async with self.node() as (_, _, drift):
-            assert drift == []
-        async with self.node(topics=wanted) as (broker, _, _):
-            assert broker.layouts["new"] == wanted["new"], "made so, and found so"
-        async with self.node(topics={"new": TopicLayout(3)}) as (broker, _, drift):
-            assert bool(drift) == (wanted["new"] != TopicLayout(3))
-            assert broker.layouts["new"] == wanted["new"]
 
     # --- what plain clients send -------------------------------------------------------------
 

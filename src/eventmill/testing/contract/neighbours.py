@@ -18,14 +18,11 @@ from eventmill.testing.contract.broker_harness import (
     outgoing,
     taken,
 )
+from eventmill.testing.contract.layouts import LayoutContract
 
 
-class NeighbourContract:
+class NeighbourContract(LayoutContract):
     """What a broker must do with topics of others; a part of `BrokerContract`."""
-
-    def make_broker(self) -> Broker:
-        """Make a broker, not yet open; those of one test share their topics."""
-        raise NotImplementedError("override make_broker() and return yours")
 
     def make_neighbour(self) -> Broker:
         """Make a broker of the service `NEIGHBOUR`, not yet open."""

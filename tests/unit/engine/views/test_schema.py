@@ -159,6 +159,24 @@ def test_flat_rows_are_kept_as_they_are() -> None:
     assert codec.decode(("c1", 2, 3.0, 1, None)) == Flat("c1", 2, 3.0, True)
 
 
+FLATS = st.builds(Flat, TEXTS, INTEGERS, FLOATS, st.booleans(), st.none() | TEXTS)
+FLAT_CODEC = RowCodec(Flat, table_of(Flat, "carts", view="v"), view="v")
+
+
+@given(st.dictionaries(TEXTS, FLATS, max_size=5))
+@settings(deadline=None)
+def test_rows_together_are_stored_as_each_alone(rows: dict[str, Flat]) -> None:
+    stored = FLAT_CODEC.encode_all(rows)
+    assert stored == [FLAT_CODEC.encode(key, row) for key, row in rows.items()]
+    assert FLAT_CODEC.size_of_all(stored) == sum(map(FLAT_CODEC.size_of, stored))
+
+
+@pytest.mark.parametrize("wrong", [Flat("c2", "two", 1.0, True), Flat("\ud800", 2, 1.0, True)])  # type: ignore[arg-type]
+def test_one_wrong_row_of_many_is_named(wrong: Flat) -> None:
+    with pytest.raises(HandlerFailed, match=r"field '(items|cart_id)'"):
+        FLAT_CODEC.encode_all({"c1": Flat("c1", 2, 3.0, True), "c2": wrong})
+
+
 def test_keyword_only_rows_come_back() -> None:
     codec = RowCodec(Renamed, table_of(Renamed, "t", view="v"), view="v")
     assert codec.decode(codec.encode("k", Renamed(cart_id="a", order=2))[1:]) == Renamed(
