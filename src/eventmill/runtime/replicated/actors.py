@@ -58,6 +58,8 @@ class Actor:
         self._catch_up = catch_up
         self._number = ALONE if node is None else 0
         self._fact = b""
+        self._taken = 0
+        """How often it took a slot: no two of its facts are equal, whatever the clock does."""
         self._doubt = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -94,13 +96,14 @@ class Actor:
             return
         others = await self._others()
         facts = await self._store.registry()
-        number = next(
-            n
-            for n in range(1, limits.REPLICAS_MAX + 1)
-            if _holder(facts.get(f"{SLOT}{n}")) not in others
-        )
+        slots = range(1, limits.REPLICAS_MAX + 1)
+        free = (n for n in slots if _holder(facts.get(f"{SLOT}{n}")) not in others)
+        number = next(free, None)
+        if number is None:
+            raise Unavailable(f"{limits.REPLICAS_MAX} nodes change replicated entities already")
         name = f"{SLOT}{number}"
-        fact = f"{self._node}/{self._clock.now()}".encode()
+        self._taken += 1
+        fact = f"{self._node}/{self._clock.now()}.{self._taken}".encode()
         commit = Commit(registry={name: fact}, expected={name: facts.get(name)})
         await asyncio.shield(self._committer.submit_alone(commit))
         await self._catch_up()

@@ -11,7 +11,6 @@ trimmed, and of a shared store not the newest `TRIM_KEPT`, which nodes that are 
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
@@ -37,6 +36,9 @@ COMPACT_SECONDS: Final = 0.1
 """Pause between two batches: a hot entity is stored ten times a second, however often it changes."""
 
 TRIM_SECONDS: Final = 10.0
+TRIM_MORE_SECONDS: Final = 0.05
+"""Pause when there is more to trim: after a start, the way through all of the journal."""
+
 TRIM_POSITIONS: Final = 2_000
 TRIM_KEPT: Final = 4_096
 
@@ -86,25 +88,17 @@ class Compactor:
         return max(0.0, self._next - self._clock.monotonic())
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
+        """Join a batch. One that does not fit raises `DataMisfit`: it is parked when it comes alone."""
         if self._is_ahead:
             self._drop()
         self._is_ahead = True
         reacted = Reacted()
         changed: dict[Key, Kept] = {}
-        failed: set[Key] = set()
         size = 0
         for at, entry in enumerate(entries):
             key = (entry.type, entry.subject)
-            if key in failed:
-                reacted.behind.append(entry)
-                continue
-            try:
-                kept = await self._of(key, entry)
-                kept.state.join(delta_of(entry))
-            except DataMisfit as error:
-                failed.add(key)
-                reacted.failed.append((entry, error))
-                continue
+            kept = await self._of(key, entry)
+            kept.state.join(delta_of(entry))
             size += len(entry.payload) + (0 if key in changed else kept.size)
             changed[key] = kept
             if size >= limits.COMMIT_BYTES_MAX:
@@ -150,7 +144,7 @@ class Compactor:
                 step = min(after + TRIM_POSITIONS, until)
                 await self._store.trim([DELTAS], shard, after, step)
                 self._trimmed[shard] = after = step
-                await asyncio.sleep(0)  # a long way must not hold up the node's work
+                await self._clock.sleep(TRIM_MORE_SECONDS)
 
     def _drop(self) -> None:
         self._kept.clear()
