@@ -102,7 +102,7 @@ class Log:
         after = stretch.positions.get(shard, before)
         at = self.positions[shard]  # others may have told more meanwhile
         self._join(entry for entry in stretch.entries if entry.position > at)
-        if len(stretch.entries) < after - before and at == before:
+        if len(stretch.entries) < after - before:
             self.on_gap(self._store.placement.home(shard))
         if after > at:
             self._moved(shard, after)

@@ -121,9 +121,13 @@ class ReplicaCells(Cells):
         """Return a replica that is in memory, without using it."""
         return self._cells.get(key)  # type: ignore[return-value]  # there are no others
 
-    def of_shard(self, home: int) -> list[tuple[Key, Cell]]:
-        """Return what is in memory of a home shard."""
-        return [(key, cell) for key, cell in self._cells.items() if cell.shard == home]
+    def leave(self, shard: int) -> None:
+        """Throw out every replica of a home shard, and those that are just being loaded: deltas were
+        missed. What is in a batch is loaded when that is committed."""
+        self._moves += 1
+        for key, cell in [*self._cells.items()]:
+            if cell.shard == shard:
+                self.drop(key, cell, after=cell.batch)
 
     def _may_be_gone(self, cell: Cell) -> bool:
         assert isinstance(cell, Replica)
@@ -164,7 +168,7 @@ class Replicas(Entities):
         committer.before_commit.append(self._seal)
         committer.on_failure.append(self._failed)
         log.on_delta = self._join
-        log.on_gap = self._forget
+        log.on_gap = self.replicas.leave
 
     def __repr__(self) -> str:
         return f"<Replicas [{self.cells!r}]>"
@@ -297,11 +301,6 @@ class Replicas(Entities):
         replica.grow(len(entry.payload))
         self.cells.grow(replica.bytes - before)
         return True
-
-    def _forget(self, home: int) -> None:
-        """Load the replicas of a home shard anew when they are wanted."""
-        for key, cell in self.replicas.of_shard(home):
-            self.cells.drop(key, cell, after=cell.batch)
 
     def _built_in(self, key: Key, cell: Cell, envelope: Envelope) -> bytes | asyncio.Future[bytes]:
         if envelope.name != PURGE:
