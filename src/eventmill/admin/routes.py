@@ -220,7 +220,8 @@ def _letters(acts: Operations) -> list[Route]:
         return [shapes.letter(letter) for letter in found]
 
     async def letter(request: Request) -> Any:
-        return shapes.letter(await acts.letter(_text(request, "id")), full=True)
+        found = await acts.letter(_text(request, "id"))
+        return shapes.letter(found, full=True, lifted=acts.lifted(found.entry))
 
     async def redrive(request: Request) -> Any:
         chosen = await _decoded(request, Choice)

@@ -26,6 +26,7 @@ COMMANDS = {
     "run": "Run a service.",
     "dev": "Run a cluster on this machine, with servers of its own.",
     "check": "Check a service: problems, topology, couplings, stored data.",
+    "schema": "Keep schemas compatible: export, diff, check.",
     "services": "Show the services that run: list, describe, topology.",
     "entities": "List and read entities, call them.",
     "topics": "List topics, publish to them, follow them.",

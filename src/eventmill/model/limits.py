@@ -412,3 +412,9 @@ FORWARD_TICK_SECONDS: Final = 0.25
 ROUTED_WAITING_MAX: Final = 1_024
 """Requests of a node that wait for shards that nobody serves: each asks 20 times a second. Beyond it
 callers get 503 at once."""
+
+SCHEMA_STEPS_MAX: Final = 100_000
+"""Pairs of types that are looked at to compare two schemas: what is larger is called unreadable."""
+
+SCHEMA_SAMPLES_MAX: Final = 16
+"""Values that are made of an older schema, to try its upcaster."""

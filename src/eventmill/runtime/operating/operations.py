@@ -14,6 +14,7 @@ from typing import Any, Literal
 from eventmill.errors import Conflict, InvalidPayload, NotFound, TooLarge
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterKey, LetterStatus
+from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.events import EventType
 from eventmill.model.handler import Texts
@@ -28,6 +29,7 @@ from eventmill.runtime.control.acts import (
     letter_of,
 )
 from eventmill.runtime.control.status import ConsumerStatus, version_of
+from eventmill.runtime.operating.reading import Lifted, lifted
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.views.projector import Projector
 
@@ -193,6 +195,10 @@ class Operations:
         Raises `NotFound`.
         """
         return await letter_of(self._runtime.store, id)
+
+    def lifted(self, entry: Entry) -> Lifted | None:
+        """How this code reads an entry that another release stored; None if it is of this one."""
+        return lifted(self._runtime.service, entry)
 
     async def redrive(
         self,
