@@ -15,6 +15,7 @@ from bench.rows import (
     postgres_command,
     rebuild,
     replicated,
+    timers,
 )
 
 ROWS: tuple[Row, ...] = (
@@ -29,4 +30,5 @@ ROWS: tuple[Row, ...] = (
     forwarding.ROW,
     jetstream.ROW,
     replicated.ROW,
+    timers.ROW,
 )

@@ -32,6 +32,7 @@ from eventmill.model.replicated import (
     Vote,
 )
 from eventmill.model.topic import WHEN_READ, Topic
+from eventmill.sdk.action import scheduled, timed
 from eventmill.sdk.component import component
 from eventmill.sdk.consumer import consumer
 from eventmill.sdk.context import Context
@@ -40,6 +41,7 @@ from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import command, on, query
 from eventmill.sdk.replicated import ReplicatedEntity
 from eventmill.sdk.service import Service
+from eventmill.sdk.streams import ServiceStream, stream
 from eventmill.sdk.view import Record, View
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ __all__ = [
     "ReplicatedEntity",
     "Retry",
     "Service",
+    "ServiceStream",
     "Topic",
     "Unavailable",
     "View",
@@ -93,7 +96,10 @@ __all__ = [
     "publish",
     "query",
     "schedule",
+    "scheduled",
     "send",
+    "stream",
+    "timed",
     "upcast",
 ]
 

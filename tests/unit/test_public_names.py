@@ -8,13 +8,13 @@ from eventmill import testing
 PUBLIC = """
     Client ConfigurationError Conflict Context Deleted Effect EntityDeleted Event
     EventSourcedEntity EventmillError InvalidPayload KeyValueEntity NotFound Overloaded Page Record
-    Rejected Retry Service Topic Unavailable View WHEN_READ cancel command component consumer downcast
+    Rejected Retry Service ServiceStream Topic Unavailable View WHEN_READ cancel command component consumer downcast
     CounterMap Flag GCounter GSet LWWRegister MVRegister MultiMap ORMap ORSet PNCounter RegisterMap
-    ReplicatedEntity Vote event_type ignore on publish query schedule send upcast
+    ReplicatedEntity Vote event_type ignore on publish query schedule scheduled send stream timed upcast
 """
 
 TESTING = """
-    Called ConsumerKit Effects EntityKit FaultyStore Host Published ReplicasKit Result Scheduled Sent
+    ActionKit Called ConsumerKit Effects EntityKit FaultyStore Host Published ReplicasKit Result Scheduled Sent
     TopicProbe ViewKit VirtualClock
 """
 

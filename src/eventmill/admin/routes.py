@@ -37,6 +37,16 @@ class Reset(msgspec.Struct, forbid_unknown_fields=True):
     time: Time | None = None
 
 
+class Replay(msgspec.Struct, forbid_unknown_fields=True):
+    """Where a replay shall begin: one of the three; and what it is."""
+
+    begin: Literal["beginning"] | None = None
+    position: int | None = None
+    time: Time | None = None
+    group: str = "shadow"
+    effects: bool = False
+
+
 class Choice(msgspec.Struct, forbid_unknown_fields=True):
     """Which letters are meant."""
 
@@ -69,8 +79,9 @@ def routes(runtime: Runtime, facts: Facts) -> list[Route]:
         *_consumers(acts),
         *_views(acts),
         *_letters(acts),
-        *_timers(looks),
-        *_living(Living(runtime, facts)),
+        *_timers(looks, acts),
+        *_schedules(acts),
+        *_living(Living(runtime)),
     ]
 
 
@@ -155,10 +166,15 @@ def _topics(looks: Inspection, acts: Operations) -> list[Route]:
         await acts.publish(request.path_params["topic"], payloads, given.type, given.key)
         return {"published": len(payloads)}
 
+    async def adopt(request: Request) -> Any:
+        return {"readers": await acts.adopt(request.path_params["topic"])}
+
     return [
         _get("/topics", topics),
-        _get("/topics/{topic}/messages", messages),
-        _post("/topics/{topic}/messages", publish),
+        _post("/topics/{topic:path}/adopt", adopt),
+        # Of another service, as `shop/orders`, a topic can be looked at.
+        _get("/topics/{topic:path}/messages", messages),
+        _post("/topics/{topic:path}/messages", publish),
     ]
 
 
@@ -182,7 +198,25 @@ def _consumers(acts: Operations) -> list[Route]:
             raise InvalidPayload("give one of `to`, `position` and `time`")
         return await acts.reset(request.path_params["name"], ways[0])
 
+    async def replay(request: Request) -> Any:
+        wanted = await _decoded(request, Replay)
+        ways = [w for w in (wanted.begin, wanted.position, wanted.time) if w is not None]
+        if len(ways) != 1:
+            raise InvalidPayload("give one of `begin`, `position` and `time`")
+        name = request.path_params["name"]
+        return await acts.replay(name, ways[0], group=wanted.group, effects=wanted.effects)
+
+    async def replays(request: Request) -> Any:
+        return await acts.replays()
+
+    async def forget(request: Request) -> Any:
+        await acts.forget_replay(request.path_params["name"])
+        return {"forgotten": request.path_params["name"]}
+
     return [
+        _get("/replays", replays),
+        _post("/replays/{name}/forget", forget),
+        _post("/consumers/{name}/replay", replay),
         _get("/consumers", consumers),
         _get("/consumers/{name}", consumer),
         _post("/consumers/{name}/pause", pause),
@@ -245,12 +279,38 @@ def _letters(acts: Operations) -> list[Route]:
     ]
 
 
-def _timers(looks: Inspection) -> list[Route]:
+def _timers(looks: Inspection, acts: Operations) -> list[Route]:
     async def timers(request: Request) -> Any:
         after, limit = request.query_params.get("after", ""), _limit(request)
         return [shapes.timer(timer) for timer in await looks.timers(after=after, limit=limit)]
 
-    return [_get("/timers", timers)]
+    async def cancel(request: Request) -> Any:
+        name = _text(request, "name")
+        await acts.cancel_timer(name)
+        return {"cancelled": name}
+
+    return [_get("/timers", timers), _post("/timers/cancel", cancel)]
+
+
+def _schedules(acts: Operations) -> list[Route]:
+    async def schedules(request: Request) -> Any:
+        return [shapes.schedule(status) for status in await acts.schedules()]
+
+    def doing(act: Callable[[str], Awaitable[None]]) -> Ask:
+        async def done(request: Request) -> Any:
+            name = request.path_params["name"]
+            await act(name)
+            found = [status for status in await acts.schedules() if status.name == name]
+            return shapes.schedule(found[0])
+
+        return done
+
+    return [
+        _get("/schedules", schedules),
+        _post("/schedules/{name}/run", doing(acts.run_schedule)),
+        _post("/schedules/{name}/pause", doing(acts.pause_schedule)),
+        _post("/schedules/{name}/resume", doing(acts.resume_schedule)),
+    ]
 
 
 def _get(path: str, ask: Ask) -> Route:

@@ -12,6 +12,7 @@ from eventmill.model.entry import Entry
 from eventmill.runtime.control.acts import letter_id
 from eventmill.runtime.operating.inspection import State
 from eventmill.runtime.operating.reading import Lifted
+from eventmill.runtime.schedules import ScheduleStatus
 
 
 def entry(value: Entry) -> dict[str, Any]:
@@ -72,6 +73,17 @@ def timer(value: Timer) -> dict[str, Any]:
         "id": id,
         "command": value.command.type,
         "arguments": embedded(value.command.payload),
+    }
+
+
+def schedule(value: ScheduleStatus) -> dict[str, Any]:
+    """Show a schedule."""
+    return {
+        "name": value.name,
+        "schedule": value.schedule,
+        "missed": value.missed,
+        "paused": value.paused,
+        "next": time(value.next) if value.next is not None else None,
     }
 
 

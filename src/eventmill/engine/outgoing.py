@@ -12,8 +12,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from eventmill.engine.causation import of_command
 from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
+from eventmill.model.action import CALLS
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
 from eventmill.model.entry import COMMANDS, Entry, with_members
@@ -78,12 +80,12 @@ def expand(
         match effect:
             case Sending():
                 expansion.entries.append(command_entry(effect, now, metadata, author.home))
-            case Publication(topic, events, own):
+            case Publication(topic, events, own, key):
                 check_topic(topic, author.topics)
                 extra = with_members(metadata, own)
                 for event in events:
                     expansion.entries.append(
-                        message_entry(topic, event, now, extra, author.placement)
+                        message_entry(topic, event, now, extra, author.placement, key)
                     )
             case Scheduling(name, after, at, sending):
                 due = _due(f"timer {name!r}", after, at, now)
@@ -113,9 +115,13 @@ def message_entry(
     now: int,
     metadata: bytes | None,
     placement: Placement = EMBEDDED,
+    own_key: str | None = None,
 ) -> Entry:
-    """Make the entry of an event that is published to a topic."""
+    """Make the entry of an event that is published to a topic, under `own_key` if the topic shall
+    not make it."""
     kind, key, payload = topic.encode(event)
+    if own_key is not None:
+        key = own_key
     check_subject(f"a key of topic {topic.id!r}", key, least=0)
     _check_size(f"an event of topic {topic.id!r}", payload)
     shard = placement.message(topic.id, key)
@@ -139,6 +145,23 @@ def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int 
     _check_size(f"the command {handler.component}.{handler.name}", payload)
     subject = f"{handler.component}/{sending.id}"
     return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, metadata, None, home)
+
+
+def call_of(command: Entry) -> Entry:
+    """Make the entry that calls an action of the command that a timer sent for it."""
+    action, _, key = command.subject.partition("/")
+    return Entry(
+        CALLS + action,
+        key,
+        0,
+        command.type,
+        command.version,
+        command.time,
+        command.payload,
+        of_command(command),
+        None,
+        command.shard,
+    )
 
 
 def timer_name(name: str) -> str:

@@ -18,8 +18,8 @@ from eventmill.errors import (
 )
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterStatus
-from eventmill.model.definition import Retry
-from eventmill.model.entry import Entry
+from eventmill.model.definition import PATIENT, Retry
+from eventmill.model.entry import TIMER, Entry
 
 HOPELESS = (Rejected, InvalidPayload, TooLarge, Deleted, InternalError)
 """Trying again cannot help: somebody has to act first."""
@@ -42,6 +42,8 @@ def park(
     luck: float,
 ) -> Letter:
     """Make the letter of an entry whose reaction just failed for the `attempts`-th time."""
+    if entry.origin == TIMER:
+        policy = PATIENT  # whatever it is for others
     dead = isinstance(error, HOPELESS) or attempts >= policy.attempts
     wait = delay(policy, attempts, luck)
     if isinstance(error, DeliveryFailed):

@@ -16,6 +16,7 @@ from eventmill.model import limits
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
 from eventmill.model.replicated.value import Kind
+from eventmill.model.schedule import Schedule
 from eventmill.model.topic import Topic
 
 
@@ -48,6 +49,10 @@ class Retry:
         for name, (value, least, most) in bounds.items():
             if not least <= value <= most:
                 raise ConfigurationError(f"Retry: {name} must be {least:g}..{most:g}: {value!r}")
+
+
+PATIENT = Retry(initial=3.0, maximum=30.0)
+"""Of what timers and schedules lead to: nobody waits for it."""
 
 
 class Start(StrEnum):
@@ -158,11 +163,23 @@ class ConsumerDefinition:
     place: str
     topics: Collection[str] | None = None
     """As an entity's."""
+    stream: str = ""
+    """The topic that it fills, if it is a stream's."""
 
     @property
     def subscription(self) -> str:
         """Key of its progress: another group starts anew."""
         return f"{self.id}.{self.group}" if self.group else self.id
+
+
+@dataclass(slots=True)
+class ActionDefinition:
+    """A stateless function that timers call, or that runs by a schedule."""
+
+    handler: Handler[Any, Any]
+    reaction: ConsumerDefinition
+    """How its calls are handled: as events of a source of its own."""
+    schedule: Schedule | None = None
 
 
 @dataclass(slots=True)
@@ -215,3 +232,9 @@ class ServiceDefinition:
     views: dict[str, ViewDefinition]
     foreign: dict[str, Topic[Any]] = field(default_factory=dict)
     """Topics of other services that are followed here."""
+    actions: dict[str, ActionDefinition] = field(default_factory=dict)
+
+    @property
+    def streams(self) -> dict[str, str]:
+        """The topics that are service streams, and whose events each makes public."""
+        return {c.stream: c.source.id for c in self.consumers.values() if c.stream}

@@ -25,6 +25,9 @@ DELTAS: Final = "$deltas"
 """Source of what replicated entities changed, a topic of the platform's own: subject is the entity's
 id, type its component."""
 
+TIMER: Final = "timer"
+"""Origin of a command that a timer sent."""
+
 DELETED: Final = "$deleted"
 """Type of a deleted entity's last entry."""
 
@@ -36,7 +39,7 @@ class Entry(msgspec.Struct, gc=False):
     """One row of the journal."""
 
     source: str
-    """Component id, topic id or `COMMANDS`."""
+    """Component id, topic id, `COMMANDS`, or that of an action's calls."""
     subject: str
     """Entity id or message key; order is kept per subject."""
     sequence: int
@@ -53,7 +56,7 @@ class Entry(msgspec.Struct, gc=False):
     """JSON object: correlation, causation, trace context, CloudEvents attributes, user metadata."""
     origin: str | None = None
     """`shard:position` of the sent command that caused it: the entity's dedupe mark. In a
-    key-value entity, those of all shards, separated by commas."""
+    key-value entity, those of all shards, separated by commas. Of a command that a timer sent: `TIMER`."""
     shard: int = 0
     position: int = 0
 

@@ -175,6 +175,18 @@ TIME_MICROSECONDS_MAX: Final = 253_402_300_799_999_999
 """The last moment of the year 9999, the latest that a time of Python's can be: when a timer may be
 due. A store's integers do not hold every `timedelta`."""
 
+INTERVAL_SECONDS_MIN: Final = 1
+"""Between two ticks of a schedule: each costs three commits."""
+
+INTERVAL_SECONDS_MAX: Final = 366 * 86_400
+"""The longest interval; what is rarer has a date, which a cron expression says better."""
+
+MISSED_TICKS_MAX: Final = 1_000
+"""Runs of a schedule for ticks at which no node was there: they share one commit. Of more, the last."""
+
+TICK_GRACE_SECONDS: Final = 60
+"""A tick that is found so late, as after a restart, counts as kept: the shortest cron interval."""
+
 RETENTION_DELETED_SECONDS: Final = 7 * 24 * 3600
 """A deleted entity's events stay this long so that consumers can catch up (Kalix default)."""
 
@@ -364,6 +376,12 @@ TOPIC_REPLICAS_MAX: Final = 5
 
 SUBJECT_TOKEN_CHARACTERS_MAX: Final = 512
 """A key in a NATS subject; longer ones end in a hash (a server's control line has 4,096 bytes)."""
+
+REPLAYS_MAX: Final = 16
+"""Replays at the same time, finished ones included: each that runs reads what its consumer reads."""
+
+REPLAY_EFFECTS_MAX: Final = 100
+"""Kinds of effects that a replay counts apart; a function has few."""
 
 FACTS_SECONDS: Final = 3.0
 """How often a node of several looks for facts that others have changed, beneath the wake-ups."""

@@ -24,7 +24,7 @@ TOLD: Final[tuple[str, ...]] = ("node", "store", "process", "url", "admin_url", 
 
 
 class Component(msgspec.Struct, frozen=True):
-    """An entity, view or consumer, and what it answers to or follows."""
+    """An entity, view, consumer or action, and what it answers to or follows."""
 
     id: str
     kind: str
@@ -48,6 +48,8 @@ class Topic(msgspec.Struct, frozen=True):
     """Whose it is, if it is followed here and another's."""
     keeping: Keeping = Keeping()
     """How its messages are kept, if it is this service's."""
+    stream_of: str = ""
+    """Whose events it makes public, if it is a service stream."""
 
 
 class NodeShare(msgspec.Struct, frozen=True):
@@ -111,20 +113,23 @@ def _components(service: ServiceDefinition) -> Iterator[Component]:
         yield Component(view.id, "view", [], list(view.queries), ", ".join(sources))
     for consumer in service.consumers.values():
         yield Component(consumer.id, "consumer", source=consumer.source.id)
+    for id, action in service.actions.items():
+        yield Component(id, "action", source=str(action.schedule or ""))
 
 
 def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
+    streams = service.streams
     for topic in service.topics.values():
         types = [kind.name for kind in topic.event_types()]
-        yield Topic(topic.id, types, place, keeping=keeping_of(topic))
+        yield Topic(topic.id, types, place, "", keeping_of(topic), streams.get(topic.id, ""))
     for topic in service.foreign.values():
         types = [kind.name for kind in topic.event_types()]
-        yield Topic(topic.id, types, BROKER, topic.service)
+        yield Topic(topic.id, types, place, topic.service)
 
 
 def _endpoints(service: ServiceDefinition) -> Iterator[Endpoint]:
     for component in _components(service):
-        if component.kind == "consumer":
+        if component.kind in ("consumer", "action"):
             continue  # nobody calls it
         asked = {"commands": component.commands, "queries": component.queries}
         lists = {name: ", ".join(names) for name, names in asked.items() if names}

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from eventmill.errors import ConfigurationError
+from eventmill.model.action import Action
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.problems import Problems
 from eventmill.model.topic import WHEN_READ, Topic, not_ours
+from eventmill.sdk.action import define_action
 from eventmill.sdk.component import check_name, id_of, place_of
 from eventmill.sdk.consumer import Consumer
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
@@ -18,6 +20,7 @@ from eventmill.sdk.reaction import check_event_type, issubclass_of, names_of, no
 from eventmill.sdk.reading import check_names, define_entity
 from eventmill.sdk.reading_replicated import define_replicated
 from eventmill.sdk.replicated import ReplicatedEntity
+from eventmill.sdk.streams import Stream
 from eventmill.sdk.view import View, define_view
 
 
@@ -71,6 +74,7 @@ class _Reader:
         for thing in self.service.components:
             with self.problems.noting(place_of(thing)):
                 self.read_component(thing)
+        self.read_followed()
         for thing in self.service.components:
             with self.problems.noting(place_of(thing)):
                 self.check_sources(thing)
@@ -79,6 +83,8 @@ class _Reader:
         for definition in (self.definition.consumers, self.definition.entities):
             for component in definition.values():
                 component.topics = self.definition.topics
+        for action in self.definition.actions.values():
+            action.reaction.topics = self.definition.topics
 
     def read_topic(self, topic: Any) -> None:
         if not isinstance(topic, Topic):
@@ -99,6 +105,31 @@ class _Reader:
         known = self.definition.foreign if topic.service else self.definition.topics
         known[topic.id] = topic
 
+    def read_followed(self) -> None:
+        """Declare the topics of other services that are followed here. If nobody said what one
+        carries, it is what its followers take, all together."""
+        sources = [consumer.source for consumer in self.definition.consumers.values()]
+        sources += [h.source for view in self.definition.views.values() for h in view.handlers]
+        followed = (source for thing in self.service.components for source in _followed(thing))
+        for place, topic in followed:
+            if not isinstance(topic, Topic) or not topic.service:
+                continue
+            mine = [source for source in sources if source.id == topic.id]
+            declared = self.definition.foreign.get(topic.id, topic)
+            taken = (kind.cls for source in mine for kind in source.event_types.values())
+            types = dict.fromkeys([*declared.types, *topic.types, *taken])
+            if not types or (topic.id in self.ids and topic.id not in self.definition.foreign):
+                continue  # what is wrong with it is told already
+            with self.problems.noting(place):
+                whole = declared
+                if types.keys() != set(declared.types):
+                    whole = Topic(topic.name, *types, key=declared.key, service=topic.service)
+                if topic.id not in self.ids:
+                    self.read_topic(whole)
+                self.definition.foreign[topic.id] = whole
+                for source in mine:
+                    source.event_types.update(names_of(whole.event_types(), place))
+
     def check_foreign(self, topic: Topic[Any]) -> None:
         if not topic.service:
             return
@@ -109,8 +140,13 @@ class _Reader:
             )
 
     def read_component(self, thing: Any) -> None:
+        if isinstance(thing, Stream):
+            self.read_topic(thing.topic)
         if isinstance(thing, Consumer):
             self.read_consumer(thing)
+            return
+        if isinstance(thing, Action):
+            self.read_action(thing)
             return
         id, place, problems = id_of(thing), place_of(thing), Problems()
         if not id:
@@ -152,6 +188,14 @@ class _Reader:
             self.claim(consumer.subscription, thing, place)
         self.definition.consumers[consumer.id] = consumer
 
+    def read_action(self, thing: Action[Any]) -> None:
+        problems = Problems()
+        with problems.noting():
+            self.claim(thing.id, thing, f"action {place_of(thing.handler.function)}")
+        with problems.noting(place_of(thing.handler.function)):
+            self.definition.actions[thing.id] = define_action(thing)
+        problems.refuse()
+
     def check_sources(self, thing: Any) -> None:
         for place, source in _followed(thing):
             id = source.id if isinstance(source, Topic) else id_of(source)
@@ -178,6 +222,10 @@ class _Reader:
             # `x.publish` may be a client's here, for a topic of another service.
             place = f"@consumer {place_of(thing.function)}"
             self.check_published(place, published_topics(thing.function))
+            return
+        if isinstance(thing, Action):
+            function = thing.handler.function
+            self.check_published(f"action {place_of(function)}", published_topics(function))
             return
         handlers = vars(thing).values() if isinstance(thing, type) else ()
         for handler in handlers:

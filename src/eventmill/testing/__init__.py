@@ -3,6 +3,7 @@
     EntityKit     one entity: run a command, look at events, reply, state
     ReplicasKit   one replicated entity on several nodes: exchange, part and heal by hand
     ConsumerKit   one consumer: give it an event, look at its effects
+    ActionKit     one action: call it as a timer would, look at its effects
     ViewKit       one view: feed events, read rows
     Host          a whole service in process, on a memory store, the clock in the test's hand
     FaultyStore   a store whose commits fail when the test says so
@@ -11,17 +12,20 @@
 `docs/testing.md` has an example of each.
 """
 
+from eventmill.testing.action import ActionKit
 from eventmill.testing.clock import VirtualClock
-from eventmill.testing.consumer import Called, ConsumerKit, Effects
+from eventmill.testing.consumer import ConsumerKit
 from eventmill.testing.entity import EntityKit, Result
 from eventmill.testing.faults import FaultyStore
 from eventmill.testing.host import Host
 from eventmill.testing.outgoing import Published, Scheduled, Sent
 from eventmill.testing.probe import TopicProbe
+from eventmill.testing.reacting import Called, Effects
 from eventmill.testing.replicas import ReplicasKit
 from eventmill.testing.view import ViewKit
 
 __all__ = [
+    "ActionKit",
     "Called",
     "ConsumerKit",
     "Effects",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 from eventmill import (
@@ -19,14 +19,19 @@ from eventmill import (
     PNCounter,
     ReplicatedEntity,
     Service,
+    ServiceStream,
     Topic,
     command,
     component,
+    consumer,
     publish,
     schedule,
+    scheduled,
     send,
+    stream,
+    timed,
 )
-from eventmill.testing import ConsumerKit, EntityKit, Host, ReplicasKit
+from eventmill.testing import ActionKit, ConsumerKit, EntityKit, Host, ReplicasKit
 from examples.shopping_cart.shop import (
     Cart,
     CheckedOut,
@@ -46,6 +51,24 @@ class Plain:
 @dataclass
 class Other:
     number: int
+
+
+@timed("remind")
+async def remind(ctx: Context, merchant: str, *, payment: str) -> Effect[None]:
+    await ctx.schedule("once-more", datetime.now(UTC), remind, merchant, payment=payment)
+    await ctx.schedule("out", timedelta(hours=1), Cart.check_out, "c1")
+    await ctx.cancel("out")
+    return schedule("again", timedelta(hours=1), remind, merchant, payment=payment)
+
+
+@scheduled("0 3 * * *", timezone="Europe/Berlin", missed="all")
+async def nightly(ctx: Context, tick: datetime) -> None:
+    pass
+
+
+@scheduled(timedelta(minutes=5))
+def often(ctx: Context) -> Effect[None] | None:
+    return None
 
 
 @component("note")
@@ -70,6 +93,7 @@ class Note(KeyValueEntity):
             .publish(orders, OrderPlaced(order_id=name, items={}))
             .send(Cart.check_out, "c1")
             .schedule("later", later, Cart.check_out, "c1")
+            .schedule("remind", later, remind, "m1", payment="p1")
             .cancel("earlier")
             .expiring(later)
             .reply(lambda note: note.revision)
@@ -132,6 +156,25 @@ def topics_know_their_types() -> None:
     Service("shop", topics=[one, two, declared])
 
 
+@stream("noted", source=Note, key="number")
+def noted(event: Note, ctx: Context) -> Plain | None:
+    return Plain(1) if ctx.subject else None
+
+
+@consumer("watch-stock", source=ServiceStream("inventory", "stock", Plain))
+def watch(event: Plain) -> Effect[None]:
+    return publish(orders, OrderPlaced(order_id=str(event.number), items={}))
+
+
+async def two_services(shop: Service, inventory: Service) -> None:
+    async with Host(shop, beside=[inventory]) as host:
+        left = await host.beside["inventory"].call(Note.shout, "n1")
+        assert_type(left, str)
+        foreign = Topic("orders", service="shop")
+        await host.publish(foreign, Plain(1), key="p1")
+    Service("shop", components=[noted, watch], topics=[noted.topic, foreign])
+
+
 async def over_http(client: Client) -> None:
     assert_type(await client.call(Cart.add_item, "c1", sku="x", quantity=1), dict[str, int])
     assert_type(await client.query(OpenCarts.larger_than, minimum=1), list[OpenCarts.Row])
@@ -148,6 +191,10 @@ async def in_a_test(host: Host) -> None:
     assert_type(result.reply, dict[str, int])
     assert_type(result.state, Cart)
     assert_type(EntityKit(Note).run(Note.write, "x").reply, int)
+    assert (await ActionKit(remind).run("m1", payment="p1")).scheduled
+    await ActionKit(nightly).run(datetime.now(UTC))
+    await ActionKit(often).run()
+    Service("clocks", components=[remind, nightly, often])
     effects = await ConsumerKit(place_order).run(OrderPlaced(order_id="o", items={}))
     events: list[Any] = [published.event for published in effects.published]
     assert events

@@ -19,10 +19,27 @@ from eventmill import (
     ignore,
     publish,
     schedule,
+    scheduled,
     send,
+    timed,
 )
-from eventmill.testing import EntityKit, Host
+from eventmill.testing import ActionKit, EntityKit, Host
 from examples.shopping_cart.shop import Cart, CheckedOut, ItemAdded, OpenCarts, OrderPlaced, orders
+
+
+@timed("remind")
+def remind(ctx: Context, merchant: str, payment: str) -> None:
+    pass
+
+
+@scheduled("0 3 * * *", missed="never")  # wrong
+def nightly(ctx: Context) -> None:
+    pass
+
+
+@timed("no-effect")  # wrong
+def no_effect(ctx: Context) -> int:
+    return 7
 
 
 async def wrong_calls(ctx: Context, client: Client, host: Host) -> None:
@@ -40,6 +57,13 @@ async def wrong_calls(ctx: Context, client: Client, host: Host) -> None:
     EntityKit(Cart, "c1").run(Cart.add_item, sku="x")  # wrong
 
 
+async def wrong_timers(ctx: Context) -> None:
+    await ctx.schedule("later", timedelta(hours=1), Cart.add_item, "c1", sku="x")  # wrong
+    await ctx.schedule("later", timedelta(hours=1), remind, "m1")  # wrong
+    await ctx.call(remind, "m1", "p1")  # wrong
+    await ActionKit(remind).run("m1")  # wrong
+
+
 async def wrong_results(ctx: Context) -> None:
     text: str = await ctx.call(Cart.content, "c1")  # wrong
     number: int = (await ctx.query(OpenCarts.larger_than, 1))[0].cart_id  # wrong
@@ -50,6 +74,11 @@ def wrong_effects() -> None:
     send(Cart.add_item, "c1", sku=1, quantity=1)  # wrong
     schedule("later", timedelta(hours=1), Cart.add_item, "c1", quantity=1)  # wrong
     schedule("later", 5, Cart.check_out, "c1")  # wrong
+    schedule("later", timedelta(hours=1), Cart.check_out)  # wrong
+    schedule("later", timedelta(hours=1), remind, "m1", 7)  # wrong
+    schedule("later", timedelta(hours=1), remind, "m1")  # wrong
+    ignore().schedule("later", timedelta(hours=1), remind, "m1", "p1", "x")  # wrong
+    send(remind, "m1", "p1")  # wrong
     Cart.checkout  # wrong  # noqa: B018
 
 

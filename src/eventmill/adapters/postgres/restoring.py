@@ -46,7 +46,7 @@ from eventmill.model.archive import (
     TimerLine,
 )
 from eventmill.model.commit import Commit, Offset, Outcome, Snapshot, Timer
-from eventmill.model.entry import COMMANDS, Entry, moved, size_of
+from eventmill.model.entry import Entry, moved, size_of
 from eventmill.model.placement import EVERY_SHARD, Placement
 from eventmill.model.table import PhysicalTable
 
@@ -146,8 +146,10 @@ class _Import:
                 rest.outcomes.append(Outcome(source, subject, key, expires, kept, rejection))
             case TimerLine(name, due, command):
                 rest.timers[name] = Timer(name, due, self._due(archive.entry_of(command)))
-            case OffsetLine(subscription, _, position):
+            case OffsetLine(subscription, 0, position):
                 rest.offsets.append(Offset(subscription, EVERY_SHARD, 0, position))
+            case OffsetLine():
+                pass  # of another service's topic: here it is read from the broker, anew
             case LetterLine():
                 letter = archive.letter_of(line)
                 entry = self._placed(letter.entry)
@@ -156,13 +158,13 @@ class _Import:
             case FactLine(name, value):
                 if name == HEAD:
                     self._head = max(self._head, int(archive.stored(value)))
-                else:
+                elif not name.startswith(("$", "stream/")):  # nothing of how other stores lie
                     rest.registry[name] = archive.stored(value)
 
     def _placed(self, entry: Entry) -> Entry:
         self._head = max(self._head, entry.position)
         home = self._placement.entity(entry.subject)
-        if entry.source == COMMANDS:
+        if entry.source.startswith("$"):  # sent commands, and calls of actions
             shard = 0
         elif entry.sequence:
             shard = home

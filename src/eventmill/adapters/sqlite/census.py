@@ -10,14 +10,13 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from eventmill.adapters.sqlite.connection import errors, open_reader
+from eventmill.adapters.sqlite.connection import FILE, errors, open_reader
 from eventmill.adapters.sqlite.lock import holder
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.errors import ConfigurationError
 from eventmill.model.census import StoredType, Subscriber
 from eventmill.model.entry import COMMANDS, DELTAS, Entry
 
-FILE = "eventmill.db"
 STRETCH = 100_000
 """Positions counted at once."""
 SAMPLES_PER_STRETCH = 20

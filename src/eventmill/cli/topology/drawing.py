@@ -13,6 +13,7 @@ _SHAPES = {
     Kind.ENTITY: ("[", "]"),
     Kind.TOPIC: ("([", "])"),
     Kind.CONSUMER: ("{{", "}}"),
+    Kind.ACTION: ("[/", "/]"),
     Kind.VIEW: ("[(", ")]"),
     Kind.REMOTE: ("[[", "]]"),
     Kind.UNKNOWN: ("(", ")"),

@@ -11,9 +11,12 @@ import msgspec
 
 from eventmill.cli.surface.output import counted, show
 from eventmill.cli.surface.progress import bar
+from eventmill.engine.ticks import TICK
 from eventmill.errors import EventmillError, InvalidPayload
+from eventmill.model.action import CALLS
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import COMMANDS, DELETED, STATE, Entry
+from eventmill.model.handler import Handler
 from eventmill.node import offline
 from eventmill.node.offline import StoredType, Subscriber
 
@@ -120,6 +123,11 @@ def undeliverable(service: ServiceDefinition, waiting: list[tuple[str, Entry]]) 
     """Name the waiting commands that would fail when they are delivered."""
     for where, command in waiting:
         component, _, id = command.subject.partition("/")
+        if command.type == TICK:
+            continue  # the timer of a schedule: it goes with the schedule
+        if action := service.actions.get(component):
+            yield from _unfit(where, action.handler, command)
+            continue
         entity = service.entities.get(component)
         if entity is None:
             yield f"{where} is for {component}/{id}, but there is no entity component {component!r}"
@@ -130,21 +138,26 @@ def undeliverable(service: ServiceDefinition, waiting: list[tuple[str, Entry]]) 
         if handler is None:
             yield f"{where}: {component!r} has no command {command.type!r} any more"
             continue
-        try:
-            handler.decode_arguments(command.payload)
-        except InvalidPayload as error:
-            yield f"{where} does not fit: {error.message}"
+        yield from _unfit(where, handler, command)
+
+
+def _unfit(where: str, handler: Handler[Any, Any], command: Entry) -> Iterator[str]:
+    try:
+        handler.decode_arguments(command.payload)
+    except InvalidPayload as error:
+        yield f"{where} does not fit: {error.message}"
 
 
 def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iterator[str]:
     """Name what consumers and views have left that are not part of the service any more.
 
-    Offsets and letters of built-in and pushed subscriptions go when these end.
+    Offsets and letters of built-in and pushed subscriptions, and of replays, go when these end.
     """
     consumers = {consumer.subscription for consumer in service.consumers.values()}
+    consumers |= service.actions.keys()
     for one in subscribers:
         view, _, version = one.name.partition("@")
-        if one.name in consumers or one.name.startswith(("$", "push@")):
+        if one.name in consumers or one.name.startswith(("$", "push@", "replay@")):
             continue
         if version and view in service.views:
             continue
@@ -161,6 +174,8 @@ def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iter
 def _judge(service: ServiceDefinition, kind: StoredType, payloads: Payloads) -> Reading:
     reading = Reading(kind.source, kind.type, kind.version, kind.is_outside, kind.count)
     assert kind.source != COMMANDS
+    if kind.source.startswith(CALLS):
+        return reading  # calls of the past; those to come are commands that wait
     if kind.source not in service.entities and kind.source not in service.topics:
         reading.is_orphan = True
         if kind.of_entity:

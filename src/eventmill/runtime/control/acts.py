@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from eventmill.engine import resend
+from eventmill.engine import resend, ticks
 from eventmill.errors import Conflict, InvalidPayload, NotFound
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterKey, LetterStatus
@@ -62,9 +62,17 @@ class Reset(msgspec.Struct, frozen=True, tag="reset"):
     """`beginning`, `latest`, a position where there is one shard, or `time`."""
     time: int = 0
     """Microseconds since the epoch."""
+    source: str = ""
+    """Only in the shards of this topic."""
 
 
-Act = Redrive | Discard | Reset
+class Run(msgspec.Struct, frozen=True, tag="run"):
+    """Let a schedule's function run now."""
+
+    schedule: str
+
+
+Act = Redrive | Discard | Reset | Run
 
 
 class Acts:
@@ -95,6 +103,8 @@ class Acts:
                 return await self._discard(choice, homes)
             case Reset():
                 return 0, await self._reset(act, homes)
+            case Run(schedule):
+                return 0, await self._run(schedule, homes)
 
     def _here(self, homes: Collection[int]) -> set[int]:
         return {home for home in homes if home in self._roster.followed}
@@ -146,8 +156,18 @@ class Acts:
         subscription = self._roster.subscription(act.subscription)
         here, home = self._here(homes), self._store.placement.home
         ends = {shard: end for shard, end in subscription.ends.items() if home(shard) in here}
+        if act.source:
+            theirs = self._store.placement.of_topic(act.source)
+            ends = {shard: end for shard, end in ends.items() if shard in theirs}
         reset = await subscription.reset(await _positions(subscription.tails, ends, act))
         return here - {home(shard) for shard in ends if shard not in reset}
+
+    async def _run(self, schedule: str, homes: Collection[int]) -> set[int]:
+        here, now = self._here(homes), self._clock.now()
+        runs = [ticks.run(schedule, now, now, home) for home in here]
+        if runs:
+            await self._committer.write(lambda commit: commit.entries.extend(runs))
+        return here
 
     async def _write(
         self, fill: Callable[[Commit], None], running: Subscription | None, heads: list[Letter]
@@ -255,10 +275,20 @@ async def _positions(tails: Tails, ends: dict[int, int], act: Reset) -> dict[int
     if act.to == "beginning":
         return dict.fromkeys(ends, 0)
     assert isinstance(act.to, int)
+    return positions_at(act.to, ends)
+
+
+def positions_at(position: int, ends: dict[int, int]) -> dict[int, int]:
+    """Return a position that is given for the only shard.
+
+    Raises `InvalidPayload` if there are several, or it is not in the journal.
+    """
+    if len(ends) > 1:
+        raise InvalidPayload(f"it reads {len(ends)} shards: name a time instead")
     for end in ends.values():
-        if not 0 <= act.to <= end:
-            raise InvalidPayload(f"position {act.to} is outside the journal, which ends at {end}")
-    return dict.fromkeys(ends, act.to)
+        if not 0 <= position <= end:
+            raise InvalidPayload(f"position {position} is outside the journal, which ends at {end}")
+    return dict.fromkeys(ends, position)
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """The courier: delivers sent commands to their entities, exactly once in effect.
 
-A sent command is an entry of source `$commands` with subject `component/id`. The entity remembers
+A sent command is an entry of source `$commands` with subject `component/id`; that of an action becomes
+an entry of the action's own source, in the commit that moves the offset. The entity remembers
 the position of the last one that had an effect, together with that effect, so a second delivery
 after a crash does nothing. A rejection is an answer nobody waits for: it is kept as a `refused`
 letter and blocks nobody.
@@ -13,16 +14,17 @@ done, refused or parked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from eventmill.engine import causation
 from eventmill.engine.entity import NULL
-from eventmill.engine.outgoing import EXPIRE, PURGE
+from eventmill.engine.outgoing import EXPIRE, PURGE, call_of
 from eventmill.errors import Deleted, Rejected, Unavailable
 from eventmill.model import limits
+from eventmill.model.commit import Commit
 from eventmill.model.definition import Retry
 from eventmill.model.entry import COMMANDS, Entry
 from eventmill.model.envelope import Envelope
@@ -72,9 +74,11 @@ class Courier:
         entities: Entities,
         execute: Execute,
         store: Store,
+        actions: Collection[str] = (),
         replicas: Replicas | None = None,
     ) -> None:
         self._entities = entities
+        self._actions = actions
         self._execute = execute
         self._store = store
         self._replicas = replicas
@@ -84,6 +88,8 @@ class Courier:
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         delivery = _Delivery(self._tried(entries))
+        if self._actions:
+            entries = self._passed_on(entries, delivery.reacted)
         away = [entry for entry in entries if not self._is_here(entry)]
         if not away:
             await self._lane(entries, delivery)
@@ -97,6 +103,21 @@ class Courier:
         if delivery.trouble is not None:
             raise delivery.trouble
         return delivery.reacted
+
+    def _passed_on(self, entries: list[Entry], reacted: Reacted) -> list[Entry]:
+        """Let the calls of actions go to these; return the commands of entities."""
+        calls: list[Entry] = []
+        others: list[Entry] = []
+        for entry in entries:
+            is_call = entry.subject.partition("/")[0] in self._actions
+            (calls if is_call else others).append(entry)
+
+        def fill(commit: Commit) -> None:
+            commit.entries += [call_of(call) for call in calls]
+
+        if calls:
+            reacted.fills.append(fill)
+        return others
 
     async def _lane(self, entries: list[Entry], delivery: _Delivery) -> None:
         """Deliver one after the other. A batch that will be repeated begins with no more."""

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     ENTITY = "entity"
     TOPIC = "topic"
     CONSUMER = "consumer"
+    ACTION = "action"
     VIEW = "view"
     REMOTE = "remote"
     """A part of another service: its id is `service/part`."""
@@ -44,12 +45,12 @@ class Way(StrEnum):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """An entity, topic, consumer or view."""
+    """An entity, topic, consumer, action or view."""
 
     id: str
     kind: Kind
     types: list[str]
-    """Stored event types that it has or takes."""
+    """Stored event types that it has or takes; of a scheduled action, when it runs."""
 
 
 class Connection(msgspec.Struct, frozen=True, order=True):
@@ -106,6 +107,8 @@ def _parts(service: ServiceDefinition) -> Iterator[Part]:
         yield Part(topic.id, Kind.REMOTE, _names(topic.event_types()))
     for consumer in service.consumers.values():
         yield Part(consumer.id, Kind.CONSUMER, [t.__name__ for t in consumer.route.types])
+    for id, action in service.actions.items():
+        yield Part(id, Kind.ACTION, [str(action.schedule)] if action.schedule else [])
     for view in service.views.values():
         yield Part(view.id, Kind.VIEW, [])
 
@@ -128,8 +131,13 @@ def _followers(service: ServiceDefinition) -> Iterator[Connection]:
 
 def _reaches(service: ServiceDefinition) -> Iterator[Connection]:
     for consumer in service.consumers.values():
+        if consumer.stream:
+            yield Connection(consumer.id, consumer.stream, Way.PUBLISHES)
         for mention in mentions_of(consumer.route.function, None):
             yield _connection(consumer.id, mention)
+    for id, action in service.actions.items():
+        for mention in mentions_of(action.handler.function, None):
+            yield _connection(id, mention)
     for entity in service.entities.values():
         for handler in entity.handlers.values():
             for mention in mentions_of(handler.function, entity.cls):
