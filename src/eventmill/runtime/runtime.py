@@ -1,7 +1,7 @@
-"""The runtime: one node's loops put together over a store, and the doors that lead into it.
+"""The runtime: one node's loops put together over a store.
 
-Place on the road: all of it but the outside protocols. HTTP, admin, the client in process and the
-test kit come in through the methods here; `start` and `stop` say in which order things live.
+Place on the road: all of it but the outside protocols. What comes in comes through its doors
+(`runtime.doors`); `start` and `stop` say in which order things live.
 """
 
 from __future__ import annotations
@@ -12,17 +12,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
-from eventmill.engine import outgoing
-from eventmill.engine.causation import caused_by
 from eventmill.engine.views.definition import compile_view
-from eventmill.errors import NotFound, NotOwner, Unavailable, UnknownHandler, Unreachable
+from eventmill.errors import Unavailable
 from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
-from eventmill.model.effect import Outgoing
-from eventmill.model.entry import Entry
-from eventmill.model.envelope import Envelope
-from eventmill.model.handler import Handler, Texts
-from eventmill.model.topic import Topic
 from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import Sender
@@ -40,6 +33,7 @@ from eventmill.runtime.dispatch.consumer import ConsumerReaction
 from eventmill.runtime.dispatch.roster import Roster
 from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.dispatch.tails import Tails
+from eventmill.runtime.doors import Doors
 from eventmill.runtime.facts import Facts
 from eventmill.runtime.keeping import check_in_store
 from eventmill.runtime.pushing.pushes import Pushes
@@ -55,15 +49,13 @@ from eventmill.runtime.topics.readers import Readers
 from eventmill.runtime.topics.retention import Retention
 from eventmill.runtime.topics.streams import Streams
 from eventmill.runtime.transforms import starting as transforms
-from eventmill.runtime.turns import past
 from eventmill.runtime.turns.guards import Guards
 from eventmill.runtime.turns.turn import Entities
 from eventmill.runtime.views.opening import Surroundings
-from eventmill.runtime.views.views import Answer, Views
+from eventmill.runtime.views.views import Views
 from eventmill.runtime.workflows import waiting
 from eventmill.runtime.workflows.attempts import Attempts
 from eventmill.runtime.workflows.runner import Runner
-from eventmill.sdk.context import Request
 
 log = structlog.get_logger()
 
@@ -71,7 +63,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Runtime:
+class Runtime(Doors):
     """One service on one node.
 
     Parameters: `guards` turns the checks of development and tests on; `cache_entities` and
@@ -146,11 +138,8 @@ class Runtime:
         self.replays = Replays(self)
         self.peers = Peers(self, membership) if membership is not None else None
         self.beside = Beside(self, neighbourhood) if neighbourhood is not None else None
-
         self.control = Control(self, self.peers)
-        alone = self.executing(self.entities.execute)
-        self.execute = alone if self.peers is None else self.peers.execute
-        """Runs a command or query of an entity, wherever it lives."""
+        self.execute = self.peers.execute if self.peers else self.executing(self.entities.execute)
         self.workflows = self._runner(luck)
         """Runs the steps of workflows, if the service has any."""
         self.ready = False
@@ -397,114 +386,10 @@ class Runtime:
         """
         return self.roster.subscription(name)
 
-    async def call(
-        self,
-        handler: Handler[P, R],
-        id: str,
-        arguments: tuple[Any, ...],
-        idempotency_key: str | None = None,
-        cause: Entry | None = None,
-    ) -> R:
-        """Run a command or query of an entity; return its decoded reply."""
-        metadata = caused_by(cause) if cause is not None else None
-        envelope = Envelope(
-            handler.component,
-            id,
-            handler.name,
-            arguments,
-            idempotency_key,
-            metadata=metadata,
-            keeps_rejection=cause is None,
-        )
-        reply: R = handler.decode_reply(await self.execute(envelope))
-        return reply
-
-    async def ask_past(
-        self,
-        handler: Handler[Any, Any],
-        id: str,
-        arguments: tuple[Any, ...],
-        *,
-        sequence: int | None,
-        time: int | None,
-    ) -> bytes:
-        """Run a query on an entity as it was; return its encoded answer. See `turns.past`."""
-        definition = self.entities.definition(handler.component)
-        return await past.query(
-            self.store.journal, definition, handler, id, arguments, sequence=sequence, time=time
-        )
-
-    async def ask(self, request: Request) -> bytes:
-        """Let another service run a command or query; return its encoded reply.
-
-        Raises `Unreachable` with the code `unavailable.service` if there is none of that name.
-        """
-        if self.services is None:
-            raise Unreachable(
-                f"service {request.service!r} cannot be called: this node meets no others",
-                code="unavailable.service",
-            )
-        return await self.services.ask(request)
-
     async def announce(self, facts: dict[str, Any]) -> None:
         """Let other services, and people, find this node."""
         if (meeting := self.peers or self.beside) is not None:
             await meeting.announce(facts)
-
-    async def publish(
-        self, topic: Topic[Any], events: tuple[Any, ...], key: str | None = None
-    ) -> None:
-        """Append events to a topic.
-
-        Raises `HandlerFailed` for a topic that is not the service's.
-        """
-        outgoing.check_topic(topic, self.service.topics)
-        await self.publisher.events(topic, events, dedupe=key)
-
-    async def set_timer(self, change: Outgoing, cause: Entry | None) -> None:
-        """Set or remove a timer. Without a cause it belongs to any shard of this node.
-
-        Raises `NotOwner` if this node has none.
-        """
-        placement = self.store.placement
-        home = next(iter(self.held), None) if cause is None else placement.home(cause.shard)
-        if home is None:
-            raise NotOwner("this node holds no shards now, so it can set no timer")
-        metadata = caused_by(cause) if cause is not None else None
-        author = outgoing.Author("ctx.schedule", self.service.topics, placement, home)
-        changed = outgoing.expand((change,), self.clock.now(), metadata, author)
-        await self.committer.write(changed.add_to)
-
-    async def query(self, handler: Handler[P, R], arguments: tuple[Any, ...]) -> R:
-        """Run a view's query; return its typed result."""
-        result: R = await self.views.query(handler.component, handler.name, arguments)
-        return result
-
-    async def query_view(self, view: str, query: str, texts: Texts) -> Answer[bytes]:
-        """Run a view's query with arguments given as texts; return JSON."""
-        arguments = self._view_query(view, query).parse_arguments(texts)
-        return await self.views.reply(view, query, arguments)
-
-    async def stream_view(self, view: str, query: str, texts: Texts) -> Answer[list[bytes]]:
-        """The same, JSON by row."""
-        arguments = self._view_query(view, query).parse_arguments(texts)
-        return await self.views.items(view, query, arguments)
-
-    def watch_view(self, view: str, query: str, texts: Texts) -> AsyncIterator[list[bytes]]:
-        """Follow a view's query; yields lists of rows as JSON."""
-        arguments = self._view_query(view, query).parse_arguments(texts)
-        return self.views.watch(view, query, arguments)
-
-    def _view_query(self, view: str, query: str) -> Handler[Any, Any]:
-        definition = self.service.views.get(view)
-        if definition is None:
-            known = ", ".join(self.service.views) or "none"
-            raise NotFound(f"no view {view!r}; there is {known}")
-        found = definition.queries.get(query)
-        if found is None:
-            known = ", ".join(definition.queries) or "none"
-            raise UnknownHandler(f"view {view!r} has no query {query!r}; there is {known}")
-        return found.handler
 
     @asynccontextmanager
     async def following(self, topic: str) -> AsyncIterator[None]:
@@ -517,14 +402,3 @@ class Runtime:
         finally:
             if self.streams is not None:
                 self.streams.leave(shards)
-
-    def topic(self, id: str) -> Topic[Any]:
-        """Return a topic of the service.
-
-        Raises `NotFound`.
-        """
-        topic = self.service.topics.get(id)
-        if topic is None:
-            known = ", ".join(self.service.topics) or "none"
-            raise NotFound(f"no topic {id!r}; there is {known}")
-        return topic
