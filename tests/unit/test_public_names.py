@@ -8,8 +8,8 @@ from eventmill import testing
 PUBLIC = """
     Client ConfigurationError Conflict Context Deleted Effect EntityDeleted Event
     EventSourcedEntity EventmillError InvalidPayload KeyValueEntity NotFound Overloaded Page Record
-    Rejected Retry Service Topic Unavailable View WHEN_READ cancel command component consumer downcast
-    event_type ignore on publish query schedule send upcast
+    Rejected Retry Service ServiceStream Topic Unavailable View WHEN_READ cancel command component consumer downcast
+    event_type ignore on publish query schedule send stream upcast
 """
 
 TESTING = """

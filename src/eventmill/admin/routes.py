@@ -37,6 +37,16 @@ class Reset(msgspec.Struct, forbid_unknown_fields=True):
     time: Time | None = None
 
 
+class Replay(msgspec.Struct, forbid_unknown_fields=True):
+    """Where a replay shall begin: one of the three; and what it is."""
+
+    begin: Literal["beginning"] | None = None
+    position: int | None = None
+    time: Time | None = None
+    group: str = "shadow"
+    effects: bool = False
+
+
 class Choice(msgspec.Struct, forbid_unknown_fields=True):
     """Which letters are meant."""
 
@@ -70,7 +80,7 @@ def routes(runtime: Runtime, facts: Facts) -> list[Route]:
         *_views(acts),
         *_letters(acts),
         *_timers(looks),
-        *_living(Living(runtime, facts)),
+        *_living(Living(runtime)),
     ]
 
 
@@ -155,10 +165,15 @@ def _topics(looks: Inspection, acts: Operations) -> list[Route]:
         await acts.publish(request.path_params["topic"], payloads, given.type, given.key)
         return {"published": len(payloads)}
 
+    async def adopt(request: Request) -> Any:
+        return {"readers": await acts.adopt(request.path_params["topic"])}
+
     return [
         _get("/topics", topics),
-        _get("/topics/{topic}/messages", messages),
-        _post("/topics/{topic}/messages", publish),
+        _post("/topics/{topic:path}/adopt", adopt),
+        # Of another service, as `shop/orders`, a topic can be looked at.
+        _get("/topics/{topic:path}/messages", messages),
+        _post("/topics/{topic:path}/messages", publish),
     ]
 
 
@@ -182,7 +197,25 @@ def _consumers(acts: Operations) -> list[Route]:
             raise InvalidPayload("give one of `to`, `position` and `time`")
         return await acts.reset(request.path_params["name"], ways[0])
 
+    async def replay(request: Request) -> Any:
+        wanted = await _decoded(request, Replay)
+        ways = [w for w in (wanted.begin, wanted.position, wanted.time) if w is not None]
+        if len(ways) != 1:
+            raise InvalidPayload("give one of `begin`, `position` and `time`")
+        name = request.path_params["name"]
+        return await acts.replay(name, ways[0], group=wanted.group, effects=wanted.effects)
+
+    async def replays(request: Request) -> Any:
+        return await acts.replays()
+
+    async def forget(request: Request) -> Any:
+        await acts.forget_replay(request.path_params["name"])
+        return {"forgotten": request.path_params["name"]}
+
     return [
+        _get("/replays", replays),
+        _post("/replays/{name}/forget", forget),
+        _post("/consumers/{name}/replay", replay),
         _get("/consumers", consumers),
         _get("/consumers/{name}", consumer),
         _post("/consumers/{name}/pause", pause),
@@ -220,7 +253,8 @@ def _letters(acts: Operations) -> list[Route]:
         return [shapes.letter(letter) for letter in found]
 
     async def letter(request: Request) -> Any:
-        return shapes.letter(await acts.letter(_text(request, "id")), full=True)
+        found = await acts.letter(_text(request, "id"))
+        return shapes.letter(found, full=True, lifted=acts.lifted(found.entry))
 
     async def redrive(request: Request) -> Any:
         chosen = await _decoded(request, Choice)

@@ -11,6 +11,7 @@ from eventmill.model.commit import Letter, Timer
 from eventmill.model.entry import Entry
 from eventmill.runtime.control.acts import letter_id
 from eventmill.runtime.operating.inspection import State
+from eventmill.runtime.operating.reading import Lifted
 
 
 def entry(value: Entry) -> dict[str, Any]:
@@ -28,9 +29,9 @@ def entry(value: Entry) -> dict[str, Any]:
     }
 
 
-def letter(value: Letter, *, full: bool = False) -> dict[str, Any]:
-    """Show a letter; `full` adds the traceback."""
-    shown = {
+def letter(value: Letter, *, full: bool = False, lifted: Lifted | None = None) -> dict[str, Any]:
+    """Show a letter; `full` adds the traceback, `lifted` how its handler gets the entry."""
+    shown: dict[str, Any] = {
         "id": letter_id(value),
         "subscription": value.subscription,
         "key": value.key,
@@ -44,6 +45,8 @@ def letter(value: Letter, *, full: bool = False) -> dict[str, Any]:
     }
     if full:
         shown["traceback"] = value.traceback
+    if lifted is not None:
+        shown["lifted"] = lifted
     return shown
 
 

@@ -1,4 +1,4 @@
-"""`eventmill consumers`: list, pause, resume and reset consumers."""
+"""`eventmill consumers`: list, pause, resume, reset and replay consumers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eventmill.cli.surface.output import done, show
 
 @click.group()
 def command() -> None:
-    """List, pause, resume and reset consumers."""
+    """List, pause, resume, reset and replay consumers."""
 
 
 @command.command("list")
@@ -72,10 +72,7 @@ def reset(
     Letters beyond the new position are dropped, because their events are read again; letters before
     it stay, to be redriven or discarded.
     """
-    given = {"to": to, "position": position, "time": time}
-    body = {way: value for way, value in given.items() if value is not None}
-    if len(body) != 1:
-        raise click.UsageError("give one of --to, --position and --time")
+    body = _place("to", to, position, time)
     if not yes:
         confirm(f"Reset {name} to {next(iter(body.values()))}?")
     answer = client.post(f"/consumers/{name}/reset", body)
@@ -98,6 +95,80 @@ def lag(client: Client, output: str, name: str | None, fail_above: int | None) -
     )
     late = fail_above is not None and any(row["lag"] > fail_above for row in rows)
     return REFUSED if late else 0
+
+
+@command.command()
+@click.argument("name")
+@click.option("--from", "begin", type=click.Choice(["beginning"]), help="All that is there.")
+@click.option("--position", type=click.IntRange(0), help="After this position of the journal.")
+@click.option("--time", help="From this time on, as 2026-01-31T12:00:00Z.")
+@click.option("--group", default="shadow", show_default=True, help="Name of the replay.")
+@click.option("--effects", is_flag=True, help="Let what the consumer returns happen again.")
+@options.node
+def replay(
+    client: Client,
+    output: str,
+    name: str,
+    begin: str | None,
+    position: int | None,
+    time: str | None,
+    group: str,
+    effects: bool,
+) -> None:
+    """Run a consumer again over the past, beside itself, up to now.
+
+    Its effects are counted, and summed up into a digest, but do not happen, unless --effects.
+    `eventmill consumers replays` shows what came of it.
+    """
+    body = {**_place("begin", begin, position, time), "group": group, "effects": effects}
+    answer = client.post(f"/consumers/{name}/replay", body)
+    done(f"{answer['name']} has {answer['lag']:,} positions to go.", answer, output)
+
+
+@command.command()
+@options.node
+def replays(client: Client, output: str) -> None:
+    """Show replays: how far they are, what came of them.
+
+    Two replays of the same events have the same digest if all of their effects are the same.
+    """
+    rows = client.get("/replays")
+    shown = rows if output == "json" else [_replay(row) for row in rows]
+    columns = ["name", "state", "lag", "events", "dead", "effects", "digest"]
+    show(shown, columns, output, empty="Nothing is replayed.")
+
+
+@command.command()
+@click.argument("name")
+@options.node
+def forget(client: Client, output: str, name: str) -> None:
+    """End a replay, NAME as in `replays`, and let go of what came of it."""
+    answer = client.post(f"/replays/{name}/forget")
+    done(f"{name} is forgotten.", answer, output)
+
+
+def _place(
+    either: str, end: str | None, position: int | None, time: str | None
+) -> dict[str, str | int]:
+    given = {either: end, "position": position, "time": time}
+    body = {way: value for way, value in given.items() if value is not None}
+    if len(body) != 1:
+        option = "from" if either == "begin" else either
+        raise click.UsageError(f"give one of --{option}, --position and --time")
+    return body
+
+
+def _replay(row: dict[str, Any]) -> dict[str, Any]:
+    tally = row["tally"]
+    effects = ", ".join(f"{count} × {name}" for name, count in sorted(tally["effects"].items()))
+    state = "finished" if row["finished"] else "running"
+    return {
+        **row,
+        "state": f"{state}, with effects" if row["effects"] else state,
+        "events": tally["events"],
+        "effects": effects,
+        "digest": f"{tally['digest']:016x}",
+    }
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

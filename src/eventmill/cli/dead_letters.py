@@ -73,12 +73,22 @@ def show_(client: Client, output: str, letter: str) -> None:
         show_json(found)
         return
     entry, traceback = found.pop("entry"), found.pop("traceback")
+    lifted = found.pop("lifted", None)
     show_facts(found, output)
     click.echo(click.style(f"\n{entry['type']} v{entry['version']}", bold=True), nl=False)
     click.echo(f" of {entry['source']}/{entry['subject']}, {to_second(entry['time'])}")
     click.echo(json.dumps(entry["data"], indent=2, ensure_ascii=False))
+    if lifted is not None:
+        _show_lifted(lifted)
     if traceback:
         click.echo("\n" + traceback.rstrip())
+
+
+def _show_lifted(lifted: dict[str, Any]) -> None:
+    """Show how the handler gets an event of another version."""
+    click.echo(click.style(f"\nread as {lifted['type']} v{lifted['version']}", bold=True))
+    problem = lifted.get("problem")
+    click.echo(problem or json.dumps(lifted["data"], indent=2, ensure_ascii=False))
 
 
 def _choice(function: Callable[..., Any]) -> Callable[..., Any]:

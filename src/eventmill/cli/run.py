@@ -1,4 +1,4 @@
-"""`eventmill run`: run a service on one node until it is told to stop."""
+"""`eventmill run`: run services until they are told to stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,12 +22,13 @@ from eventmill.model.definition import ServiceDefinition
 from eventmill.node import collector
 from eventmill.node.config import NodeConfig
 from eventmill.node.node import Node, free_port
+from eventmill.node.process import Process
 
 DEFAULTS = NodeConfig()
 
 
 @click.command()
-@click.argument("target", metavar="TARGET")
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @options.data
 @options.store
 @click.option(
@@ -149,17 +150,19 @@ DEFAULTS = NodeConfig()
 )
 @click.option("--parent-pipe", type=int, hidden=True, help="Stop at its end; --reload's own.")
 def command(
-    target: str,
+    targets: tuple[str, ...],
     reload: bool,
     guards: bool | None,
     log: str,
     parent_pipe: int | None,
     **settings: Any,
 ) -> None:
-    """Run the service TARGET, `module:variable`.
+    """Run the service TARGET, `module:variable`, or several that find each other by name.
 
-    One process and one data directory are everything it needs. Ctrl-C or SIGTERM stops it when all
-    that was accepted is done; a second Ctrl-C ends it at once, which loses nothing acknowledged.
+    One process and one data directory are everything they need; of several, each has a directory in
+    it, and a port of its own: the first --port, the next one the port after it. Ctrl-C or SIGTERM
+    stops them when all that was accepted is done; a second Ctrl-C ends the process at once, which
+    loses nothing acknowledged.
     """
     config = NodeConfig(guards=reload if guards is None else guards, **settings)
     for_people = logs.configure(log)
@@ -168,14 +171,14 @@ def command(
         from eventmill.cli.surface.reload import run_reloading, stop_with_parent
 
         if parent_pipe is None:
-            run_reloading(target, _again(config, log))
+            run_reloading(targets, _again(config, log, len(targets)))
             return
         stop_with_parent(parent_pipe)
-    _run(_serve(target, config, for_people))
+    _run(_serve(targets, config, for_people))
 
 
-async def _serve(name: str, config: NodeConfig, for_people: bool) -> None:
-    node = Node(target.load(name), config)
+async def _serve(names: Sequence[str], config: NodeConfig, for_people: bool) -> None:
+    process = Process([target.load(name) for name in names], config)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -190,14 +193,15 @@ async def _serve(name: str, config: NodeConfig, for_people: bool) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
-    await node.start()
+    await process.start()
     collector.calm()
     if for_people:
-        _banner(node)
+        _banner(process.nodes)
     else:
-        logs.started(node.facts(), guards=config.guards)
-    await node.run(stopping, lambda: end_late(loop))
-    logs.stopped(node.runtime.tails.total)
+        for node in process.nodes:
+            logs.started(node.facts(), guards=config.guards)
+    await process.run(stopping, lambda: end_late(loop))
+    logs.stopped(sum(node.runtime.tails.total for node in process.nodes))
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -209,7 +213,16 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     uvloop.run(main)
 
 
-def _banner(node: Node) -> None:
+def _banner(nodes: Sequence[Node]) -> None:
+    for node in nodes:
+        _show(node)
+    data = nodes[0].config.data
+    option = "" if data == options.DATA else f" --data {data}"
+    hint = f"Look inside with `eventmill entities list{option}`; Ctrl-C stops."
+    click.echo("\n  " + _dim(hint) + "\n")
+
+
+def _show(node: Node) -> None:
     facts = node.facts()
     title = click.style(facts["service"], bold=True)
     click.echo(f"\n  {title} runs on eventmill {facts['version']}\n")
@@ -223,9 +236,6 @@ def _banner(node: Node) -> None:
         lines["guards"] = "on: lost effects and changed states are errors"
     for name, text in lines.items():
         click.echo(f"  {_dim(name.ljust(8))} {text}")
-    data = "" if node.config.data == options.DATA else f" --data {node.config.data}"
-    hint = f"Look inside with `eventmill entities list{data}`; Ctrl-C stops."
-    click.echo("\n  " + _dim(hint) + "\n")
 
 
 def _stored(node: Node, position: int) -> dict[str, str]:
@@ -260,10 +270,10 @@ def _dim(text: str) -> str:
     return click.style(text, fg="bright_black")
 
 
-def _again(config: NodeConfig, log: str) -> list[str]:
+def _again(config: NodeConfig, log: str, services: int) -> list[str]:
     """Return the options that the child process of `--reload` is started with."""
     settings = asdict(config)
-    settings["port"] = config.port or free_port(config.host)
+    settings["port"] = config.port or free_port(config.host, services)
     return [f"--log={log}", *filter(None, map(_option, settings, settings.values()))]
 
 

@@ -156,7 +156,10 @@ def _component(row: dict[str, Any]) -> dict[str, Any]:
 
 def _topic(row: dict[str, Any]) -> dict[str, Any]:
     name = row["id"].removeprefix(f"{row['service']}/")
-    return {**row["keeping"], "topic": name, "of": row["service"] or "this service", **row}
+    owner = row["service"] or "this service"
+    if row["stream_of"]:
+        owner += f": stream of {row['stream_of']}"
+    return {**row["keeping"], "topic": name, "of": owner, **row}
 
 
 def _of(living: list[Instance]) -> dict[str, str]:

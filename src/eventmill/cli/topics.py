@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 
 from eventmill.cli.surface import options
+from eventmill.cli.surface.asking import confirm
 from eventmill.cli.surface.client import Client
 from eventmill.cli.surface.exits import Failure
 from eventmill.cli.surface.output import counted, done, show, to_second
@@ -144,6 +145,21 @@ def _advice(text: str) -> str:
 
 def _before(sent: int) -> str:
     return f" (the {counted(sent, 'event')} before are published)" if sent else ""
+
+
+@command.command()
+@click.argument("topic")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.node
+def adopt(client: Client, output: str, topic: str, yes: bool) -> None:
+    """Read TOPIC of another service, as shop/orders, anew, after that service got another store.
+
+    Its consumers begin at the beginning of what is there now, its views are built anew.
+    """
+    if not yes:
+        confirm(f"Read {topic} from the beginning, as it is now?")
+    answer = client.post(f"/topics/{topic}/adopt")
+    done(f"{topic} is read anew by {', '.join(answer['readers']) or 'nobody'}.", answer, output)
 
 
 @command.command()

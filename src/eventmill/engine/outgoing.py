@@ -78,12 +78,12 @@ def expand(
         match effect:
             case Sending():
                 expansion.entries.append(command_entry(effect, now, metadata, author.home))
-            case Publication(topic, events, own):
+            case Publication(topic, events, own, key):
                 check_topic(topic, author.topics)
                 extra = with_members(metadata, own)
                 for event in events:
                     expansion.entries.append(
-                        message_entry(topic, event, now, extra, author.placement)
+                        message_entry(topic, event, now, extra, author.placement, key)
                     )
             case Scheduling(name, after, at, sending):
                 due = _due(f"timer {name!r}", after, at, now)
@@ -113,9 +113,13 @@ def message_entry(
     now: int,
     metadata: bytes | None,
     placement: Placement = EMBEDDED,
+    own_key: str | None = None,
 ) -> Entry:
-    """Make the entry of an event that is published to a topic."""
+    """Make the entry of an event that is published to a topic, under `own_key` if the topic shall
+    not make it."""
     kind, key, payload = topic.encode(event)
+    if own_key is not None:
+        key = own_key
     check_subject(f"a key of topic {topic.id!r}", key, least=0)
     _check_size(f"an event of topic {topic.id!r}", payload)
     shard = placement.message(topic.id, key)

@@ -26,13 +26,15 @@ def document(service: ServiceDefinition) -> Schema:
     for topic in service.topics.values():
         kinds = _messages(topic.event_types(), schemas)
         messages.update(kinds)
-        channels[topic.id] = _channel(f"/topics/{topic.id}", "Topic.", kinds)
+        source = service.streams.get(topic.id)
+        text = f"Service stream: public events of {source!r}." if source else "Topic."
+        channels[topic.id] = _channel(f"/topics/{topic.id}", text, kinds)
         operations[f"publish-to-{topic.id}"] = _operation("receive", topic.id, "POST: publish.")
         operations[f"follow-{topic.id}"] = _operation("send", topic.id, "GET: follow.")
     for topic in service.foreign.values():
         kinds = _messages(topic.event_types(), schemas)
         messages.update(kinds)
-        text = f"Topic {topic.name!r} of service {topic.service!r}, followed over the broker."
+        text = f"Topic {topic.name!r} of service {topic.service!r}, followed here."
         channels[topic.id] = _channel(None, text, kinds)
         operations[f"receive-from-{topic.id}"] = _operation("receive", topic.id, "Its messages.")
     for entity in service.entities.values():

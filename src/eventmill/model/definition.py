@@ -128,6 +128,8 @@ class ConsumerDefinition:
     place: str
     topics: Collection[str] | None = None
     """As an entity's."""
+    stream: str = ""
+    """The topic that it fills, if it is a stream's."""
 
     @property
     def subscription(self) -> str:
@@ -185,3 +187,8 @@ class ServiceDefinition:
     views: dict[str, ViewDefinition]
     foreign: dict[str, Topic[Any]] = field(default_factory=dict)
     """Topics of other services that are followed here."""
+
+    @property
+    def streams(self) -> dict[str, str]:
+        """The topics that are service streams, and whose events each makes public."""
+        return {c.stream: c.source.id for c in self.consumers.values() if c.stream}

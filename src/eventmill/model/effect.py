@@ -28,6 +28,8 @@ class Publication(msgspec.Struct, frozen=True):
     topic: Topic[Any]
     events: tuple[Any, ...]
     metadata: dict[str, Any] | None = None
+    key: str | None = None
+    """Of the messages, if not what the topic makes of each event."""
 
 
 class Sending(msgspec.Struct, frozen=True):

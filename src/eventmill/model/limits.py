@@ -340,6 +340,12 @@ TOPIC_REPLICAS_MAX: Final = 5
 SUBJECT_TOKEN_CHARACTERS_MAX: Final = 512
 """A key in a NATS subject; longer ones end in a hash (a server's control line has 4,096 bytes)."""
 
+REPLAYS_MAX: Final = 16
+"""Replays at the same time, finished ones included: each that runs reads what its consumer reads."""
+
+REPLAY_EFFECTS_MAX: Final = 100
+"""Kinds of effects that a replay counts apart; a function has few."""
+
 FACTS_SECONDS: Final = 3.0
 """How often a node of several looks for facts that others have changed, beneath the wake-ups."""
 
@@ -387,3 +393,9 @@ FORWARD_TICK_SECONDS: Final = 0.25
 ROUTED_WAITING_MAX: Final = 1_024
 """Requests of a node that wait for shards that nobody serves: each asks 20 times a second. Beyond it
 callers get 503 at once."""
+
+SCHEMA_STEPS_MAX: Final = 100_000
+"""Pairs of types that are looked at to compare two schemas: what is larger is called unreadable."""
+
+SCHEMA_SAMPLES_MAX: Final = 16
+"""Values that are made of an older schema, to try its upcaster."""

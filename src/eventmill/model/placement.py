@@ -22,9 +22,10 @@ class Placement(msgspec.Struct, frozen=True):
     shards: int = 1
     """Home shards, numbered from 0."""
     topics: dict[str, int] = {}
-    """Numbers of topics, from 1; empty where messages live in the home shard of their key."""
+    """Numbers of topics, from 1. Messages of those without one live in the home shard of their key:
+    in an embedded store all but other services' (`service/topic`)."""
     store: str = ""
-    """Identity of a shared store, made with it: what is kept for it elsewhere bears it."""
+    """Identity of a store, made with it: what is kept for it elsewhere bears it."""
 
     def entity(self, id: str) -> int:
         """Home shard of an entity's id, a message's key or any other subject."""
@@ -36,6 +37,8 @@ class Placement(msgspec.Struct, frozen=True):
         """Shard that a topic's message is written to."""
         if not self.topics:
             return self.entity(key)
+        if self.shards == 1:  # perhaps an embedded store
+            return self.topics.get(topic, 0)
         return self.topics[topic] * self.shards + self.entity(key)
 
     def home(self, shard: int) -> int:

@@ -51,7 +51,9 @@ class Topic(Generic[E]):
     long messages are kept, for ever without it, or `WHEN_READ`; `bytes_max` is what they may take
     together; `replicas` is how many of a broker's servers hold each (`docs/components.md` says what
     that means where). `service` names another service that the topic is of: it can be followed
-    here, and is published to by that service alone.
+    here, and is published to by that service alone; without `types` it carries those that its
+    followers here name in their annotations.
+
     """
 
     # Several types make a union: without the overloads mypy takes their common base, `Event`.
@@ -94,7 +96,7 @@ class Topic(Generic[E]):
         replicas: int | None = None,
         service: str = "",
     ) -> None:
-        if not types:
+        if not types and not service:
             raise ConfigurationError(f"topic {id!r}: name at least one event type")
         strangers = [t.__name__ for t in types if key and isinstance(key, str) and not _has(t, key)]
         if strangers:
@@ -130,7 +132,7 @@ class Topic(Generic[E]):
         Raises `InvalidPayload` if the topic does not carry the event's type, or a value does not
         fit its field.
         """
-        if type(event) not in self.types:
+        if self.types and type(event) not in self.types:
             raise InvalidPayload(
                 f"topic {self.id!r} carries {', '.join(t.__name__ for t in self.types)}, "
                 f"not {type(event).__qualname__}"
@@ -138,6 +140,11 @@ class Topic(Generic[E]):
         kind = event_type_of(type(event))
         payload, event = kind.stored(event)
         return kind, self.subject_of(event), payload
+
+
+def is_foreign(id: str) -> bool:
+    """Whether a topic is another service's, by what it is called here."""
+    return "/" in id
 
 
 def not_ours(topic: Topic[Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import secrets
+from collections.abc import Collection
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +24,9 @@ from eventmill.ports.cluster import ALONE
 from eventmill.ports.directory import Directory
 from eventmill.ports.store import Store
 from eventmill.ports.transport import Transport
+from eventmill.runtime.cluster.beside import Neighbourhood
 from eventmill.runtime.cluster.peers import Membership
+from eventmill.runtime.topics.neighbours import Neighbours
 
 POSTGRES = ("postgresql://", "postgres://")
 
@@ -85,6 +88,22 @@ def membership_of(
     address += f"{name}-{secrets.token_hex(4)}"
     transport, directory = _neighbourhood(config, name, clock)
     return Membership(name, address, leases, transport, directory, bool(config.broker))
+
+
+class Surroundings:
+    """How the services of one process meet. Parameter: `names` are theirs."""
+
+    def __init__(self, names: Collection[str], clock: Clock) -> None:
+        self._network = Network(clock)
+        self._neighbours = Neighbours(names)
+
+    def __repr__(self) -> str:
+        return f"<Surroundings {self._neighbours!r}>"
+
+    def of(self, service: str) -> Neighbourhood:
+        """Return what one of them needs."""
+        transport = LocalTransport(self._network, service)
+        return Neighbourhood(transport, LocalDirectory(transport), self._neighbours)
 
 
 def _neighbourhood(config: NodeConfig, name: str, clock: Clock) -> tuple[Transport, Directory]:

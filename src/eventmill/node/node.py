@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -36,7 +36,7 @@ from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
 from eventmill.node import sockets
 from eventmill.node.config import NodeConfig
-from eventmill.node.engine import broker_of, membership_of, store_of
+from eventmill.node.engine import Surroundings, broker_of, membership_of, store_of
 from eventmill.runtime.operating import orphans
 from eventmill.runtime.runtime import Runtime
 from eventmill.sdk.service import Service
@@ -78,16 +78,20 @@ def _nothing() -> None:
 class Node:
     """Runs a service on the engine that its settings name."""
 
-    def __init__(self, service: Service, config: NodeConfig) -> None:
+    def __init__(
+        self, service: Service, config: NodeConfig, around: Surroundings | None = None
+    ) -> None:
         self.config = config
         self.clock = SystemClock()
         store, definition = store_of(config), checked(service)
+        around = around or Surroundings([definition.name], self.clock)
         self.runtime = Runtime(
             definition,
             store,
             self.clock,
             system_luck,
             membership=membership_of(config, definition.name, store, self.clock),
+            neighbourhood=None if config.store else around.of(definition.name),
             sender=HttpSender(self.clock, private=_push_private(config)),
             broker=broker_of(config, self.clock, definition.name),
             replicas=config.replicas,
@@ -112,37 +116,61 @@ class Node:
 
         Raises `ConfigurationError` when the store or a port cannot be taken.
         """
+        self.check()
+        try:
+            await self.open()
+            await self.begin()
+            await self.listen(sockets.connections_possible())
+        except BaseException:
+            await self.stop()
+            raise
+
+    def check(self) -> None:
+        """See whether it can start here.
+
+        Raises `ConfigurationError` if somebody has its data directory or a port.
+        """
         config = self.config
         self._check_unused()  # first: whoever starts a node twice meets its ports as well
         _taken(config.host, config.port, "--port")
         _taken(config.admin_host, config.admin_port, "--admin-port")
+
+    async def open(self) -> None:
+        """Take the store and let neighbours come in; first of the three steps of a start. Whatever
+        comes of them, the node must be stopped.
+
+        Raises as `start`.
+        """
         self._started = self.clock.now()
-        if config.store:
-            self._held = lock.take(config.data)
-        try:
-            await self.runtime.start()
+        with _space_told(self.config.data):
+            if self.config.store:
+                self._held = lock.take(self.config.data)
+            await self.runtime.open()
+
+    async def begin(self) -> None:
+        """Start what happens by itself. Raises as `open`."""
+        with _space_told(self.config.data):
+            await self.runtime.begin()
             await orphans.tell(self.runtime)
-            self.runtime.supervisor.start("slow clients", self._front.watch())
-            connections = sockets.connections_possible()
-            self.url = await self._serve(self._front, config.host, config.port, connections)
-            admin = admin_app(
-                self.runtime,
-                self.facts,
-                host=config.admin_host,
-                problem=document,
-                read=self._front.bodies.read,
-            )
-            self.admin_url = await self._serve(
-                admin, config.admin_host, config.admin_port, limits.ADMIN_CONNECTIONS_MAX
-            )
+
+    async def listen(self, connections: int) -> None:
+        """Answer requests, on so many connections; tell where. Raises as `open`."""
+        config = self.config
+        self.runtime.supervisor.start("slow clients", self._front.watch())
+        self.url = await self._serve(self._front, config.host, config.port, connections)
+        admin = admin_app(
+            self.runtime,
+            self.facts,
+            host=config.admin_host,
+            problem=document,
+            read=self._front.bodies.read,
+        )
+        self.admin_url = await self._serve(
+            admin, config.admin_host, config.admin_port, limits.ADMIN_CONNECTIONS_MAX
+        )
+        with _space_told(config.data):
             self._announce()
-            if self.runtime.peers is not None:
-                await self.runtime.peers.announce(self._addresses())
-        except BaseException as error:
-            await self.stop()
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _full(config.data) from error
-            raise
+        await self.runtime.announce(self._addresses())
 
     async def stop(self, drained: Callable[[], None] = _nothing) -> None:
         """Stop in order; nothing that was accepted is lost.
@@ -150,6 +178,13 @@ class Node:
         Parameters: `drained` is called when the requests under way have been answered, or have had
         their time.
         """
+        await self.drain()
+        drained()
+        await self.quiet()
+        await self.close()
+
+    async def drain(self) -> None:
+        """Take no more requests, and answer those under way, or give them their time."""
         self.runtime.ready = False
         self._front.stop()
         self.runtime.tails.wake()  # whoever waits for news from this node need not wait any longer
@@ -161,8 +196,14 @@ class Node:
         if self._servers:
             tasks = [task for _, task in self._servers]
             await asyncio.wait(tasks, timeout=self.config.drain_seconds)
-        drained()
-        await self.runtime.stop()
+
+    async def quiet(self) -> None:
+        """End what happens by itself; neighbours can still come in."""
+        await self.runtime.quiet()
+
+    async def close(self) -> None:
+        """Give everything back."""
+        await self.runtime.close()
         if self._held is not None:
             self._held.close()
 
@@ -171,18 +212,19 @@ class Node:
 
         Raises `InternalError` when a loop failed.
         """
-        supervisor = self.runtime.supervisor
-        async with asyncio.TaskGroup() as group:
-            waits = [
-                group.create_task(stopping.wait()),
-                group.create_task(supervisor.failed.wait()),
-            ]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
+        await first_of(stopping, self.failed)
         await self.stop(drained)
-        if supervisor.failures:
-            names = ", ".join(f"{n} ({e!r})" for n, e in supervisor.failures.items())
+        self.check_loops()
+
+    @property
+    def failed(self) -> asyncio.Event:
+        """Set when one of its loops has ended by an error: it cannot go on."""
+        return self.runtime.supervisor.failed
+
+    def check_loops(self) -> None:
+        """Raise `InternalError` if a loop has ended by an error."""
+        if failures := self.runtime.supervisor.failures:
+            names = ", ".join(f"{n} ({e!r})" for n, e in failures.items())
             raise InternalError(f"the node stopped because a loop ended by an error: {names}")
 
     def facts(self) -> dict[str, Any]:
@@ -256,9 +298,14 @@ class Node:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on."""
-    return _taken(host, 0, "--port")
+def free_port(host: str = "127.0.0.1", count: int = 1) -> int:
+    """Return a port that nobody listens on, nor on the `count - 1` after it."""
+    while True:
+        first = _taken(host, 0, "--port")
+        with contextlib.suppress(ConfigurationError, OverflowError):
+            for port in range(first + 1, first + count):
+                _taken(host, port, "--port")
+            return first
 
 
 def _taken(host: str, port: int, option: str) -> int:
@@ -284,11 +331,27 @@ def _taken(host: str, port: int, option: str) -> int:
         raise ConfigurationError(text, code="configuration.port") from error
 
 
-def _full(data: Path) -> StoreFull:
-    return StoreFull(
-        f"there is no space left for the data directory {data}: free some on its disk, then start "
-        "the node again; nothing is lost"
-    )
+async def first_of(*events: asyncio.Event) -> None:
+    """Return when one of them is set."""
+    async with asyncio.TaskGroup() as group:
+        waits = [group.create_task(event.wait()) for event in events]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+
+@contextlib.contextmanager
+def _space_told(data: Path) -> Iterator[None]:
+    """Say what to do if the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StoreFull(
+            f"there is no space left for the data directory {data}: free some on its disk, then "
+            "start the node again; nothing is lost"
+        ) from error
 
 
 def _push_private(config: NodeConfig) -> bool:

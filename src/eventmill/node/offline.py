@@ -6,16 +6,17 @@ The engine is chosen here as it is for a running node; the CLI knows none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 from eventmill.adapters.lines import Progress
 from eventmill.adapters.sqlite import archive, census
-from eventmill.adapters.sqlite.census import Health, StoredType, Subscriber
+from eventmill.adapters.sqlite.census import Health
 from eventmill.adapters.sqlite.connection import SQLITE_NEEDED
 from eventmill.adapters.sqlite.store import SCHEMA_VERSION
 from eventmill.model.archive import End
+from eventmill.model.census import StoredType, Subscriber
 from eventmill.model.entry import Entry
 from eventmill.node.engine import postgres
 from eventmill.runtime.dispatch.courier import NAME as COURIER
@@ -62,33 +63,47 @@ def restore(
     return end
 
 
-def stored_types(directory: Path, progress: Progress) -> list[StoredType]:
-    """Count and sample what the journal holds.
+def stored_types(data: Path, store: str, progress: Progress) -> list[StoredType]:
+    """Count and sample what the journal holds: of a data directory, or of the URL `store`.
 
     Raises `ConfigurationError` if there is no store.
     """
-    return census.stored_types(directory, progress)
+    if not store:
+        return census.stored_types(data, progress)
+    found: list[StoredType] = asyncio.run(postgres("census", store).stored_types(store))
+    return found
 
 
-def payloads(directory: Path, kind: StoredType) -> Iterator[tuple[int, bytes]]:
-    """Yield position and payload of all entries of a stored type, in order."""
-    return census.payloads(directory, kind)
+def payloads(data: Path, store: str, kind: StoredType) -> Iterable[tuple[int, bytes]]:
+    """Return position and payload of all entries of a stored type, in order."""
+    if not store:
+        return census.payloads(data, kind)
+    found: list[tuple[int, bytes]] = asyncio.run(postgres("census", store).payloads(store, kind))
+    return found
 
 
-def waiting_commands(directory: Path) -> list[tuple[str, Entry]]:
+def waiting_commands(data: Path, store: str) -> list[tuple[str, Entry]]:
     """Return commands still to be delivered, and where each waits.
 
     Raises `ConfigurationError` if there is no store.
     """
-    return census.waiting_commands(directory, COURIER)
+    if not store:
+        return census.waiting_commands(data, COURIER)
+    found: list[tuple[str, Entry]] = asyncio.run(
+        postgres("census", store).waiting_commands(store, COURIER)
+    )
+    return found
 
 
-def subscribers(directory: Path) -> list[Subscriber]:
-    """Return every subscription that has an offset or letters in a data directory.
+def subscribers(data: Path, store: str) -> list[Subscriber]:
+    """Return every subscription that has offsets or letters in a store.
 
     Raises `ConfigurationError` if there is no store.
     """
-    return census.subscribers(directory)
+    if not store:
+        return census.subscribers(data)
+    found: list[Subscriber] = asyncio.run(postgres("census", store).subscribers(store))
+    return found
 
 
 def health(directory: Path, *, thorough: bool) -> Health:

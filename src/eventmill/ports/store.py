@@ -210,7 +210,10 @@ class Store(Protocol):
         ...
 
     async def place(self, topics: Collection[str]) -> Placement:
-        """Number the topics that have no number yet, durably; return the new placement."""
+        """Number the topics that have no number yet, durably; return the new placement.
+
+        An embedded store numbers those of other services only: its own are among its entries.
+        """
         ...
 
     def hold(self, shard: int, epoch: int) -> None:

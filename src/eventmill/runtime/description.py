@@ -48,6 +48,8 @@ class Topic(msgspec.Struct, frozen=True):
     """Whose it is, if it is followed here and another's."""
     keeping: Keeping = Keeping()
     """How its messages are kept, if it is this service's."""
+    stream_of: str = ""
+    """Whose events it makes public, if it is a service stream."""
 
 
 class NodeShare(msgspec.Struct, frozen=True):
@@ -115,12 +117,13 @@ def _components(service: ServiceDefinition) -> Iterator[Component]:
 
 
 def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
+    streams = service.streams
     for topic in service.topics.values():
         types = [kind.name for kind in topic.event_types()]
-        yield Topic(topic.id, types, place, keeping=keeping_of(topic))
+        yield Topic(topic.id, types, place, "", keeping_of(topic), streams.get(topic.id, ""))
     for topic in service.foreign.values():
         types = [kind.name for kind in topic.event_types()]
-        yield Topic(topic.id, types, BROKER, topic.service)
+        yield Topic(topic.id, types, place, topic.service)
 
 
 def _endpoints(service: ServiceDefinition) -> Iterator[Endpoint]:

@@ -6,7 +6,7 @@ test kit come in through the methods here; `start` and `stop` say in which order
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -26,9 +26,12 @@ from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import Sender
 from eventmill.ports.store import Store
+from eventmill.runtime.cluster.beside import Beside, Neighbourhood
 from eventmill.runtime.cluster.peers import Membership, Peers
+from eventmill.runtime.cluster.services import Services
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.control.control import Control
+from eventmill.runtime.control.replays import Replays
 from eventmill.runtime.dispatch import courier
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
 from eventmill.runtime.dispatch.roster import Roster
@@ -40,7 +43,8 @@ from eventmill.runtime.pushing.pushes import Pushes
 from eventmill.runtime.room import Room, RoomMaker
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.supervisor import Supervisor
-from eventmill.runtime.topics import foreign, relay, streams
+from eventmill.runtime.topics import relay, streams
+from eventmill.runtime.topics.foreign import ForeignTopics, check_reachable
 from eventmill.runtime.topics.publisher import Publisher
 from eventmill.runtime.topics.readers import Readers
 from eventmill.runtime.topics.retention import Retention
@@ -62,8 +66,9 @@ class Runtime:
 
     Parameters: `guards` turns the checks of development and tests on; `cache_entities` and
     `cache_bytes` bound the entities held in memory; `luck` is uniform in [0, 1), for jitter;
-    `sender` carries pushed subscriptions; `membership` makes it one of several nodes; with a
-    `broker`, topics live there, `replicas` times, and in the store is only their outbox.
+    `sender` carries pushed subscriptions; `membership` makes it one of several nodes of a shared
+    store, `neighbourhood` one of several services in a process; with a `broker`, topics live there,
+    `replicas` times, and in the store is only their outbox.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Runtime:
         luck: Callable[[], float],
         *,
         membership: Membership | None = None,
+        neighbourhood: Neighbourhood | None = None,
         sender: Sender | None = None,
         broker: Broker | None = None,
         replicas: int = 1,
@@ -106,17 +112,13 @@ class Runtime:
         self.tails = Tails(store.journal)
         self.facts = Facts(store, self.committer, clock, shared=membership is not None)
         self.roster = Roster(
-            store,
-            self.tails,
-            self.committer,
-            self.facts,
-            self.supervisor,
-            clock,
-            luck,
+            store, self.tails, self.committer, self.facts, self.supervisor, clock, luck
         )
         self.subscriptions = self.roster.subscriptions
         self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
-        self.readers = Readers(store, clock, self.subscriptions, self.in_use_elsewhere)
+        self.readers = Readers(
+            store, clock, self.subscriptions, self.in_use_elsewhere, self._read_beside
+        )
         self.retention = Retention(
             service.topics, store, clock, self.held, self.subscriptions, self.readers, broker
         )
@@ -129,7 +131,10 @@ class Runtime:
             self._surroundings(shared=membership is not None),
         )
         self.pushes = Pushes(self, sender, luck)
+        self.replays = Replays(self)
         self.peers = Peers(self, membership) if membership is not None else None
+        self.beside = Beside(self, neighbourhood) if neighbourhood is not None else None
+
         self.control = Control(self, self.peers)
         self.execute = self.entities.execute if self.peers is None else self.peers.execute
         """Runs a command or query of an entity, wherever it lives."""
@@ -138,29 +143,65 @@ class Runtime:
     def __repr__(self) -> str:
         return f"<Runtime {self.service.name} [{'ready' if self.ready else 'not ready'}]>"
 
+    @property
+    def services(self) -> Services | None:
+        """The door to other services, if any can be met."""
+        meeting = self.peers or self.beside
+        return None if meeting is None else meeting.services
+
+    @property
+    def foreign(self) -> ForeignTopics | None:
+        """Topics of other services, if any can be read."""
+        place = self.streams or self.beside
+        return None if place is None else place.foreign
+
     async def start(self) -> None:
         """Open the store and start every loop; ready when it returns.
 
         Raises `ConfigurationError` when the store cannot be taken; nothing is left running then.
         """
+        await self.open()
+        await self.begin()
+
+    async def open(self) -> None:
+        """Take the store, run commands and queries, and let neighbours come in; nothing happens by
+        itself yet: others of the process may still be opening.
+
+        Raises as `start`.
+        """
         await self.store.open()
+        async with self._stopped_on_error():
+            await self._open()
+
+    async def begin(self) -> None:
+        """Start what happens by itself: reactions, timers, retention.
+
+        Raises as `start`.
+        """
+        async with self._stopped_on_error():
+            await self._begin()
+        self.ready = True
+
+    @asynccontextmanager
+    async def _stopped_on_error(self) -> AsyncIterator[None]:
         try:
-            await self._start_loops()
+            yield
         except BaseException:
             await self.stop()
             raise
-        self.ready = True
 
-    async def _start_loops(self) -> None:
+    async def _open(self) -> None:
         if self.streams is None:
-            foreign.need_broker(self.service.foreign)
+            names = self.beside.names if self.beside is not None else ()
+            check_reachable(self.service.foreign, names)
             is_alone = self.peers is None and self.store.placement.shards == 1
             check_in_store(self.service.topics.values(), is_alone=is_alone)
         placement = await self.store.place([*self.service.topics, *self.service.foreign])
         self.supervisor.start("committer", self.committer.run())
         await streams.settle_place(self.store, self.committer, in_broker=self.streams is not None)
         if self.streams is None:
-            await self.tails.start(placement.all())
+            foreign = {shard for id in self.service.foreign for shard in placement.of_topic(id)}
+            await self.tails.start([s for s in placement.all() if s not in foreign])
         else:
             await self.streams.start()
         if self.peers is None:
@@ -168,11 +209,15 @@ class Runtime:
             await self.follow(range(placement.shards))
         else:
             await self.peers.start()
+        if self.beside is not None:
+            await self.beside.open()
         # Not sooner: others take a member's word for what it runs.
         await self.facts.start()
         await self.roster.start()
-        if self.streams is not None:
-            await self.streams.foreign.start()
+
+    async def _begin(self) -> None:
+        if self.foreign is not None:
+            await self.foreign.start()
         subscribe = self.roster.subscribe
         await subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
         if self.streams is not None:
@@ -184,6 +229,7 @@ class Runtime:
             await subscribe(consumer.subscription, reaction, consumer.start)
         await self.views.start()
         await self.pushes.start()
+        await self.replays.start()
         self.supervisor.start("facts", self.facts.run())
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
@@ -195,11 +241,21 @@ class Runtime:
 
     async def stop(self) -> None:
         """Finish what was accepted, store the offsets, give the store back."""
+        await self.quiet()
+        await self.close()
+
+    async def quiet(self) -> None:
+        """End what happens by itself. Commands are run as before: neighbours may wait for some."""
         self.ready = False
         if self.peers is not None:
             await self.peers.stop()
         loops = [name for name in self.supervisor.names() if name != "committer"]
         await self.supervisor.stop(*loops)
+
+    async def close(self) -> None:
+        """Be there for nobody any more, store the offsets, give the store back."""
+        if self.beside is not None:
+            await self.beside.close()
         try:
             for subscription in self.subscriptions.values():
                 await subscription.flush()
@@ -257,6 +313,9 @@ class Runtime:
         """Subscriptions and versions of views that other nodes have."""
         return await self.control.in_use_elsewhere()
 
+    async def _read_beside(self) -> Mapping[str, int]:
+        return {} if self.beside is None else await self.beside.read()
+
     def _surroundings(self, *, shared: bool) -> Surroundings:
         return Surroundings(
             self.store,
@@ -306,13 +365,17 @@ class Runtime:
 
         Raises `Unreachable` with the code `unavailable.service` if there is none of that name.
         """
-        if self.peers is None:
+        if self.services is None:
             raise Unreachable(
-                f"service {request.service!r} cannot be called: this node meets no others; run it "
-                "with --store and --broker",
+                f"service {request.service!r} cannot be called: this node meets no others",
                 code="unavailable.service",
             )
-        return await self.peers.services.ask(request)
+        return await self.services.ask(request)
+
+    async def announce(self, facts: dict[str, Any]) -> None:
+        """Let other services, and people, find this node."""
+        if (meeting := self.peers or self.beside) is not None:
+            await meeting.announce(facts)
 
     async def publish(
         self, topic: Topic[Any], events: tuple[Any, ...], key: str | None = None

@@ -50,7 +50,7 @@ class Consumer:
         with problems.noting(place):
             route = route_of(self.function)
         with problems.noting(place):
-            source = source_of(options["source"], place)
+            source = source_of(options["source"], place, self.function)
         if route is not None and source is not None:
             with problems.noting(place):
                 check_types(route, source, options["source"], place)

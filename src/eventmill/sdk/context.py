@@ -62,7 +62,7 @@ class Context:
     call's number, so a redelivered event has no second effect on the entities it calls.
     """
 
-    __slots__ = ("_calls", "_count", "_deadline", "_entry", "attempt", "subscription")
+    __slots__ = ("_calls", "_count", "_deadline", "_entry", "attempt", "replay", "subscription")
 
     def __init__(
         self,
@@ -79,6 +79,8 @@ class Context:
         self.subscription = subscription
         self.attempt = attempt
         """1 for the first delivery."""
+        self.replay = False
+        """Whether the event is replayed beside the consumer, which has handled it at its time."""
 
     @property
     def subject(self) -> str:

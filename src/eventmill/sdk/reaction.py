@@ -112,10 +112,16 @@ def issubclass_of(candidate: Any, base: type) -> bool:
     return isinstance(candidate, type) and issubclass(candidate, base)
 
 
-def source_of(thing: Any, place: str) -> Source:
-    """Describe an entity class or topic as a source of events."""
+def source_of(
+    thing: Any,
+    place: str,
+    function: Callable[..., Any] | None = None,
+    owner: type | None = None,
+) -> Source:
+    """Describe an entity class or topic as a source of events; for a function, or a method of
+    `owner`, if that is known."""
     if isinstance(thing, Topic):
-        return Source(thing.id, names_of(thing.event_types(), place))
+        return Source(thing.id, names_of(_carried(thing, place, function, owner), place))
     if issubclass_of(thing, KeyValueEntity) and id_of(thing):
         return Source(id_of(thing), {}, thing, codec.decoder(thing).decode)
     if issubclass_of(thing, EventSourcedEntity) and id_of(thing):
@@ -126,6 +132,22 @@ def source_of(thing: Any, place: str) -> Source:
     raise ConfigurationError(
         f"{place}: the source must be a topic or an entity class with @component, not {thing!r}"
     )
+
+
+def _carried(
+    topic: Topic[Any], place: str, function: Callable[..., Any] | None, owner: type | None
+) -> list[EventType]:
+    """Return what a topic carries; of another service's that does not say it, what is taken."""
+    if topic.types:
+        return topic.event_types()
+    taken = route_of(function, owner).types if function is not None else ()
+    types = [cls for cls in taken if cls is not EntityDeleted]
+    if not types:
+        raise ConfigurationError(
+            f"{place}: nothing says which events {topic.id!r} carries: name their types in the "
+            "annotation, or where the source is declared"
+        )
+    return [event_type_of(cls) for cls in types]
 
 
 def no_component(thing: Any) -> str:

@@ -16,6 +16,7 @@ from eventmill.sdk.handlers import ON, Command
 from eventmill.sdk.publications import published_topics
 from eventmill.sdk.reaction import check_event_type, issubclass_of, names_of, no_component
 from eventmill.sdk.reading import check_names, define_entity
+from eventmill.sdk.streams import Stream
 from eventmill.sdk.view import View, define_view
 
 
@@ -69,6 +70,7 @@ class _Reader:
         for thing in self.service.components:
             with self.problems.noting(place_of(thing)):
                 self.read_component(thing)
+        self.read_followed()
         for thing in self.service.components:
             with self.problems.noting(place_of(thing)):
                 self.check_sources(thing)
@@ -97,6 +99,31 @@ class _Reader:
         known = self.definition.foreign if topic.service else self.definition.topics
         known[topic.id] = topic
 
+    def read_followed(self) -> None:
+        """Declare the topics of other services that are followed here. If nobody said what one
+        carries, it is what its followers take, all together."""
+        sources = [consumer.source for consumer in self.definition.consumers.values()]
+        sources += [h.source for view in self.definition.views.values() for h in view.handlers]
+        followed = (source for thing in self.service.components for source in _followed(thing))
+        for place, topic in followed:
+            if not isinstance(topic, Topic) or not topic.service:
+                continue
+            mine = [source for source in sources if source.id == topic.id]
+            declared = self.definition.foreign.get(topic.id, topic)
+            taken = (kind.cls for source in mine for kind in source.event_types.values())
+            types = dict.fromkeys([*declared.types, *topic.types, *taken])
+            if not types or (topic.id in self.ids and topic.id not in self.definition.foreign):
+                continue  # what is wrong with it is told already
+            with self.problems.noting(place):
+                whole = declared
+                if types.keys() != set(declared.types):
+                    whole = Topic(topic.name, *types, key=declared.key, service=topic.service)
+                if topic.id not in self.ids:
+                    self.read_topic(whole)
+                self.definition.foreign[topic.id] = whole
+                for source in mine:
+                    source.event_types.update(names_of(whole.event_types(), place))
+
     def check_foreign(self, topic: Topic[Any]) -> None:
         if not topic.service:
             return
@@ -107,6 +134,8 @@ class _Reader:
             )
 
     def read_component(self, thing: Any) -> None:
+        if isinstance(thing, Stream):
+            self.read_topic(thing.topic)
         if isinstance(thing, Consumer):
             self.read_consumer(thing)
             return

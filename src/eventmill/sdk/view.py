@@ -127,7 +127,7 @@ def _handler_of(cls: type, function: Any, tables: dict[str, ViewTable]) -> ViewH
     with problems.noting():
         if len(sources) != 1:
             raise ConfigurationError(f"{place}: name one source: @on(Cart) or @on(topic)")
-        source = source_of(sources[0], place)
+        source = source_of(sources[0], place, function, cls)
     with problems.noting():
         route = route_of(function, cls)
     if source is not None and route is not None:

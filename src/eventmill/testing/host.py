@@ -14,12 +14,15 @@ jitter, so their times are exact.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
+from eventmill.adapters.memory.directory import Directory
 from eventmill.adapters.memory.store import Store as MemoryStore
+from eventmill.adapters.memory.transport import Network, Transport
+from eventmill.engine import outgoing
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.model.commit import Letter
@@ -28,9 +31,11 @@ from eventmill.model.topic import Topic
 from eventmill.ports.broker import Broker
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
+from eventmill.runtime.cluster.beside import Neighbourhood
 from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.operating.operations import Operations
 from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.topics.neighbours import Neighbours
 from eventmill.sdk.handlers import SqlQuery
 from eventmill.sdk.service import Service
 from eventmill.testing.clock import VirtualClock
@@ -58,10 +63,12 @@ NO_JITTER = 0.5
 
 
 class Host:
-    """Runs a service inside a test. Topics of other services are the test's to `publish`.
+    """Runs a service inside a test. Topics of other services are the test's to `publish`, unless
+    these run beside it.
 
-    Parameters: `store` keeps the data (default: in memory, gone with the host); `clock` is the
-    time; `guards` notices what production code must never do; `cache_entities` and `cache_bytes` bound the entities
+    Parameters: `beside` are services that run in the same process, or hosts of them, to be started
+    and stopped by this one; `store` keeps the data (default: in memory, gone with the host);
+    `clock` is the time; `guards` notices what production code must never do; `cache_entities` and `cache_bytes` bound the entities
     held in memory; `broker` makes a node's way to the broker that has the topics, at each start;
     `patience` is how many real seconds `settle` waits for handlers that await the
     outside world.
@@ -71,6 +78,7 @@ class Host:
         self,
         service: Service,
         *,
+        beside: Sequence[Service | Host] = (),
         store: Store | None = None,
         clock: VirtualClock | None = None,
         broker: Callable[[Clock], Broker] | None = None,
@@ -92,6 +100,12 @@ class Host:
         self._runtime: Runtime | None = None
         self._timer_seen: tuple[int, int | None] | None = None
         """After how many commits the first timer was looked up, and when it is due."""
+        others = [one if isinstance(one, Host) else Host(one, guards=guards) for one in beside]
+        self.beside = {one.service.name: one for one in others}
+        """Hosts of the services that run beside this one, by name."""
+        self._all = [self, *others]
+        for one in others:
+            one.clock, one._all = self.clock, self._all
 
     def __repr__(self) -> str:
         return f"<Host {self._runtime or self.service!r}>"
@@ -103,12 +117,13 @@ class Host:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        runtime = self._runtime
-        if runtime is None:
+        if self._runtime is None:
             return
+        supervisors = [host.runtime.supervisor for host in self._all]
         await self.stop()
-        if error is None and runtime.supervisor.failures:
-            name, failure = next(iter(runtime.supervisor.failures.items()))
+        failures = [item for one in supervisors for item in one.failures.items()]
+        if error is None and failures:
+            name, failure = failures[0]
             raise AssertionError(f"loop {name!r} of the node ended by an error") from failure
 
     @property
@@ -127,43 +142,72 @@ class Host:
 
         Raises `ConfigurationError` that lists everything that is wrong with it.
         """
+        network, neighbours = Network(self.clock), Neighbours([h.service.name for h in self._all])
+        runtimes = [host._new(network, neighbours) for host in self._all]
+        opened: list[Runtime] = []
+        try:
+            for runtime in runtimes:
+                await runtime.open()
+                opened.append(runtime)
+            for runtime in runtimes:
+                await runtime.begin()
+        except BaseException:
+            for runtime in opened:
+                await runtime.stop()
+            raise
+
+        for host, runtime in zip(self._all, runtimes, strict=True):
+            host._runtime, host._timer_seen = runtime, None
+
+    def _new(self, network: Network, neighbours: Neighbours) -> Runtime:
         definition, problems = self.service.define()
         if problems:
             raise ConfigurationError("\n".join(problems))
-        # Nobody else is there: what other services publish, the test does.
-        definition.topics = {**definition.topics, **definition.foreign}
-        definition.foreign = {}
-        runtime = Runtime(
+        # What services publish that are not there, the test does.
+        foreign = definition.foreign
+        definition.foreign = {
+            id: topic for id, topic in foreign.items() if topic.service in neighbours.names
+        }
+        absent = {id: topic for id, topic in foreign.items() if id not in definition.foreign}
+        definition.topics = {**definition.topics, **absent}
+        transport = Transport(network, definition.name)
+        neighbourhood = Neighbourhood(transport, Directory(transport), neighbours)
+        return Runtime(
             definition,
             self.store,
             self.clock,
             lambda: NO_JITTER,
+            neighbourhood=neighbourhood if len(self._all) > 1 else None,
             broker=self._new_broker(self.clock) if self._new_broker else None,
             guards=self.guards,
             cache_entities=self.cache_entities,
             cache_bytes=self.cache_bytes,
         )
-        await runtime.start()
-        self._runtime = runtime
-        self._timer_seen = None
 
     async def stop(self) -> None:
-        """Stop as a node does: what was accepted is finished, offsets are stored."""
-        await self.runtime.stop()
-        self._runtime = None
+        """Stop as a process does: what was accepted is finished, offsets are stored."""
+        for host in self._all:
+            await host.runtime.quiet()
+        for host in self._all:
+            await host.runtime.close()
+            host._runtime = None
 
     async def restart(self, *, crash: bool = False) -> None:
         """Stop and start again on the same store; after a crash nothing is finished first."""
         if crash:
-            runtime = self.runtime
-            self._runtime = None
-            await runtime.supervisor.stop(*runtime.supervisor.names())
-            if runtime.streams is not None:
-                await runtime.streams.close()
-            await self.store.close()
+            for host in self._all:
+                await host._crash()
         else:
             await self.stop()
         await self.start()
+
+    async def _crash(self) -> None:
+        runtime = self.runtime
+        self._runtime = None
+        await runtime.supervisor.stop(*runtime.supervisor.names())
+        if runtime.streams is not None:
+            await runtime.streams.close()
+        await self.store.close()
 
     async def call(
         self, handler: Handler[P, R], id: str, /, *args: P.args, **kwargs: P.kwargs
@@ -190,9 +234,11 @@ class Host:
         await self.settle()
         return await self.runtime.query(handler, handler.arguments(args, kwargs))
 
-    async def publish(self, topic: Topic[E], *events: E) -> None:
-        """Append events to a topic, as an outside publisher."""
-        await self.runtime.publish(topic, events)
+    async def publish(self, topic: Topic[E], *events: E, key: str | None = None) -> None:
+        """Append events to a topic, as an outside publisher; under `key`, if the topic does not
+        make it, as in a stream of another service."""
+        outgoing.check_topic(topic, self.runtime.service.topics)
+        await self.runtime.publisher.events(topic, events, key=key)
 
     def probe(self, topic: Topic[Any]) -> TopicProbe:
         """Watch a topic from now on."""
@@ -218,10 +264,10 @@ class Host:
             if loop.time() > give_up:
                 raise AssertionError(f"not settled in {self.patience:g} s: {self._unsettled()}")
             await asyncio.sleep(0)
-            if self._is_working():
+            if self._are_working():
                 steady = waiting = 0
                 await self._give_way(loop)
-            elif await self._is_settled(retries):
+            elif await self._are_settled(retries):
                 steady, waiting = steady + 1, 0
             else:
                 steady, waiting = 0, waiting + 1
@@ -235,12 +281,15 @@ class Host:
         step = (target - self.clock.now()) // STEPS_MAX
         await self.settle()
         while (now := self.clock.now()) < target:
-            stops = [at for at in await self._appointments() if at > now]
+            stops = [at for host in self._all for at in await host._appointments() if at > now]
             wake = self.clock.next_wake
             if wake is not None:
                 stops.append(max(wake, now + step))
             self.clock.move_to(min([*stops, target]))
             await self.settle()
+
+    def _are_working(self) -> bool:
+        return any(host._is_working() for host in self._all)
 
     def _is_working(self) -> bool:
         runtime = self.runtime
@@ -256,9 +305,15 @@ class Host:
         """Let the loop turn; if that does not end the work, a thread or the outside has it."""
         for _ in range(PATIENT_ROUNDS):
             await asyncio.sleep(0)
-            if not self._is_working():
+            if not self._are_working():
                 return
         await asyncio.sleep(0.001)
+
+    async def _are_settled(self, retries: bool) -> bool:
+        for host in self._all:
+            if not await host._is_settled(retries):
+                return False
+        return True
 
     async def _is_settled(self, retries: bool) -> bool:
         horizon = self.clock.now() + SOON_MICROSECONDS
@@ -295,5 +350,6 @@ class Host:
         ]
 
     def _unsettled(self) -> str:
-        behind = [repr(s) for s in self._running() if s.lag or s.working or s.blocked]
-        return ", ".join([repr(self.runtime.committer), *behind])
+        running = [s for host in self._all for s in host._running()]
+        behind = [repr(s) for s in running if s.lag or s.working or s.blocked]
+        return ", ".join([*(repr(host.runtime.committer) for host in self._all), *behind])

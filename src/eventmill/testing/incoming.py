@@ -23,11 +23,12 @@ def entry_of(
 ) -> Entry:
     """Make the entry of an event of a topic or an entity class, or of a key-value entity's state.
 
-    A topic's own key wins over `subject`.
+    A topic's own key wins over `subject`; another service's may be known to that service alone.
     """
     extra = with_members(None, metadata)
     if isinstance(source, Topic):
-        entry = message_entry(source, event, now, extra)
+        key = subject if source.service and not source.key else None
+        entry = message_entry(source, event, now, extra, own_key=key)
     else:
         type, version, payload = _stored_form(source, event)
         entry = Entry(id_of(source), subject, position, type, version, now, payload, extra)

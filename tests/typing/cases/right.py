@@ -13,12 +13,15 @@ from eventmill import (
     Effect,
     KeyValueEntity,
     Service,
+    ServiceStream,
     Topic,
     command,
     component,
+    consumer,
     publish,
     schedule,
     send,
+    stream,
 )
 from eventmill.testing import ConsumerKit, EntityKit, Host
 from examples.shopping_cart.shop import (
@@ -124,6 +127,25 @@ def topics_know_their_types() -> None:
     anything: list[Topic[Any]] = [one, two, declared]
     Service("shop", topics=anything)
     Service("shop", topics=[one, two, declared])
+
+
+@stream("noted", source=Note, key="number")
+def noted(event: Note, ctx: Context) -> Plain | None:
+    return Plain(1) if ctx.subject else None
+
+
+@consumer("watch-stock", source=ServiceStream("inventory", "stock", Plain))
+def watch(event: Plain) -> Effect[None]:
+    return publish(orders, OrderPlaced(order_id=str(event.number), items={}))
+
+
+async def two_services(shop: Service, inventory: Service) -> None:
+    async with Host(shop, beside=[inventory]) as host:
+        left = await host.beside["inventory"].call(Note.shout, "n1")
+        assert_type(left, str)
+        foreign = Topic("orders", service="shop")
+        await host.publish(foreign, Plain(1), key="p1")
+    Service("shop", components=[noted, watch], topics=[noted.topic, foreign])
 
 
 async def over_http(client: Client) -> None:

@@ -7,6 +7,7 @@ long as the object, across `close` and `open`, so a restart can be tested.
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Collection, Sequence
 from copy import copy
@@ -19,6 +20,7 @@ from eventmill.errors import ConfigurationError, Conflict, NotOwner
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, Timer, changed_by_others, homes_of
 from eventmill.model.placement import Placement
+from eventmill.model.topic import is_foreign
 
 
 class Store:
@@ -39,7 +41,8 @@ class Store:
         self.epochs: Counter[int] = beside.epochs if beside else Counter()
         """Of each home shard, raised by every claim."""
         self._shards = len(beside.epochs) if beside else shards
-        self._placement = Placement(self._shards)
+        self._identity = "" if self._shards > 1 else secrets.token_hex(8)
+        self._placement = Placement(self._shards, {}, self._identity)
         self.epochs.update(dict.fromkeys(range(self._shards), 0))
         self._held: dict[int, int] = {0: 0} if self._shards == 1 else {}
         self._taken = False
@@ -51,12 +54,12 @@ class Store:
     @property
     def placement(self) -> Placement:
         if len(self._placement.topics) != len(self._topics):
-            self._placement = Placement(self._shards, dict(self._topics))
+            self._placement = Placement(self._shards, dict(self._topics), self._identity)
         return self._placement
 
     async def place(self, topics: Collection[str]) -> Placement:
-        if self._shards > 1:
-            for topic in topics:
+        for topic in topics:
+            if self._shards > 1 or is_foreign(topic):
                 self._topics.setdefault(topic, len(self._topics) + 1)
         return self.placement
 

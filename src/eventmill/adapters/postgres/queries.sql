@@ -403,3 +403,41 @@ WHERE position > after AND position <= until
 
 -- name: last_numbers
 SELECT round, max(number) FROM placed GROUP BY round
+
+-- name: stored_types
+SELECT source, type, version, outside, count(*), min(position), max(position), max(sequence)
+FROM (
+    SELECT source, type, version, position, sequence, sequence = 0 AND coalesce(
+        json_typeof(convert_from(metadata, 'UTF8')::json -> 'cloudevent') = 'object', false)
+        AS outside
+    FROM entry WHERE source <> :commands::text) AS seen
+GROUP BY source, type, version, outside
+ORDER BY min(position), source, type, version
+
+-- name: alike
+SELECT position, payload FROM entry
+WHERE source = :source::text AND type = :type::text AND version = :version::integer
+  AND :outside::boolean = (sequence = 0 AND coalesce(
+        json_typeof(convert_from(metadata, 'UTF8')::json -> 'cloudevent') = 'object', false))
+ORDER BY shard, position LIMIT :limit::bigint
+
+-- name: alike_last
+SELECT position, payload FROM entry
+WHERE source = :source::text AND type = :type::text AND version = :version::integer
+  AND :outside::boolean = (sequence = 0 AND coalesce(
+        json_typeof(convert_from(metadata, 'UTF8')::json -> 'cloudevent') = 'object', false))
+ORDER BY shard DESC, position DESC LIMIT :limit::bigint
+
+-- name: undelivered
+SELECT shard, position, source, subject, sequence, type, version, time, payload, metadata, origin
+FROM entry
+WHERE source = :commands::text AND position > coalesce((
+    SELECT read.position FROM "offset" AS read
+    WHERE read.subscription = :courier::text AND read.shard = entry.shard), 0)
+ORDER BY shard, position LIMIT :limit::bigint
+
+-- name: subscribers
+SELECT subscription, max(position), sum(letters)::bigint FROM (
+    SELECT subscription, position, 0 AS letters FROM "offset"
+    UNION ALL SELECT subscription, 0, 1 FROM letter) AS traces
+GROUP BY subscription ORDER BY subscription

@@ -146,8 +146,10 @@ class _Import:
                 rest.outcomes.append(Outcome(source, subject, key, expires, kept, rejection))
             case TimerLine(name, due, command):
                 rest.timers[name] = Timer(name, due, self._due(archive.entry_of(command)))
-            case OffsetLine(subscription, _, position):
+            case OffsetLine(subscription, 0, position):
                 rest.offsets.append(Offset(subscription, EVERY_SHARD, 0, position))
+            case OffsetLine():
+                pass  # of another service's topic: here it is read from the broker, anew
             case LetterLine():
                 letter = archive.letter_of(line)
                 entry = self._placed(letter.entry)
@@ -156,7 +158,7 @@ class _Import:
             case FactLine(name, value):
                 if name == HEAD:
                     self._head = max(self._head, int(archive.stored(value)))
-                else:
+                elif not name.startswith(("$", "stream/")):  # nothing of how other stores lie
                     rest.registry[name] = archive.stored(value)
 
     def _placed(self, entry: Entry) -> Entry:

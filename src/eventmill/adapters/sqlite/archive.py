@@ -18,7 +18,7 @@ import msgspec
 from eventmill.adapters import lines
 from eventmill.adapters.lines import Progress
 from eventmill.adapters.sqlite import view_sql
-from eventmill.adapters.sqlite.connection import errors, open_reader
+from eventmill.adapters.sqlite.connection import FILE, errors, open_reader
 from eventmill.adapters.sqlite.lock import take
 from eventmill.adapters.sqlite.names import Names
 from eventmill.adapters.sqlite.parking import letter_row, letters_of
@@ -41,7 +41,6 @@ from eventmill.model.archive import (
 from eventmill.model.entry import Entry
 from eventmill.model.table import Affinity, PhysicalTable, TableIndex
 
-FILE = "eventmill.db"
 ROWS_AT_ONCE = 1_000
 
 _decode_entry = msgspec.msgpack.Decoder(Entry).decode

@@ -10,13 +10,13 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from eventmill.adapters.sqlite.connection import errors, open_reader
+from eventmill.adapters.sqlite.connection import FILE, errors, open_reader
 from eventmill.adapters.sqlite.lock import holder
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.errors import ConfigurationError
+from eventmill.model.census import StoredType, Subscriber
 from eventmill.model.entry import COMMANDS, Entry
 
-FILE = "eventmill.db"
 STRETCH = 100_000
 """Positions counted at once."""
 SAMPLES_PER_STRETCH = 20
@@ -24,32 +24,6 @@ COMMANDS_MAX = 10_000
 """Undelivered commands and timers looked at."""
 
 _decode_entry = msgspec.msgpack.Decoder(Entry).decode
-
-
-class StoredType(msgspec.Struct):
-    """Entries of one source, type and version, those from outside apart."""
-
-    source: str
-    type: str
-    version: int
-    is_outside: bool
-    """Messages that clients published; the others were written by handlers."""
-    count: int
-    first: int
-    """Positions."""
-    last: int
-    samples: list[tuple[int, bytes]]
-    """Position and payload of some, the first and the last among them."""
-    of_entity: bool = False
-    """An entity's, not a topic's: entries have sequences."""
-
-
-class Subscriber(msgspec.Struct, frozen=True):
-    """What a subscription has left in the store."""
-
-    name: str
-    position: int
-    letters: int
 
 
 class Health(msgspec.Struct, frozen=True):

@@ -15,6 +15,8 @@ import apsw
 
 from eventmill.errors import ConfigurationError, Conflict, StoreFull, StoreUnavailable
 
+FILE = "eventmill.db"
+
 WAL_PAGES_MAX = 4_000
 """Pages in the write-ahead log before a checkpoint: 16 MB, about 50,000 small events."""
 

@@ -34,8 +34,8 @@ class Parking:
     async def heads(self, shards: Collection[int]) -> list[Head]:
         with errors():
             return [
-                Head(subscription, 0, key, LetterStatus(status), due)
-                for subscription, key, status, due in self._reader.execute(SQL["heads"])
+                Head(subscription, shard, key, LetterStatus(status), due)
+                for subscription, shard, key, status, due in self._reader.execute(SQL["heads"])
             ]
 
     async def count(self, subscription: str, shards: Collection[int]) -> int:

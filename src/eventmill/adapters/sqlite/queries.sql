@@ -128,7 +128,7 @@ ON CONFLICT (subscription, shard, position) DO UPDATE SET
 DELETE FROM letter WHERE subscription = ? AND shard = ? AND position = ?
 
 -- name: heads
-SELECT l.subscription, l.key, l.status, l.due FROM letter AS l
+SELECT l.subscription, l.shard, l.key, l.status, l.due FROM letter AS l
 WHERE l.status <> 'refused' AND l.position = (
     SELECT min(m.position) FROM letter AS m
     WHERE m.subscription = l.subscription AND m.key = l.key AND m.status <> 'refused')
@@ -179,7 +179,7 @@ SELECT value FROM registry WHERE name = ?
 SELECT name, value FROM registry
 
 -- name: facts
-SELECT name, value FROM registry WHERE name <> '$filed' ORDER BY name
+SELECT name, value FROM registry WHERE name NOT IN ('$filed', '$store') ORDER BY name
 
 -- name: stretch
 -- `outside`: a message that a client published keeps the attributes it came with, as metadata `cloudevent`.

@@ -14,6 +14,7 @@ next commit, because the state of a failed sync is unknown.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ import msgspec
 
 from eventmill.adapters.sqlite import portion
 from eventmill.adapters.sqlite.connection import (
+    FILE,
     WAL_PAGES_MAX,
     errors,
     open_reader,
@@ -43,9 +45,14 @@ from eventmill.model import limits
 from eventmill.model.commit import Commit, Offset, Timer, changed_by_others
 from eventmill.model.entry import Entry
 from eventmill.model.placement import Placement
+from eventmill.model.topic import is_foreign
 
 SCHEMA_VERSION = 2
+
 _HEAD = "$head"
+_STORE = "$store"
+_TOPICS = "$topics"
+"""Facts of its own: the last position, if it is in no entry; its identity; numbers of topics."""
 
 INLINE_SECONDS = 0.004
 """Commits that take longer on average go to the writer's thread; 0: all do."""
@@ -66,9 +73,6 @@ class Store:
     entries are filed by entity together.
     """
 
-    placement = Placement()
-    """One shard, always held by who has the lock."""
-
     def __init__(
         self,
         directory: Path,
@@ -81,8 +85,11 @@ class Store:
     ) -> None:
         if synchronous not in ("FULL", "EXTRA", "NORMAL"):
             raise ConfigurationError(f"synchronous must be FULL, EXTRA or NORMAL: {synchronous!r}")
+        self.placement = Placement()
+        """One shard, always held by who has the lock; besides, one for each topic of another
+        service, of which only offsets and letters are here."""
         self.directory = directory
-        self.path = directory / "eventmill.db"
+        self.path = directory / FILE
         self.synchronous = synchronous
         self.vfs = vfs
         self.checkpoint_pages = checkpoint_pages
@@ -129,6 +136,15 @@ class Store:
             self._lock = None
 
     async def place(self, topics: Collection[str]) -> Placement:
+        numbers = self.placement.topics
+        new = [topic for topic in topics if is_foreign(topic) and topic not in numbers]
+        if new:
+            first = max(numbers.values(), default=0) + 1
+            numbers = {**numbers, **{topic: first + nth for nth, topic in enumerate(new)}}
+            async with self._turn:
+                with self._writer() as db:
+                    db.execute(SQL["put_registry"], (_TOPICS, msgspec.json.encode(numbers)))
+            self.placement = msgspec.structs.replace(self.placement, topics=numbers)
         return self.placement
 
     def hold(self, shard: int, epoch: int) -> None:
@@ -205,11 +221,20 @@ class Store:
             db.execute(f"BEGIN IMMEDIATE; {SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
         elif found != SCHEMA_VERSION:
             raise wrong_version(self.path, found)
+        self._read_place(db)
         self.names.read(db)
         self.unfiled.read(db)
         (self._position,) = next(db.execute(SQL["end"]))
         for (head,) in db.execute("SELECT value FROM registry WHERE name = ?", (_HEAD,)):
             self._position = max(self._position, int(head))
+
+    def _read_place(self, db: apsw.Connection) -> None:
+        facts = dict(db.execute(SQL["registry"]))
+        if _STORE not in facts:  # a new file, or one that was imported: its positions are its own
+            facts[_STORE] = secrets.token_hex(8).encode()
+            db.execute(SQL["put_registry"], (_STORE, facts[_STORE]))
+        numbers = msgspec.json.decode(facts.get(_TOPICS, b"{}"), type=dict[str, int])
+        self.placement = Placement(1, numbers, facts[_STORE].decode())
 
     @contextmanager
     def _writer(self) -> Iterator[apsw.Connection]:
@@ -327,7 +352,7 @@ class Store:
     async def registry(self) -> dict[str, bytes]:
         with errors():
             rows = dict(self._reader.execute(SQL["registry"]))
-        for own in (_HEAD, FILED):
+        for own in (_HEAD, _STORE, _TOPICS, FILED):
             rows.pop(own, None)
         return rows
 

@@ -79,11 +79,15 @@ def _announced(data: Path) -> str:
     try:
         url: str = json.loads((data / ANNOUNCEMENT).read_bytes())["admin_url"]
     except FileNotFoundError:
-        raise Failure(
-            f"no node runs on the data directory {data}: start one with `eventmill run`, or name "
-            "another directory with --data, or the operating surface's address with --url",
-            UNREACHABLE,
-        ) from None
+        several = sorted(str(file.parent) for file in data.glob(f"*/{ANNOUNCEMENT}"))
+        if several:
+            told = f"several services run in {data}: name one with --data {' or '.join(several)}"
+        else:
+            told = (
+                f"no node runs on the data directory {data}: start one with `eventmill run`, or "
+                "name another directory with --data, or the operating surface's address with --url"
+            )
+        raise Failure(told, UNREACHABLE) from None
     except (ValueError, KeyError, OSError) as error:
         raise Failure(f"{data / ANNOUNCEMENT} cannot be read: {error}", UNREACHABLE) from None
     return url

@@ -36,6 +36,17 @@ _store = click.option(
     metavar="URL",
     help="postgresql://…: keep everything in PostgreSQL instead of a SQLite file.",
 )
+_looked_into = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also check that what this data directory holds can still be read.",
+)
+_looked_up = click.option(
+    "--store",
+    default="",
+    metavar="URL",
+    help="The same for what PostgreSQL holds: postgresql://…",
+)
 _url = click.option(
     "--url",
     envvar="EVENTMILL_ADMIN_URL",
@@ -56,6 +67,11 @@ def data(function: F) -> F:
 def store(function: F) -> F:
     """Add `--store`."""
     return _store(function)
+
+
+def stored(function: F) -> F:
+    """Add `--data` and `--store` of what shall be looked into: nothing, if neither is given."""
+    return _looked_into(_looked_up(function))
 
 
 def url(function: F) -> F:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,10 +33,10 @@ WAIT_SECONDS_MAX: Final = 30.0
 """The waits double up to this."""
 
 
-def run_reloading(target: str, options: list[str]) -> None:
+def run_reloading(targets: Sequence[str], options: list[str]) -> None:
     """Run until Ctrl-C, SIGTERM or SIGHUP; a child that cannot start waits for the next change."""
     watched, _held = os.pipe()  # the write end stays open as long as this process lives
-    line = [sys.executable, "-m", "eventmill.cli", "run", target, *options]
+    line = [sys.executable, "-m", "eventmill.cli", "run", *targets, *options]
     child = _Child([*line, f"--parent-pipe={watched}"], watched)
     stopping = _stop_signal()
     here = Path.cwd()

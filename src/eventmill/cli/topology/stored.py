@@ -1,16 +1,20 @@
-"""Whether this code can still read a data directory: every stored type, version and command."""
+"""Whether this code can still read a store: every stored type, version and command."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 
-from eventmill.cli.surface.output import counted
+from eventmill.cli.surface.output import counted, show
+from eventmill.cli.surface.progress import bar
 from eventmill.errors import EventmillError, InvalidPayload
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import COMMANDS, DELETED, STATE, Entry
+from eventmill.node import offline
 from eventmill.node.offline import StoredType, Subscriber
 
 Payloads = Callable[[StoredType], Iterable[tuple[int, bytes]]]
@@ -53,6 +57,58 @@ class Reading(msgspec.Struct):
         )
 
 
+class Stored(msgspec.Struct):
+    """What a store holds, as this code sees it."""
+
+    data: str
+    types: list[Reading]
+    undeliverable: list[str]
+    leftovers: list[str]
+    """Of consumers and views that are gone: they break nothing."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What the code itself wrote and cannot read or deliver any more."""
+        return [r.told for r in self.types if r.told and not r.is_outside] + self.undeliverable
+
+    @property
+    def warnings(self) -> list[str]:
+        """What should be known, and breaks nothing."""
+        orphans = sorted({r.source for r in self.types if r.is_orphan and not r.told})
+        return [
+            *(r.told for r in self.types if r.told and r.is_outside),
+            *self.leftovers,
+            *(
+                f"topic {source!r} is not part of the service: its messages stay, nobody reads them"
+                for source in orphans
+            ),
+        ]
+
+
+def examined(service: ServiceDefinition, data: Path | None, store: str) -> Stored | None:
+    """Examine the store of the URL `store`, or a data directory's; None if neither is named.
+
+    Raises `ConfigurationError` if there is no store., `UsageError` if both are named.
+    """
+    if data is None and not store:
+        return None
+    if data is not None and store:
+        raise click.UsageError("give --data or --store, not both")
+    data = data or Path()
+    with bar("Reading the journal") as progress:
+        kinds = offline.stored_types(data, store, progress)
+    waiting = list(undeliverable(service, offline.waiting_commands(data, store)))
+    types = judged(service, kinds, lambda kind: offline.payloads(data, store, kind))
+    left = list(leftovers(service, offline.subscribers(data, store)))
+    return Stored("PostgreSQL" if store else str(data), types, waiting, left)
+
+
+def show_types(found: Stored) -> None:
+    """Show a line for each stored type and version."""
+    columns = ["source", "type", "version", "from", "count", "readable"]
+    show([_row(reading) for reading in found.types], columns, "table", empty="Nothing yet.")
+
+
 def judged(
     service: ServiceDefinition, kinds: list[StoredType], payloads: Payloads
 ) -> list[Reading]:
@@ -83,12 +139,12 @@ def undeliverable(service: ServiceDefinition, waiting: list[tuple[str, Entry]]) 
 def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iterator[str]:
     """Name what consumers and views have left that are not part of the service any more.
 
-    Offsets and letters of built-in and pushed subscriptions go when these end.
+    Offsets and letters of built-in and pushed subscriptions, and of replays, go when these end.
     """
     consumers = {consumer.subscription for consumer in service.consumers.values()}
     for one in subscribers:
         view, _, version = one.name.partition("@")
-        if one.name in consumers or one.name.startswith(("$", "push@")):
+        if one.name in consumers or one.name.startswith(("$", "push@", "replay@")):
             continue
         if version and view in service.views:
             continue
@@ -177,3 +233,17 @@ def _failure(decode: _Decode, payload: bytes) -> str:
     except (msgspec.DecodeError, ValueError, TypeError, KeyError) as error:
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def _row(reading: Reading) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(reading)
+    origin = "outside" if reading.is_outside else "handlers"
+    return {**plain, "from": origin, "readable": _readable(reading)}
+
+
+def _readable(reading: Reading) -> str:
+    if reading.is_orphan:
+        return "not part of the service"
+    if not reading.unreadable:
+        return "yes"
+    return "no" if reading.unreadable == reading.count else f"all but {reading.unreadable:,}"

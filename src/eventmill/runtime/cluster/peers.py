@@ -18,14 +18,14 @@ import structlog
 
 from eventmill.errors import ConfigurationError, Conflict, Unavailable
 from eventmill.model.commit import Commit
-from eventmill.ports.cluster import ALONE, Leases, Member
+from eventmill.ports.cluster import ALONE, Claim, Leases, Member
 from eventmill.ports.directory import Directory
 from eventmill.ports.transport import Transport
 from eventmill.runtime import description
 from eventmill.runtime.cluster.cluster import LEASE_SECONDS, Cluster
 from eventmill.runtime.cluster.forwarding import Forwarder, Reception
 from eventmill.runtime.cluster.router import Router
-from eventmill.runtime.cluster.services import ServiceReception, Services
+from eventmill.runtime.cluster.services import ServiceReception, Services, check_owner
 from eventmill.runtime.committer import Batch
 
 if TYPE_CHECKING:
@@ -86,11 +86,12 @@ class Peers:
             runtime.service,
             membership.transport,
             membership.directory,
-            membership.leases,
+            self._shares,
             ServiceReception(self.execute, lookup, clock, *views),
             forwarder,
             clock,
             topics_in=description.STORE if runtime.streams is None else description.BROKER,
+            meets_in="on the same broker as this one",
         )
         self._told = asyncio.Event()
         self._to_tell = asyncio.Event()
@@ -112,12 +113,14 @@ class Peers:
         await self._leases.open()
         await self._meet()
         await self._transport.open()
-        await self.services.start(self._runtime.store, self._runtime.committer)
+        runtime = self._runtime
+        await check_owner(runtime.store, runtime.committer, runtime.service.name)
+        await self.services.start(await self._leases.cluster())
         await self._transport.listen(self._news, self._hear)
         await self._transport.serve(self.cluster.address, self._reception.receive)
         await self._transport.serve(_control(self.cluster.address), self._runtime.control.answer)
         await self.cluster.start()
-        supervisor = self._runtime.supervisor
+        supervisor = runtime.supervisor
         supervisor.start("cluster", self.cluster.run())
         supervisor.start("taking", self.cluster.take())
         supervisor.start("following", self.cluster.follow())
@@ -151,6 +154,9 @@ class Peers:
     async def ask(self, address: str, question: bytes, seconds: float) -> bytes:
         """Ask the control of another node."""
         return await self._transport.request(_control(address), question, seconds)
+
+    async def _shares(self) -> tuple[list[Member], list[Claim]]:
+        return await self._leases.members(), await self._leases.claims()
 
     async def _meet(self) -> None:
         """Wait for a node that cannot be met and ended without a word.

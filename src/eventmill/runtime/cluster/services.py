@@ -31,7 +31,7 @@ from eventmill.model.definition import ServiceDefinition, ViewDefinition
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
 from eventmill.ports.clock import Clock
-from eventmill.ports.cluster import Leases
+from eventmill.ports.cluster import Claim, Member
 from eventmill.ports.directory import Counts, Directory, Instance
 from eventmill.ports.store import Store
 from eventmill.ports.transport import Transport
@@ -51,7 +51,8 @@ OWNER: Final = "service"
 class Services:
     """This node's door to other services, and theirs to it.
 
-    Parameter: `topics_in` says where the service's topics live.
+    Parameters: `shares` tells which nodes it has and what they hold, `topics_in` where its topics
+    live, `meets_in`, for people, where services find each other.
     """
 
     def __init__(
@@ -59,18 +60,20 @@ class Services:
         service: ServiceDefinition,
         transport: Transport,
         directory: Directory,
-        leases: Leases,
+        shares: Callable[[], Awaitable[tuple[list[Member], list[Claim]]]],
         reception: ServiceReception,
         forwarder: Forwarder,
         clock: Clock,
         *,
         topics_in: str,
+        meets_in: str,
     ) -> None:
         self._service = service
         self._topics_in = topics_in
+        self._meets_in = meets_in
         self._transport = transport
         self._directory = directory
-        self._leases = leases
+        self._shares = shares
         self._reception = reception
         self._forwarder = forwarder
         self._clock = clock
@@ -79,15 +82,12 @@ class Services:
     def __repr__(self) -> str:
         return f"<Services seen by {self._service.name}>"
 
-    async def start(self, store: Store, committer: Committer) -> None:
-        """Take requests for this service.
+    async def start(self, store: str) -> None:
+        """Take requests for this service. Parameter: `store` is the identity of its store.
 
-        Raises `ConfigurationError` when the store is another service's, or another store's service
-        has this name.
+        Raises `ConfigurationError` when another store's service has this name.
         """
-        name = self._service.name
-        await _check_owner(store, committer, name)
-        self._store = await self._leases.cluster()
+        name, self._store = self._service.name, store
         for other in await self._directory.find(name):
             if other.metadata.get("store") != self._store:
                 raise ConfigurationError(
@@ -131,8 +131,8 @@ class Services:
             return await self._forwarder.send(request.service, sent)
         except Unreachable as error:
             raise Unreachable(
-                f"no service {request.service!r} can be reached now ({error.message}): start it, "
-                "on the same broker as this one",
+                f"no service {request.service!r} can be reached now ({error.message}): start it "
+                + self._meets_in,
                 code="unavailable.service",
             ) from error
 
@@ -156,8 +156,7 @@ class Services:
         return await described(self._transport, service)
 
     async def _describe(self, payload: bytes) -> bytes:
-        members, claims = await self._leases.members(), await self._leases.claims()
-        told = await description.describe(self._service, members, claims, self._topics_in)
+        told = await description.describe(self._service, *await self._shares(), self._topics_in)
         return msgspec.json.encode(told)
 
 
@@ -220,7 +219,7 @@ async def described(transport: Transport, service: str) -> Description:
     return msgspec.json.decode(answer, type=Description)
 
 
-async def _check_owner(store: Store, committer: Committer, service: str) -> None:
+async def check_owner(store: Store, committer: Committer, service: str) -> None:
     """Make the store this service's if it is nobody's.
 
     Raises `ConfigurationError` if it is another's.

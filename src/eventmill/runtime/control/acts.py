@@ -62,6 +62,8 @@ class Reset(msgspec.Struct, frozen=True, tag="reset"):
     """`beginning`, `latest`, a position where there is one shard, or `time`."""
     time: int = 0
     """Microseconds since the epoch."""
+    source: str = ""
+    """Only in the shards of this topic."""
 
 
 Act = Redrive | Discard | Reset
@@ -146,6 +148,9 @@ class Acts:
         subscription = self._roster.subscription(act.subscription)
         here, home = self._here(homes), self._store.placement.home
         ends = {shard: end for shard, end in subscription.ends.items() if home(shard) in here}
+        if act.source:
+            theirs = self._store.placement.of_topic(act.source)
+            ends = {shard: end for shard, end in ends.items() if shard in theirs}
         reset = await subscription.reset(await _positions(subscription.tails, ends, act))
         return here - {home(shard) for shard in ends if shard not in reset}
 
@@ -255,10 +260,20 @@ async def _positions(tails: Tails, ends: dict[int, int], act: Reset) -> dict[int
     if act.to == "beginning":
         return dict.fromkeys(ends, 0)
     assert isinstance(act.to, int)
+    return positions_at(act.to, ends)
+
+
+def positions_at(position: int, ends: dict[int, int]) -> dict[int, int]:
+    """Return a position that is given for the only shard.
+
+    Raises `InvalidPayload` if there are several, or it is not in the journal.
+    """
+    if len(ends) > 1:
+        raise InvalidPayload(f"it reads {len(ends)} shards: name a time instead")
     for end in ends.values():
-        if not 0 <= act.to <= end:
-            raise InvalidPayload(f"position {act.to} is outside the journal, which ends at {end}")
-    return dict.fromkeys(ends, act.to)
+        if not 0 <= position <= end:
+            raise InvalidPayload(f"position {position} is outside the journal, which ends at {end}")
+    return dict.fromkeys(ends, position)
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from eventmill.errors import Unavailable
+from eventmill.model import replaying
 from eventmill.model.commit import LetterStatus
 from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.dispatch.tails import Tails
@@ -20,7 +21,7 @@ from eventmill.runtime.views.projector import Projector
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime
 
-Kind = Literal["consumer", "view", "built-in", "push"]
+Kind = Literal["consumer", "view", "built-in", "push", "replay"]
 
 _ADDED = ("position", "end", "lag", "blocked", "dead", "handled", "failures", "lost")
 
@@ -138,5 +139,7 @@ def _kind_of(runtime: Runtime, subscription: Subscription) -> Kind:
         return "view"
     if subscription.name.startswith("$"):
         return "built-in"
+    if subscription.name.startswith(replaying.PREFIX):
+        return "replay"
     known = {c.subscription for c in runtime.service.consumers.values()}
     return "consumer" if subscription.name in known else "push"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from eventmill.model import limits
@@ -67,13 +67,17 @@ class Tails:
     """The ends of all shards that this node may read."""
 
     def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+        self.journal = journal
         self._stored: dict[int, Tail] = {}
         """Those of the store."""
         self._tails: dict[int, Source] = {}
         """All."""
         self._changed: asyncio.Future[None] | None = None
         self._in_doubt = False
+        self.above: list[Tails] = []
+        """Tails that read these: their readers are woken, too."""
+        self.listeners: list[Callable[[], None]] = []
+        """Called when the store's shards have something new: services beside this one read them."""
 
     def __repr__(self) -> str:
         return f"<Tails [{len(self._tails)} shards, {self.total} entries committed]>"
@@ -85,10 +89,10 @@ class Tails:
 
     async def start(self, shards: Iterable[int]) -> None:
         """Find the ends of shards of the store."""
-        numbers, ends = list(shards), await self._journal.ends()
+        numbers, ends = list(shards), await self.journal.ends()
         for shard in numbers:
             self._tails[shard] = self._stored[shard] = Tail(
-                self._journal,
+                self.journal,
                 shard,
                 ends.get(shard, 0),
                 entries_max=limits.TAIL_RECORDS // len(numbers),
@@ -98,6 +102,10 @@ class Tails:
     def add(self, shard: int, source: Source) -> None:
         """Read a shard that is not in the store."""
         self._tails[shard] = source
+
+    def source(self, shard: int) -> Source:
+        """Return a shard as it is read."""
+        return self._tails[shard]
 
     def is_stored(self, shard: int) -> bool:
         """Whether a shard is in the store."""
@@ -128,7 +136,7 @@ class Tails:
                 by_shard[entry.shard].append(entry)
             for shard in by_shard.keys() & self._stored.keys():
                 self._stored[shard].extend(by_shard[shard])
-        self.wake()
+        self._tell()
 
     def doubt(self) -> None:
         """A commit failed, and its outcome may be unknown: the next reader looks what is there."""
@@ -139,7 +147,7 @@ class Tails:
         """Find out where the shards end now; wake the readers if there is something new."""
         self._in_doubt = False
         try:
-            found = await self._journal.ends()
+            found = await self.journal.ends()
         except BaseException:
             self._in_doubt = True
             raise
@@ -147,13 +155,20 @@ class Tails:
             self._stored[shard].move_to(found[shard]) for shard in found if shard in self._stored
         ]
         if any(moved):
-            self.wake()
+            self._tell()
 
     def wake(self) -> None:
         """Wake all readers."""
         if self._changed is not None:
             changed, self._changed = self._changed, None
             changed.set_result(None)
+        for tails in self.above:
+            tails.wake()
+
+    def _tell(self) -> None:
+        self.wake()
+        for listener in self.listeners:
+            listener()
 
     async def wait(self, positions: Positions) -> None:
         """Return when there is something behind these positions (or somebody called `wake`)."""

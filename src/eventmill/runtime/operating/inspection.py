@@ -176,8 +176,8 @@ class Inspection:
     async def topics(self) -> list[TopicFacts]:
         """The topics of the service, and those of others that it follows."""
         tails, placement = self._runtime.tails, self._runtime.store.placement
-        service, streams = self._runtime.service, self._runtime.streams
-        waiting = streams.foreign.waiting if streams is not None else {}
+        service, foreign = self._runtime.service, self._runtime.foreign
+        waiting = foreign.waiting if foreign is not None else {}
         return [
             TopicFacts(
                 topic.id,
@@ -199,7 +199,7 @@ class Inspection:
 
         Raises `NotFound` for an unknown topic, `InvalidPayload` for a cursor of something else.
         """
-        self._runtime.topic(topic)
+        self._check_topic(topic)
         limit, start = min(limit, PAGE_MAX), await self.cursor(topic, after)
         async with self._runtime.following(topic):
             found, positions = await self._forward(topic, start, limit)
@@ -217,7 +217,7 @@ class Inspection:
 
         Raises `NotFound` for an unknown topic.
         """
-        self._runtime.topic(topic)
+        self._check_topic(topic)
         limit = min(limit, PAGE_MAX)
         shards = self._runtime.store.placement.of_topic(topic)
         ends = await self._runtime.tails.find_ends(shards)
@@ -256,6 +256,13 @@ class Inspection:
     async def timers(self, *, after: str = "", limit: int = 100) -> list[Timer]:
         """List timers by name."""
         return await self._runtime.store.timers(after=after, limit=min(limit, PAGE_MAX))
+
+    def _check_topic(self, id: str) -> None:
+        """Raise `NotFound` for a topic that is neither the service's nor one that it follows."""
+        service = self._runtime.service
+        if id not in service.topics and id not in service.foreign:
+            known = ", ".join([*service.topics, *service.foreign]) or "none"
+            raise NotFound(f"no topic {id!r}; there is {known}")
 
     def _definition(self, component: str) -> EntityDefinition:
         definition = self._runtime.service.entities.get(component)

@@ -1,44 +1,28 @@
-"""The living system as one node sees it: its own service, and all others if it can meet them.
+"""The living system as one node sees it: its own service, and all others that it meets.
 
-Place on the road: beside it. A node of the embedded engine meets nobody: there is its service only.
+Place on the road: beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
-
 from eventmill.errors import NotFound
-from eventmill.ports.cluster import Claim, Member
 from eventmill.ports.directory import Instance
-from eventmill.runtime import description
 from eventmill.runtime.description import Description
 from eventmill.runtime.runtime import Runtime
 
-ALONE: Final = "node"
-"""Name of a node that has none, since there are no others."""
-
 
 class Living:
-    """Looks around from one node. Parameters: `facts` are this one's."""
+    """Looks around from one node."""
 
-    def __init__(self, runtime: Runtime, facts: Callable[[], dict[str, Any]]) -> None:
-        self._runtime = runtime
-        self._facts = facts
+    def __init__(self, runtime: Runtime) -> None:
+        self._services = runtime.services
 
     async def instances(self) -> list[Instance]:
         """Return the nodes of all services. Raises `Unreachable`."""
-        runtime = self._runtime
-        if runtime.peers is not None:
-            return await runtime.peers.services.find()
-        return [description.instance(runtime.service, ALONE, {"node": ALONE, **self._facts()})]
+        return [] if self._services is None else await self._services.find()
 
     async def describe(self, service: str) -> Description:
         """Return what a service is. Raises `NotFound`."""
-        runtime = self._runtime
-        if runtime.peers is not None:
-            return await runtime.peers.services.describe(service)
-        if service != runtime.service.name:
-            raise NotFound(f"no service {service!r} is known here: this node meets no others")
-        alone = [Member(ALONE, "")], [Claim(0, ALONE, 1)]
-        return await description.describe(runtime.service, *alone, description.STORE)
+        if self._services is None:
+            raise NotFound(f"no service {service!r} is known here: this node meets none")
+        return await self._services.describe(service)

@@ -14,10 +14,13 @@ from typing import Any, Literal
 from eventmill.errors import Conflict, InvalidPayload, NotFound, TooLarge
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterKey, LetterStatus
+from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.events import EventType
 from eventmill.model.handler import Texts
+from eventmill.model.replaying import PREFIX
 from eventmill.model.subject import check_text
+from eventmill.model.topic import not_ours
 from eventmill.runtime.control.acts import (
     LETTERS_AT_ONCE,
     Choice,
@@ -26,10 +29,15 @@ from eventmill.runtime.control.acts import (
     Reset,
     letter_key,
     letter_of,
+    positions_at,
 )
+from eventmill.runtime.control.replays import ReplayStatus
 from eventmill.runtime.control.status import ConsumerStatus, version_of
+from eventmill.runtime.dispatch.subscription import Subscription
+from eventmill.runtime.operating.reading import Lifted, lifted
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.views.projector import Projector
+from eventmill.sdk.component import check_name
 
 
 class Operations:
@@ -71,6 +79,8 @@ class Operations:
         """
         if len(payloads) > limits.BATCH_EVENTS_MAX:
             raise TooLarge(f"publish at most {limits.BATCH_EVENTS_MAX} events at once")
+        if topic in self._runtime.service.foreign:
+            raise Conflict(not_ours(self._runtime.service.foreign[topic]))
         known = self._runtime.topic(topic)
         names = {name: kind for kind in known.event_types() for name in (kind.name, *kind.aliases)}
         if type is None and len(known.types) > 1:
@@ -80,6 +90,37 @@ class Operations:
             raise InvalidPayload(f"topic {topic!r} carries {', '.join(names)}, not {type!r}")
         events = tuple(_event(kind, number, payload) for number, payload in enumerate(payloads))
         await self._runtime.publisher.events(known, events, key=key)
+
+    async def adopt(self, topic: str) -> list[str]:
+        """Read another service's topic from its beginning, if its stream is not the one that was
+        read before; return who reads it: consumers begin anew, views are rebuilt.
+
+        Raises `NotFound`, and `Conflict` if it is the one that was read before.
+        """
+        runtime = self._runtime
+        if runtime.foreign is None or topic not in runtime.service.foreign:
+            known = ", ".join(runtime.service.foreign) or "none"
+            raise NotFound(f"no topic {topic!r} of another service; there is {known}")
+        runtime.foreign.check_other(topic)
+        running = runtime.subscriptions.items()
+        readers = {
+            name: one
+            for name, one in running
+            if topic in one.reaction.sources and not name.startswith(PREFIX)
+        }
+        views = {n.partition("@")[0] for n, s in readers.items() if _keeps_view(s)}
+        others = [n for n, s in readers.items() if not _keeps_view(s)]
+        homes = range(runtime.store.placement.shards)
+        # Nothing of the topic is read meanwhile: positions say nothing about the new stream.
+        for name in others:
+            await runtime.control.everywhere(Reset(name, "beginning", 0, topic), homes)
+        await runtime.foreign.adopt(topic)
+        for name in readers.keys() - set(others):
+            # The old version stays as it is; the new one is ahead of it when it has read all.
+            await runtime.control.everywhere(Reset(name, "latest", 0, topic), homes)
+        for view in views:
+            await self.rebuild(view)
+        return sorted([*others, *views])
 
     async def consumers(self) -> list[ConsumerStatus]:
         """Every subscription in all shards: consumers, views, pushes and the built-in courier."""
@@ -119,7 +160,7 @@ class Operations:
         `Unreachable` for shards that nobody could be reached for.
         """
         subscription = self._runtime.subscription(self._names(name)[0])
-        if isinstance(subscription.reaction, Projector):
+        if _keeps_view(subscription):
             view = name.partition("@")[0]
             raise Conflict(
                 f"{view!r} is a view: rebuild the view instead, with `eventmill views rebuild "
@@ -127,6 +168,8 @@ class Operations:
             )
         if name.startswith("$"):
             raise Conflict(f"{name!r} is built in and delivers each command once: it has no reset")
+        if name.startswith(PREFIX):
+            raise Conflict(f"{name!r} is a replay: forget it, and replay again")
         placement = self._runtime.store.placement
         shards = placement.shards * len(placement.read_by(0, subscription.reaction.sources))
         if isinstance(to, int) and shards > 1:
@@ -137,6 +180,49 @@ class Operations:
             act = Reset(name, to)
         await self._runtime.control.everywhere(act, range(placement.shards))
         return await self.consumer(name)
+
+    async def replay(
+        self,
+        consumer: str,
+        begin: Literal["beginning"] | int | datetime,
+        *,
+        group: str = "shadow",
+        effects: bool = False,
+    ) -> ReplayStatus:
+        """Run a consumer's function again, in a group of its own, over what was there from the
+        beginning, a position or a time on until now. What it returns is only counted, unless
+        `effects`.
+
+        Raises `NotFound`, `InvalidPayload`, `Conflict` for a group that is replayed already.
+        """
+        runtime = self._runtime
+        check_name("consumer group", group)
+        sources = frozenset({runtime.replays.definition(consumer).source.id})
+        placement, tails = runtime.store.placement, runtime.tails
+        homes = range(placement.shards)
+        shards = [shard for home in homes for shard in placement.read_by(home, sources)]
+        await runtime.look()  # other nodes append, too
+        ends = await tails.find_ends(shards)
+        if isinstance(begin, datetime):
+            time = round(begin.timestamp() * 1e6)
+            begins = {shard: await tails.position_at(shard, time) for shard in shards}
+        elif isinstance(begin, int):
+            begins = positions_at(begin, ends)
+        else:
+            begins = dict.fromkeys(shards, 0)
+        replay = await runtime.replays.create(consumer, group, begins, ends, effects=effects)
+        return next(one for one in await self.replays() if one.name == replay.name)
+
+    async def replays(self) -> list[ReplayStatus]:
+        """All replays, those that are finished included."""
+        return await self._runtime.replays.statuses()
+
+    async def forget_replay(self, name: str) -> None:
+        """End a replay, finished or not; its tally, offsets and letters go.
+
+        Raises `NotFound`.
+        """
+        await self._runtime.replays.forget(name)
 
     async def views(self) -> list[dict[str, Any]]:
         """Every view: its versions, how far they are in all shards, its queries and tables."""
@@ -194,6 +280,10 @@ class Operations:
         """
         return await letter_of(self._runtime.store, id)
 
+    def lifted(self, entry: Entry) -> Lifted | None:
+        """How this code reads an entry that another release stored; None if it is of this one."""
+        return lifted(self._runtime.service, entry)
+
     async def redrive(
         self,
         subscription: str,
@@ -250,6 +340,10 @@ class Operations:
     def _missing(self, name: str) -> ConsumerStatus:
         known = ", ".join(self._runtime.subscriptions) or "none"
         raise NotFound(f"no subscription {name!r}; there is {known}")
+
+
+def _keeps_view(subscription: Subscription) -> bool:
+    return isinstance(subscription.reaction, Projector)
 
 
 def _event(kind: EventType, number: int, payload: bytes) -> Any:

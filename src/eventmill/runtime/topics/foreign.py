@@ -11,9 +11,10 @@ does not fit is told whenever it changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 import structlog
@@ -21,13 +22,12 @@ import structlog
 from eventmill.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from eventmill.model.commit import Commit
 from eventmill.model.topic import Topic
-from eventmill.ports.broker import Broker, Neighbour
+from eventmill.ports.broker import Neighbour
 from eventmill.runtime import description
 from eventmill.runtime.description import Description
 
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime
-    from eventmill.runtime.topics.streams import Streams
 
 log = structlog.get_logger()
 
@@ -42,27 +42,46 @@ FACT: Final = "stream/"
 """Begins the durable fact which stream a foreign topic is; the topic's id follows."""
 
 
-def need_broker(topics: Mapping[str, Topic[Any]]) -> None:
-    """Refuse topics of other services on a node that has no broker to read them from.
+def check_reachable(topics: Mapping[str, Topic[Any]], neighbours: Collection[str]) -> None:
+    """Refuse topics of services that are not in this process, on a node that has no broker to read
+    them from.
 
     Raises `ConfigurationError` if there are any.
     """
     for topic in topics.values():
-        raise ConfigurationError(
-            f"topic {topic.name!r} of service {topic.service!r} is read from the broker of both: "
-            "start with --store postgresql://… --broker nats://…, and without --topics store",
-            code="configuration.topics",
-        )
+        if topic.service not in neighbours:
+            raise ConfigurationError(
+                f"topic {topic.name!r} of service {topic.service!r} cannot be read from here: run "
+                "both in one process (eventmill run SERVICE SERVICE), or both on one broker: start "
+                "with --store postgresql://… --broker nats://…, and without --topics store",
+                code="configuration.topics",
+            )
+
+
+class Place(Protocol):
+    """Where topics of other services are: the broker, or the stores of neighbours."""
+
+    async def attach(self, number: int, service: str, topic: str) -> Neighbour | None:
+        """Find a topic, as `Broker.attach` does."""
+        ...
+
+    def let_in(self, topic: str) -> bool:
+        """Let a topic be read from now on; return whether it was not before."""
+        ...
+
+    def shut(self, topic: str) -> None:
+        """Let a topic be read no more: it is not there."""
+        ...
 
 
 class ForeignTopics:
     """Looks for the topics of other services that are followed here."""
 
-    def __init__(self, runtime: Runtime, broker: Broker, streams: Streams) -> None:
+    def __init__(self, runtime: Runtime, place: Place) -> None:
         self._runtime = runtime
-        self._broker = broker
-        self._streams = streams
+        self._place = place
         self._topics = runtime.service.foreign
+        self._news = asyncio.Event()
         self._known: dict[str, Neighbour] = {}
         """As which each was read last."""
         self._compared: set[str] = set()
@@ -91,9 +110,26 @@ class ForeignTopics:
         if self._topics:
             self._runtime.supervisor.start("foreign topics", self._run())
 
+    def wake(self) -> None:
+        """Look soon: one may have come or gone."""
+        self._news.set()
+
+    def check_other(self, topic: str) -> None:
+        """Raise `Conflict` unless a topic's stream is not the one that was read before."""
+        if self.waiting.get(topic) != _other(self._topics[topic]):
+            raise Conflict(f"topic {topic!r} is the one that was read before: reset its readers")
+
+    async def adopt(self, topic: str) -> None:
+        """Forget which stream a topic was: the one that is there now is read from now on."""
+        name = FACT + topic
+        await self._runtime.facts.change(Commit(registry={name: None}))
+        self._known.pop(topic, None)
+        await self._look(self._topics[topic])
+
     async def _run(self) -> None:
         while True:
-            await self._runtime.clock.sleep(LOOK_SECONDS)
+            await self._runtime.clock.wait(self._news, LOOK_SECONDS)
+            self._news.clear()
             for topic in self._topics.values():
                 await self._look(topic)
 
@@ -115,14 +151,14 @@ class ForeignTopics:
     async def _attach(self, topic: Topic[Any]) -> State:
         """Look for the topic's stream; let it be read if it is the one that it was before."""
         number = self._runtime.store.placement.topics[topic.id]
-        found = await self._broker.attach(number, topic.service, topic.name)
+        found = await self._place.attach(number, topic.service, topic.name)
         is_theirs = found is not None and found.when_read
         if found is not None and not is_theirs and await self._is_known(topic, found):
-            if self._streams.let_in(topic.id):
+            if self._place.let_in(topic.id):
                 self.waiting.pop(topic.id, None)
                 log.info("topic of another service is read", topic=topic.id, shards=found.shards)
             return "there"
-        self._streams.shut(topic.id)
+        self._place.shut(topic.id)
         self._compared.discard(topic.id)
         if found is None:
             return "missing"
@@ -144,11 +180,11 @@ class ForeignTopics:
         return True
 
     async def _ask(self, service: str) -> Description | None:
-        peers = self._runtime.peers
-        if peers is None:
+        services = self._runtime.services
+        if services is None:
             return None
         with suppress(NotFound):
-            return await peers.services.describe(service)
+            return await services.describe(service)
         return None
 
     def _miss(self, topic: Topic[Any], service: Description | None, *, is_first: bool) -> None:
@@ -223,7 +259,6 @@ def _unread(topic: Topic[Any]) -> str:
 def _other(topic: Topic[Any]) -> str:
     return (
         f"its stream is not the one that was read before: service {topic.service!r} has a new "
-        "store, or somebody made it anew. To read it from its beginning: eventmill consumers reset "
-        f"NAME --to beginning for each of its readers, then remove the durable fact "
-        f"{FACT + topic.id!r} (cluster.md tells how)"
+        "store, or somebody made it anew. To read it from its beginning: eventmill topics adopt "
+        f"{topic.id}"
     )

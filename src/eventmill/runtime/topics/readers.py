@@ -30,10 +30,13 @@ class _Look(NamedTuple):
     """Sources of the subscriptions that run here."""
     elsewhere: frozenset[str]
     offsets: Mapping[tuple[str, int], int]
+    beside: Mapping[str, int]
+    """Up to where services of the same process have read topics."""
 
 
 class Readers:
-    """Who reads what. Parameter: `elsewhere` asks the other nodes what they run."""
+    """Who reads what. Parameters: `elsewhere` asks the other nodes what they run, `beside` other
+    services of this process up to where they have read topics."""
 
     def __init__(
         self,
@@ -41,11 +44,13 @@ class Readers:
         clock: Clock,
         subscriptions: Mapping[str, Subscription],
         elsewhere: Callable[[], Awaitable[set[str]]],
+        beside: Callable[[], Awaitable[Mapping[str, int]]],
     ) -> None:
         self._store = store
         self._clock = clock
         self._subscriptions = subscriptions
         self._elsewhere = elsewhere
+        self._beside = beside
         self._looks: list[_Look] = []
         """The last one, and the one before."""
         self._looked = 0.0
@@ -68,7 +73,8 @@ class Readers:
             if name != relay.NAME
         }
         offsets = await self._store.offsets()
-        self._looks = [*self._looks[-1:], _Look(here, elsewhere, offsets)]
+        beside = await self._beside()
+        self._looks = [*self._looks[-1:], _Look(here, elsewhere, offsets, beside)]
         self._looked = now
 
     def read(self, topic: str, shard: int) -> int | None:
@@ -83,4 +89,7 @@ class Readers:
         names = {name for name, sources in look.names.items() if topic in sources}
         # Where one has begun that does not run here, its offsets tell what it reads.
         names |= {n for n in look.elsewhere if any((n, each) in offsets for each in shards)}
-        return min((offsets.get((name, shard), 0) for name in names), default=None)
+        ends = [offsets.get((name, shard), 0) for name in names]
+        if topic in look.beside:
+            ends.append(look.beside[topic])
+        return min(ends, default=None)

@@ -23,7 +23,7 @@ from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.entry import Entry
 from eventmill.model.placement import Placement
-from eventmill.ports.broker import Broker, Past, Receipt
+from eventmill.ports.broker import Broker, Neighbour, Past, Receipt
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.dispatch.marks import SUFFIX
@@ -90,7 +90,7 @@ class Streams:
         self._topics = runtime.service.topics
         self._tails = runtime.tails
         self._clock = runtime.clock
-        self.foreign = ForeignTopics(runtime, broker, self)
+        self.foreign = ForeignTopics(runtime, self)
         self.place = InBroker(self._topics, broker)
         self.relay = Relay(self._topics, broker, self._expect)
         self.outbox = Tails(runtime.store.journal)
@@ -168,6 +168,10 @@ class Streams:
         for stream in self._of_topics(foreign):
             stream.is_there = False
         await self.foreign.attach()
+
+    async def attach(self, number: int, service: str, topic: str) -> Neighbour | None:
+        """Find a topic of another service; see `Broker.attach`."""
+        return await self._broker.attach(number, service, topic)
 
     async def _past(self, placement: Placement) -> dict[str, Past]:
         """What is known of the topics' streams from before."""

@@ -128,6 +128,8 @@ def _followers(service: ServiceDefinition) -> Iterator[Connection]:
 
 def _reaches(service: ServiceDefinition) -> Iterator[Connection]:
     for consumer in service.consumers.values():
+        if consumer.stream:
+            yield Connection(consumer.id, consumer.stream, Way.PUBLISHES)
         for mention in mentions_of(consumer.route.function, None):
             yield _connection(consumer.id, mention)
     for entity in service.entities.values():

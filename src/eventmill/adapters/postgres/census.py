@@ -1,0 +1,98 @@
+"""What a database holds, seen from outside: which types are stored, what is not delivered yet.
+Read-only, also beside running nodes.
+
+All is read in one transaction, which sees one moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from eventmill.adapters.postgres.connection import SCHEMA, Connection, connect_patiently, errors
+from eventmill.adapters.postgres.journal import entries_of
+from eventmill.adapters.postgres.text import loaded
+from eventmill.adapters.postgres.writer import fetch
+from eventmill.errors import ConfigurationError
+from eventmill.model.census import StoredType, Subscriber
+from eventmill.model.entry import COMMANDS, Entry
+
+SAMPLES = 20
+"""Of each type, from either end of the journal."""
+COMMANDS_MAX = 10_000
+"""Undelivered commands and timers looked at."""
+
+_decode_entry = msgspec.msgpack.Decoder(Entry).decode
+
+
+async def stored_types(dsn: str) -> list[StoredType]:
+    """Count and sample what the journal holds, without sent commands.
+
+    Raises `ConfigurationError` if there is no store.
+    """
+    async with _reading(dsn) as connection:
+        kinds = [
+            StoredType(source, type, version, outside, count, first, last, [], sequence > 0)
+            for source, type, version, outside, count, first, last, sequence in await fetch(
+                connection, "stored_types", commands=COMMANDS
+            )
+        ]
+        for kind in kinds:
+            key = _key_of(kind)
+            ends = [
+                await fetch(connection, name, limit=SAMPLES, **key)
+                for name in ("alike", "alike_last")
+            ]
+            kind.samples = [(position, payload) for rows in ends for position, payload in rows]
+        return kinds
+
+
+async def payloads(dsn: str, kind: StoredType) -> list[tuple[int, bytes]]:
+    """Return position and payload of all entries of a type, shard by shard."""
+    async with _reading(dsn) as connection:
+        rows = await fetch(connection, "alike", limit=kind.count, **_key_of(kind))
+        return [(position, payload) for position, payload in rows]
+
+
+async def waiting_commands(dsn: str, courier: str) -> list[tuple[str, Entry]]:
+    """Return commands that timers or the courier have still to deliver, and where each waits."""
+    async with _reading(dsn) as connection:
+        rows = await fetch(
+            connection, "undelivered", commands=COMMANDS, courier=courier, limit=COMMANDS_MAX
+        )
+        waiting = [(f"sent command {entry.id}", entry) for entry in entries_of(rows)]
+        timers = await fetch(connection, "all_timers", after="", limit=COMMANDS_MAX, bytes=1 << 40)
+        return waiting + [
+            (f"timer {loaded(name)!r}", _decode_entry(command)) for name, _, command in timers
+        ]
+
+
+async def subscribers(dsn: str) -> list[Subscriber]:
+    """Return every subscription that has left something, by name."""
+    async with _reading(dsn) as connection:
+        return [Subscriber(*row) for row in await fetch(connection, "subscribers")]
+
+
+def _key_of(kind: StoredType) -> dict[str, Any]:
+    return {
+        "source": kind.source,
+        "type": kind.type,
+        "version": kind.version,
+        "outside": kind.is_outside,
+    }
+
+
+@asynccontextmanager
+async def _reading(dsn: str) -> AsyncIterator[Connection]:
+    connection = await connect_patiently(dsn)
+    try:
+        with errors():
+            if not await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.shard"):
+                raise ConfigurationError(f"the database holds no store: no schema {SCHEMA!r}")
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                yield connection
+    finally:
+        connection.terminate()

@@ -1,0 +1,122 @@
+"""`eventmill schema`: the file of schemas, what changes it, and what a release breaks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eventmill.testing.postgres import Server
+from tests.cli.commands import PROJECT, RunningNode, eventmill
+
+WALLET = (PROJECT / "wallet.py").read_text()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "wallet.py").write_text(WALLET)
+    assert eventmill("schema", "export", "wallet", cwd=tmp_path).code == 0
+    return tmp_path
+
+
+def change(project: Path, old: str, new: str) -> None:
+    assert old in WALLET
+    (project / "wallet.py").write_text(WALLET.replace(old, new))
+
+
+def test_an_export_is_as_the_code_is(project: Path) -> None:
+    exported = (project / "schema.json").read_text()
+    document = json.loads(exported)
+    assert document["service"] == "wallet"
+    assert document["schemas"]["events/moves/Moved"]["compatibility"] == "backward"
+    assert exported == eventmill("schema", "export", "wallet", "--file", "-").out
+    checked = eventmill("schema", "check", "wallet", cwd=project)
+    assert (checked.code, checked.out) == (0, "✓ schema.json is what the code is\n")
+    again = eventmill("schema", "export", "wallet", cwd=project)
+    assert "schema.json is as it was: " in again.err
+    shown = eventmill("schema", "diff", "wallet", cwd=project)
+    assert shown.out == "Nothing has changed.\n"
+    piped = eventmill("schema", "diff", "wallet", "--file", "-", stdin=exported, cwd=project)
+    assert piped.out == "Nothing has changed.\n"
+
+
+def test_a_change_that_breaks_nothing_makes_the_file_old(project: Path) -> None:
+    change(project, "    text: str\n", '    text: str\n    language: str = "en"\n')
+    shown = eventmill("schema", "diff", "wallet", cwd=project)
+    assert 'added (string, default "en")' in shown.out
+    checked = eventmill("schema", "check", "wallet", cwd=project)
+    assert checked.code == 1
+    assert "write it with `eventmill schema export` and commit it" in checked.out
+    assert eventmill("schema", "export", "wallet", cwd=project).code == 0
+    assert eventmill("schema", "check", "wallet", cwd=project).code == 0
+
+
+def test_a_break_is_refused_with_what_to_do(project: Path) -> None:
+    change(
+        project,
+        "class Withdrawn(Event):\n    amount: int",
+        "class Withdrawn(Event):\n    amount: str",
+    )
+    before = (project / "schema.json").read_text()
+    diff = eventmill("schema", "diff", "wallet", "--output", "json", cwd=project).json()
+    broken = {(one["schema"], one["at"]): one for one in diff["changes"] if one["broken"]}
+    assert broken["events/account/Withdrawn", "amount"]["breaks"] == ["backward", "forward"]
+    assert diff["current"] is False
+    for command in ("check", "export"):
+        refused = eventmill("schema", command, "wallet", cwd=project)
+        assert refused.code == 1, refused
+        assert "✗ events/account/Withdrawn amount: integer → string" in refused.out
+        assert "@upcast(…, from_version=1)" in refused.out
+    assert (project / "schema.json").read_text() == before
+    assert eventmill("schema", "export", "wallet", "--force", cwd=project).code == 0
+    assert eventmill("schema", "check", "wallet", cwd=project).code == 0
+
+
+def test_what_is_no_file_to_compare_with(project: Path) -> None:
+    absent = eventmill("schema", "check", "wallet", "--file", "absent.json", cwd=project)
+    assert (absent.code, "schema export" in absent.err) == (1, True)
+    (project / "other.json").write_text('{"service": "other", "schemas": {}}')
+    other = eventmill("schema", "diff", "wallet", "--file", "other.json", cwd=project)
+    assert "is of service 'other'" in other.err
+    (project / "bad.json").write_text("{}")
+    bad = eventmill("schema", "diff", "wallet", "--file", "bad.json", cwd=project)
+    assert "bad.json: it is no file of schemas" in bad.err
+
+
+def test_what_is_stored_is_looked_at_as_well(project: Path) -> None:
+    data = project / "data"
+    with RunningNode(data, cwd=project) as node:
+        node.json("entities", "call", "account", "a", "deposit", "amount=5")
+        node.settled()
+        assert node.stop() == 0
+    sound = eventmill("schema", "check", "wallet", "--data", "data", cwd=project)
+    assert sound.code == 0, sound
+    assert sound.out.endswith("everything stored can be read by this code\n")
+    change(project, '@component("account")', '@component("konto")')
+    eventmill("schema", "export", "wallet", "--force", cwd=project)
+    refused = eventmill("schema", "check", "wallet", "--data", "data", cwd=project)
+    assert refused.code == 1
+    assert "no component 'account' is part of the service" in refused.out
+
+
+async def test_what_is_stored_in_postgresql(project: Path, postgres: Server) -> None:
+    store = await postgres.fresh(4)
+    with RunningNode(project / "data", "--store", store, cwd=project) as node:
+        node.json("entities", "call", "account", "a", "deposit", "amount=5")
+        node.settled()
+        assert node.stop() == 0
+    for command in (["schema", "check"], ["check"]):
+        checked = eventmill(*command, "wallet", "--store", store, "--output", "json", cwd=project)
+        kinds = {row["type"]: row["count"] for row in checked.json()["stored"]["types"]}
+        assert kinds["Deposited"] == 1
+    change(
+        project,
+        "class Deposited(Event):\n    amount: int",
+        "class Deposited(Event):\n    amount: str",
+    )
+    refused = eventmill("check", "wallet", "--store", store, cwd=project)
+    assert refused.code == 1
+    assert "account Deposited v1, 1 entry: position " in refused.out
+    both = eventmill("check", "wallet", "--store", store, "--data", "data", cwd=project)
+    assert both.code == 2
