@@ -14,6 +14,9 @@ from bench.rows import (
     postgres_append,
     postgres_command,
     rebuild,
+    timers,
+    windows,
+    workflow,
 )
 
 ROWS: tuple[Row, ...] = (
@@ -22,9 +25,12 @@ ROWS: tuple[Row, ...] = (
     one_in_flight.ROW,
     pipeline.ROW,
     rebuild.ROW,
+    windows.ROW,
     growth.ROW,
     postgres_append.ROW,
     postgres_command.ROW,
     forwarding.ROW,
     jetstream.ROW,
+    timers.ROW,
+    workflow.ROW,
 )

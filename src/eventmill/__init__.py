@@ -18,15 +18,19 @@ from eventmill.model.effect import Effect
 from eventmill.model.events import EntityDeleted, Event, downcast, event_type, upcast
 from eventmill.model.page import Page
 from eventmill.model.topic import WHEN_READ, Topic
+from eventmill.model.workflow_effect import branch
+from eventmill.sdk.action import scheduled, timed
 from eventmill.sdk.component import component
 from eventmill.sdk.consumer import consumer
 from eventmill.sdk.context import Context
 from eventmill.sdk.effects import cancel, ignore, publish, schedule, send
+from eventmill.sdk.endpoints.declaring import RequestContext, ServerSentEvent, endpoint
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import command, on, query
 from eventmill.sdk.service import Service
 from eventmill.sdk.streams import ServiceStream, stream
 from eventmill.sdk.view import Record, View
+from eventmill.sdk.workflow import StepContext, Workflow, WorkflowEnded, step
 
 if TYPE_CHECKING:
     from eventmill.client import Client
@@ -50,25 +54,35 @@ __all__ = [
     "Page",
     "Record",
     "Rejected",
+    "RequestContext",
     "Retry",
+    "ServerSentEvent",
     "Service",
     "ServiceStream",
+    "StepContext",
     "Topic",
     "Unavailable",
     "View",
+    "Workflow",
+    "WorkflowEnded",
+    "branch",
     "cancel",
     "command",
     "component",
     "consumer",
     "downcast",
+    "endpoint",
     "event_type",
     "ignore",
     "on",
     "publish",
     "query",
     "schedule",
+    "scheduled",
     "send",
+    "step",
     "stream",
+    "timed",
     "upcast",
 ]
 

@@ -11,6 +11,7 @@
     ├── NotFound                   the thing asked for does not exist
     ├── Deleted                    the entity was deleted
     ├── Conflict                   it clashes with what is already there
+    │   └── Busy                   a step of the workflow runs: it is delivered again soon
     ├── Unavailable                try again later: nothing was acknowledged
     │   ├── Overloaded             a queue is full
     │   │   └── TopicFull          a topic has as many bytes as it may have
@@ -112,6 +113,12 @@ class Conflict(EventmillError):
     """The request clashes with what is already there."""
 
     code = "conflict"
+
+
+class Busy(Conflict):
+    """A step of the workflow is running; what was sent to it is delivered again soon."""
+
+    code = "conflict.busy"
 
 
 class Unavailable(EventmillError):

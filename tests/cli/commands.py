@@ -133,6 +133,18 @@ class RunningNode:
             sys.stdin = before
         return Outcome(subprocess.CompletedProcess(line, code, out.getvalue(), err.getvalue()))
 
+    def first_line(self, *arguments: str) -> str:
+        """Run a command that does not end by itself; interrupt it when it has said something."""
+        line = [sys.executable, "-m", "eventmill.cli", *arguments, "--data", str(self.data)]
+        with subprocess.Popen(
+            line, env=environment(), stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(SECONDS) == 130
+        return said
+
     def json(self, *arguments: str) -> Any:
         """Run a command that asks this node; return its JSON."""
         return self.run(*arguments, "--output", "json").json()

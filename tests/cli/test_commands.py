@@ -47,6 +47,44 @@ def test_entities(node: RunningNode) -> None:
     assert "Deposited" in node.run("entities", "events", "account", "e1", "--metadata").out
 
 
+def test_the_past_of_an_entity(node: RunningNode) -> None:
+    for amount in (5, 2, 1):
+        node.json("entities", "call", "account", "past", "deposit", f"amount={amount}")
+    current = ("entities", "call", "account", "past", "current")
+    assert node.json(*current, "--sequence", "2") == 7
+    now = node.json("entities", "get", "account", "past")["time"]
+    assert node.json(*current, "--time", now) == 8
+    command = ("entities", "call", "account", "past", "deposit", "amount=1", "--sequence", "2")
+    assert "nobody can change the past" in node.run(*command).err
+
+    diff = ("entities", "diff", "account", "past")
+    found = node.json(*diff, "--from", "1", "--to", "2")
+    assert (found["from"]["sequence"], found["to"]["sequence"], found["whole"]) == (1, 2, True)
+    assert found["differences"] == [{"path": "/balance", "before": 5, "after": 7}]
+    shown = node.run(*diff, "--from", "2").out.splitlines()
+    assert shown[0].startswith("from 2 (20")
+    assert shown[1].startswith("to   3 (20")
+    assert [line.split() for line in shown[3:] if line.startswith("/")] == [["/balance", "7", "8"]]
+    assert "The states are the same." in node.run(*diff, "--from", "3", "--to", now).out
+    assert "no event 9" in node.run(*diff, "--from", "9").err
+    assert "a time with its zone" in node.run(*diff, "--from", "yesterday").err
+    assert node.run("entities", "diff", "statistics", "x", "--from", "1").code == 1
+
+
+def test_what_is_followed(node: RunningNode) -> None:
+    node.json("entities", "call", "account", "f", "deposit", "amount=5")
+    following = {
+        ("entities", "events", "account", "f", "--follow", "--output", "json"): '"amount": 5',
+        ("entities", "events", "account", "f", "-f"): 'Deposited  {"amount": 5}',
+        ("entities", "call", "account", "f", "current", "-f"): "5",
+    }
+    for arguments, first in following.items():
+        assert first in node.first_line(*arguments)
+    assert "nothing" in node.run("views", "query", "nothing", "x", "-f").err
+    refused = node.run("entities", "call", "account", "f", "deposit", "amount=5", "-f")
+    assert "[request.method]" in refused.err
+
+
 def test_an_id_may_hold_any_character(node: RunningNode) -> None:
     strange = "a/b?c=d&é %2F#"
     assert node.json("entities", "call", "account", strange, "deposit", "amount=1") == 1

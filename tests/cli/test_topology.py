@@ -22,6 +22,7 @@ from eventmill import (
 )
 from eventmill.cli.topology.drawing import judgement, mermaid, text
 from eventmill.sdk.topology.graph import Graph, Kind, graph_of
+from tests.faults import tides
 
 
 class Rang(Event):
@@ -160,4 +161,15 @@ def test_a_topic_of_another_service_is_drawn_with_its_name() -> None:
     graph = graph_of(definition)
     (part,) = [part for part in graph.parts if part.id == "church/rings"]
     assert (part.kind, part.types) == (Kind.REMOTE, ["Rang"])
-    assert "church/rings  remote    Rang\n  ── feeds ──▶ neighbour" in text(graph)
+    assert "church/rings  remote     Rang\n  ── feeds ──▶ neighbour" in text(graph)
+
+
+def test_a_transform_leads_from_its_sources_to_its_topics() -> None:
+    definition, problems = tides.service.define()
+    assert problems == []
+    found = graph_of(definition)
+    assert ways(found, "measured") == {("feeds", "hourly", "")}
+    assert ways(found, "hourly") == {("publishes", "collected", ""), ("publishes", "late", "")}
+    assert found.purity == 1.0
+    assert "hourly     transform" in text(found)
+    assert 'hourly[/"hourly"/]' in mermaid(found)

@@ -14,6 +14,8 @@ from eventmill.adapters.memory.directory import Directory
 from eventmill.adapters.memory.leases import Leases
 from eventmill.adapters.memory.store import Store
 from eventmill.adapters.memory.transport import Network, Transport
+from eventmill.http.app import App
+from eventmill.http.routes import front
 from eventmill.model.handler import Handler
 from eventmill.ports.cluster import ALONE
 from eventmill.ports.sender import Sender
@@ -142,6 +144,10 @@ class Nodes:
         """Call an entity through a node."""
         arguments = handler.arguments(args, {})
         return await self.while_time_passes(self.running[node].call(handler, id, arguments))
+
+    def front(self, node: str) -> App:
+        """What a node answers over HTTP."""
+        return front(self.running[node])
 
     def operations(self, node: str) -> Operations:
         """What an operator may do on a node."""

@@ -29,6 +29,10 @@ from eventmill import (
     consumer,
     on,
     query,
+    schedule,
+    scheduled,
+    send,
+    timed,
 )
 from eventmill.adapters.postgres import archive as postgres_archive
 from eventmill.adapters.postgres import restoring
@@ -354,6 +358,38 @@ async def test_everything_goes_on_in_postgresql_and_back(tmp_path: Path, dsn: st
         total = sum(number for _, number in everything)
         assert await host.call(Bank.content, "main") == total
         assert await host.call(Bank.content, "timers") == 1
+
+
+@timed("collect")
+def collect(ctx: Context, number: int) -> Effect[None]:
+    return send(Bank.pay, "collected", number)
+
+
+@scheduled(timedelta(hours=1), id="hourly")
+def hourly(ctx: Context) -> Effect[None]:
+    return send(Bank.pay, "hours", 1)
+
+
+async def test_actions_and_schedules_go_on_in_postgresql_and_back(tmp_path: Path, dsn: str) -> None:
+    clock, service = VirtualClock(), Service("clocks", components=[Bank, collect, hourly])
+
+    async def go_on(host: Host, number: int) -> None:
+        """Two ticks and two timers since the last time, one of which was set there."""
+        for minutes in (30, 90):
+            timer = schedule(f"t{number}-{minutes}", timedelta(minutes=minutes), collect, 1)
+            await host.runtime.set_timer(timer.outgoing[0], None)
+        await host.advance(timedelta(hours=1))
+        assert await host.call(Bank.content, "hours") == number
+        assert await host.call(Bank.content, "collected") == 2 * number - 1
+
+    async with running(service, SqliteStore(tmp_path / "first"), clock) as host:
+        await go_on(host, 1)
+    await to_postgres(tmp_path / "first", dsn)
+    async with running(service, PostgresStore(dsn), clock) as host:
+        await go_on(host, 2)
+    await to_sqlite(dsn, tmp_path / "second")
+    async with running(service, SqliteStore(tmp_path / "second"), clock) as host:
+        await go_on(host, 3)
 
 
 async def test_what_is_read_is_known_before_anything_was_read(dsn: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+import random
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -175,3 +176,52 @@ async def test_large_timers_that_are_due_together_fire_in_portions(
         assert len(await host.call(Alarm.content, "a")) == 20
         assert sum(fired) == 20
         assert max(fired) == 3
+
+
+async def test_timers_follow_a_clock_that_is_set_forward_and_back(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Alarm.set, "a", "tea", 60)
+        await host.call(Alarm.set, "a", "lunch", 120)
+        host.clock.jump(timedelta(minutes=61))
+        await host.advance(timedelta(seconds=1))  # nobody tells a sleeper that the clock was set
+        ((what, when),) = await host.call(Alarm.content, "a")
+        assert what == "tea"
+        assert at(61) <= when <= (MIDNIGHT + timedelta(minutes=61, seconds=1)).isoformat()
+        host.clock.jump(timedelta(minutes=-90))
+        await host.advance(timedelta(minutes=148))
+        assert len(await host.call(Alarm.content, "a")) == 1
+        await host.advance(timedelta(minutes=1))
+        assert (await host.call(Alarm.content, "a"))[1] == ("lunch", at(120))
+
+
+@pytest.mark.parametrize("crash", [False, True])
+async def test_a_clock_that_is_set_back_while_no_node_runs_delays_timers(
+    store: FaultyStore, crash: bool
+) -> None:
+    async with Host(service, store=store) as host:
+        await host.advance(timedelta(minutes=10))
+        await host.call(Alarm.set, "a", "tea", 5)
+        host.clock.jump(timedelta(minutes=-10))
+        await host.restart(crash=crash)
+        await host.advance(timedelta(minutes=14, seconds=59))
+        assert await host.call(Alarm.content, "a") == []
+        await host.advance(timedelta(seconds=1))
+        assert await host.call(Alarm.content, "a") == [("tea", at(15))]
+
+
+async def test_no_timer_is_early_however_they_are_spread(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        luck = random.Random(5)
+        wanted = {f"t{n}": round(luck.uniform(0, 3), 4) for n in range(60)}
+        for name, minutes in wanted.items():
+            await host.call(Alarm.set, "a", name, minutes)
+        await host.advance(timedelta(minutes=4))
+        rang = dict(await host.call(Alarm.content, "a"))
+        assert rang.keys() == wanted.keys()
+        late = [
+            datetime.fromisoformat(rang[name]) - MIDNIGHT - timedelta(minutes=minutes)
+            for name, minutes in wanted.items()
+        ]
+        assert timedelta(0) <= min(late)
+        assert max(late) <= timedelta(milliseconds=50)
+        assert host.runtime.scheduler.fired == 60

@@ -15,6 +15,7 @@ from eventmill.http import asyncapi, openapi
 from eventmill.model import codec
 from eventmill.node.checking import checked
 from examples.shopping_cart import shop
+from tests.endpoints import shop as web
 from tests.faults import biller
 from tests.http import serving
 from tests.http.serving import session
@@ -27,7 +28,9 @@ def plain(document: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-@pytest.fixture(params=[serving.service, shop.service, biller.service], ids=lambda s: s.name)
+@pytest.fixture(
+    params=[serving.service, shop.service, biller.service, web.service], ids=lambda s: s.name
+)
 def service(request: pytest.FixtureRequest) -> Service:
     found: Service = request.param
     return found
@@ -57,6 +60,27 @@ def test_every_reference_leads_somewhere(service: Service) -> None:
             found: Any = data
             for part in reference.removeprefix("#/").split("/"):
                 found = found[part.replace("~1", "/")]
+
+
+def test_openapi_tells_a_services_own_routes() -> None:
+    paths = plain(openapi.document(checked(web.service)))["paths"]
+    cart = paths["/shop/carts/{id}"]["get"]
+    assert cart["summary"] == "Show a cart."
+    assert [(p["name"], p["in"]) for p in cart["parameters"]] == [("id", "path"), ("only", "query")]
+    add = paths["/shop/carts/{id}/items"]["post"]
+    assert add["requestBody"]["content"]["application/json"]["schema"]["required"] == ["sku"]
+    assert "201" in add["responses"]
+    wish = paths["/shop/wishes/{who}"]["put"]
+    body = wish["requestBody"]["content"]["application/json"]["schema"]
+    assert body == {"$ref": "#/components/schemas/Wish"}
+    assert "204" in wish["responses"]
+    assert (
+        "text/event-stream" in paths["/shop/numbers/{begin}"]["get"]["responses"]["200"]["content"]
+    )
+    assert "101" in paths["/shop/talk/{room}"]["get"]["responses"]
+    assert {"get", "post"} <= paths["/echo/{rest}"].keys()
+    changes = paths["/components/cart/{id}/changes"]["get"]
+    assert "text/event-stream" in changes["responses"]["200"]["content"]
 
 
 def test_openapi_tells_parameters_replies_and_events() -> None:

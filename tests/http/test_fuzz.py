@@ -32,9 +32,9 @@ DEADLINE_PASSED = 504
 """The one answer above 499 that a caller can cause: with Request-Timeout."""
 
 document = json.loads(codec.encode(openapi.document(checked(service))))
-# One operation fails by design, one never ends.
+# One operation fails by design, the others never end.
 schema = schemathesis.openapi.from_dict(document).exclude(
-    operation_id=["barrel.burst", "moves.follow"]
+    operation_id=["barrel.burst", "moves.follow", "barrel.changes", "note.changes"]
 )
 
 

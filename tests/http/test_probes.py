@@ -89,5 +89,6 @@ async def test_metrics_count_what_happened(tmp_path: Path) -> None:
     assert samples["eventmill_published_total", ("result", "duplicate"), topic] == 1
     assert samples["eventmill_entries_total",] == 17
     assert samples["eventmill_journal_position",] == 17
+    assert samples["eventmill_timers_fired_total",] == 0
     assert samples["eventmill_cache_entities",] == 1
     assert samples["eventmill_subscription_lag", ("subscription", "$courier")] == 0

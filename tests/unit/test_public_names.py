@@ -8,13 +8,14 @@ from eventmill import testing
 PUBLIC = """
     Client ConfigurationError Conflict Context Deleted Effect EntityDeleted Event
     EventSourcedEntity EventmillError InvalidPayload KeyValueEntity NotFound Overloaded Page Record
-    Rejected Retry Service ServiceStream Topic Unavailable View WHEN_READ cancel command component consumer downcast
-    event_type ignore on publish query schedule send stream upcast
+    Rejected RequestContext Retry ServerSentEvent Service ServiceStream StepContext Topic Unavailable View WHEN_READ
+    Workflow WorkflowEnded branch cancel command component consumer downcast endpoint event_type ignore on publish query
+    schedule scheduled send step stream timed upcast
 """
 
 TESTING = """
-    Called ConsumerKit Effects EntityKit FaultyStore Host Published Result Scheduled Sent
-    TopicProbe ViewKit VirtualClock
+    ActionKit Called ConsumerKit Effects EndpointKit EntityKit FaultyStore Host Published Result Scheduled Sent
+    TopicProbe TransformKit ViewKit VirtualClock WorkflowKit
 """
 
 

@@ -19,9 +19,11 @@ from eventmill.errors import InvalidPayload
 from eventmill.model import limits
 from eventmill.model.commit import LetterStatus
 from eventmill.model.handler import Texts
-from eventmill.runtime.operating.inspection import Inspection
+from eventmill.model.progress import Status
+from eventmill.runtime.operating.inspection import Inspection, Moment
 from eventmill.runtime.operating.living import Living
 from eventmill.runtime.operating.operations import Operations
+from eventmill.runtime.operating.workflows import Workflows
 from eventmill.runtime.runtime import Runtime
 
 Facts = Callable[[], dict[str, Any]]
@@ -79,7 +81,9 @@ def routes(runtime: Runtime, facts: Facts) -> list[Route]:
         *_consumers(acts),
         *_views(acts),
         *_letters(acts),
-        *_timers(looks),
+        *_timers(looks, acts),
+        *_schedules(acts),
+        *_workflows(Workflows(runtime)),
         *_living(Living(runtime)),
     ]
 
@@ -114,8 +118,16 @@ def _entities(looks: Inspection, acts: Operations) -> list[Route]:
             _text(request, "id"),
             after=_number(request, "after", 0),
             limit=_limit(request),
+            wait_seconds=float(_number(request, "wait", 0)),
         )
         return [shapes.entry(entry) for entry in found]
+
+    async def difference(request: Request) -> Any:
+        component, id = request.path_params["component"], _text(request, "id")
+        before, after = _moment(request, "from"), _moment(request, "to")
+        if before is None:
+            raise InvalidPayload("query parameter 'from' is missing: a sequence or a time")
+        return shapes.comparison(await looks.difference(component, id, before, after))
 
     async def call(request: Request) -> Any:
         reply = await acts.call(
@@ -124,6 +136,8 @@ def _entities(looks: Inspection, acts: Operations) -> list[Route]:
             _text(request, "name"),
             await _body(request),
             request.headers.get("idempotency-key"),
+            sequence=_number(request, "sequence") if "sequence" in request.query_params else None,
+            time=_time(request, "time"),
         )
         return msgspec.Raw(reply)
 
@@ -132,6 +146,7 @@ def _entities(looks: Inspection, acts: Operations) -> list[Route]:
         _get("/entities/{component}", instances),
         _get("/entities/{component}/state", state),
         _get("/entities/{component}/events", events),
+        _get("/entities/{component}/difference", difference),
         _post("/entities/{component}/call", call),
     ]
 
@@ -278,12 +293,74 @@ def _letters(acts: Operations) -> list[Route]:
     ]
 
 
-def _timers(looks: Inspection) -> list[Route]:
+def _timers(looks: Inspection, acts: Operations) -> list[Route]:
     async def timers(request: Request) -> Any:
         after, limit = request.query_params.get("after", ""), _limit(request)
         return [shapes.timer(timer) for timer in await looks.timers(after=after, limit=limit)]
 
-    return [_get("/timers", timers)]
+    async def cancel(request: Request) -> Any:
+        name = _text(request, "name")
+        await acts.cancel_timer(name)
+        return {"cancelled": name}
+
+    return [_get("/timers", timers), _post("/timers/cancel", cancel)]
+
+
+def _schedules(acts: Operations) -> list[Route]:
+    async def schedules(request: Request) -> Any:
+        return [shapes.schedule(status) for status in await acts.schedules()]
+
+    def doing(act: Callable[[str], Awaitable[None]]) -> Ask:
+        async def done(request: Request) -> Any:
+            name = request.path_params["name"]
+            await act(name)
+            found = [status for status in await acts.schedules() if status.name == name]
+            return shapes.schedule(found[0])
+
+        return done
+
+    return [
+        _get("/schedules", schedules),
+        _post("/schedules/{name}/run", doing(acts.run_schedule)),
+        _post("/schedules/{name}/pause", doing(acts.pause_schedule)),
+        _post("/schedules/{name}/resume", doing(acts.resume_schedule)),
+    ]
+
+
+def _workflows(workflows: Workflows) -> list[Route]:
+    async def components(request: Request) -> Any:
+        return [{"id": id} for id in workflows.components()]
+
+    async def instances(request: Request) -> Any:
+        found = await workflows.instances(
+            request.path_params["component"],
+            status=_status(request),
+            after=request.query_params.get("after", ""),
+            limit=_limit(request),
+        )
+        return [shapes.workflow(one) for one in found]
+
+    async def show(request: Request) -> Any:
+        component, id = request.path_params["component"], _text(request, "id")
+        return shapes.workflow(await workflows.show(component, id))
+
+    async def history(request: Request) -> Any:
+        component, id = request.path_params["component"], _text(request, "id")
+        after, limit = _number(request, "after", 0), _limit(request)
+        lines = await workflows.history(component, id, after=after, limit=limit)
+        return [shapes.line(line) for line in lines]
+
+    async def order(request: Request) -> Any:
+        component, order = request.path_params["component"], request.path_params["order"]
+        return shapes.workflow(await workflows.order(component, _text(request, "id"), order))
+
+    return [
+        _get("/workflows", components),
+        _get("/workflows/{component}", instances),
+        _get("/workflows/{component}/workflow", show),
+        _get("/workflows/{component}/history", history),
+        _post("/workflows/{component}/{order}", order),
+    ]
 
 
 def _get(path: str, ask: Ask) -> Route:
@@ -342,11 +419,30 @@ def _time(request: Request, name: str) -> datetime | None:
     return time
 
 
+def _moment(request: Request, name: str) -> Moment | None:
+    """Read a sequence or a time."""
+    value = request.query_params.get(name)
+    if value is None:
+        return None
+    if value.isascii() and value.isdecimal():
+        return Moment(sequence=_number(request, name))
+    return Moment(time=_time(request, name))
+
+
 def _statuses(request: Request) -> tuple[LetterStatus, ...]:
     try:
         return tuple(LetterStatus(value) for value in request.query_params.getlist("status"))
     except ValueError as error:
         known = ", ".join(LetterStatus)
+        raise InvalidPayload(f"query parameter 'status' is one of {known}") from error
+
+
+def _status(request: Request) -> Status | None:
+    value = request.query_params.get("status")
+    try:
+        return Status(value) if value is not None else None
+    except ValueError as error:
+        known = ", ".join(Status)
         raise InvalidPayload(f"query parameter 'status' is one of {known}") from error
 
 

@@ -10,8 +10,10 @@ import msgspec
 from eventmill.model.commit import Letter, Timer
 from eventmill.model.entry import Entry
 from eventmill.runtime.control.acts import letter_id
-from eventmill.runtime.operating.inspection import State
+from eventmill.runtime.operating.inspection import Comparison, State
 from eventmill.runtime.operating.reading import Lifted
+from eventmill.runtime.operating.workflows import Details, Line, Summary
+from eventmill.runtime.schedules import ScheduleStatus
 
 
 def entry(value: Entry) -> dict[str, Any]:
@@ -62,6 +64,22 @@ def state(value: State) -> dict[str, Any]:
     }
 
 
+def comparison(value: Comparison) -> dict[str, Any]:
+    """Show two states of an entity, and where they differ."""
+    return {
+        "component": value.before.component,
+        "id": value.before.id,
+        "from": _moment(value.before),
+        "to": _moment(value.after),
+        "differences": value.differences,
+        "whole": value.is_whole,
+    }
+
+
+def _moment(value: State) -> dict[str, Any]:
+    return {"sequence": value.sequence, "deleted": value.deleted, "time": time(value.time)}
+
+
 def timer(value: Timer) -> dict[str, Any]:
     """Show a timer and the command it will send."""
     component, _, id = value.command.subject.partition("/")
@@ -72,6 +90,17 @@ def timer(value: Timer) -> dict[str, Any]:
         "id": id,
         "command": value.command.type,
         "arguments": embedded(value.command.payload),
+    }
+
+
+def schedule(value: ScheduleStatus) -> dict[str, Any]:
+    """Show a schedule."""
+    return {
+        "name": value.name,
+        "schedule": value.schedule,
+        "missed": value.missed,
+        "paused": value.paused,
+        "next": time(value.next) if value.next is not None else None,
     }
 
 
@@ -88,3 +117,33 @@ def embedded(payload: bytes) -> Any:
     except msgspec.DecodeError:
         return payload.decode(errors="replace")
     return msgspec.Raw(payload)
+
+
+def workflow(value: Summary | Details) -> dict[str, Any]:
+    """Show a workflow."""
+    shown = msgspec.structs.asdict(value)
+    return shown | {"began": _when(value.began), "ended": _when(value.ended)}
+
+
+def line(value: Line) -> dict[str, Any]:
+    """Show a line of a workflow's history."""
+    did = value.did
+    shown: dict[str, Any] = {
+        "sequence": value.sequence,
+        "time": time(value.time),
+        "what": did.what,
+        "name": did.name,
+        "next": did.next,
+        "result": did.result,
+    }
+    if did.number:
+        shown |= {"number": did.number, "input": did.input}
+    if did.attempt:
+        shown |= {"attempt": did.attempt, "seconds": round((did.ended - did.began) / 1e6, 6)}
+    if did.error:
+        shown |= {"code": did.code, "error": did.error}
+    return shown
+
+
+def _when(microseconds: int) -> str | None:
+    return time(microseconds) if microseconds else None

@@ -258,7 +258,9 @@ def _parts(service: ServiceDefinition) -> str:
         for things, one, many in (
             (service.entities, "entity", "entities"),
             (service.consumers, "consumer", "consumers"),
+            (service.actions, "action", "actions"),
             (service.views, "view", "views"),
+            (service.transforms, "transform", "transforms"),
             (service.topics, "topic", "topics"),
         )
         if things

@@ -1,4 +1,4 @@
-"""`eventmill timers`: list timers."""
+"""`eventmill timers`: list timers, cancel one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import click
 
 from eventmill.cli.surface import options
 from eventmill.cli.surface.client import Client
-from eventmill.cli.surface.output import show
+from eventmill.cli.surface.output import done, show
 
 
 @click.group()
 def command() -> None:
-    """List timers."""
+    """List and cancel timers."""
 
 
 @command.command("list")
@@ -23,3 +23,12 @@ def list_(client: Client, output: str, after: str, limit: int) -> None:
     rows = client.pages("/timers", limit=limit, last="name", after=after)
     columns = ["name", "due", "component", "id", "command", "arguments"]
     show(rows, columns, output, empty="No timers are set.")
+
+
+@command.command()
+@click.argument("name")
+@options.node
+def cancel(client: Client, output: str, name: str) -> None:
+    """Cancel a timer; one that is not there is fine."""
+    answer = client.post("/timers/cancel", name=name)
+    done(f"No timer {name} any more.", answer, output)

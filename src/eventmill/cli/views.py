@@ -37,9 +37,12 @@ def list_(client: Client, output: str) -> None:
 @click.argument("view")
 @click.argument("name")
 @click.argument("arguments", nargs=-1)
+@click.option("--follow", "-f", is_flag=True, help="Go on with rows that change, until Ctrl-C.")
 @options.node
-def query(client: Client, output: str, view: str, name: str, arguments: tuple[str, ...]) -> None:
-    """Run the query NAME of VIEW.
+def query(
+    client: Client, output: str, view: str, name: str, arguments: tuple[str, ...], follow: bool
+) -> None:
+    """Run the query NAME of VIEW; follow it, one JSON object a line.
 
     ARGUMENTS are `name=value`; a list is its values one by one, or one JSON array. Examples:
 
@@ -53,6 +56,10 @@ def query(client: Client, output: str, view: str, name: str, arguments: tuple[st
         if not found:
             raise click.UsageError(f"{argument!r}: arguments are name=value")
         texts.setdefault(key, []).extend(_values(value))
+    if follow:
+        for changed in client.events(f"/views/{view}/{name}", texts):
+            for row in changed:
+                click.echo(json.dumps(row, ensure_ascii=False))
     rows = client.get(f"/views/{view}/{name}", **texts)
     if output == "table" and _is_table(rows):
         columns = list({column: None for row in rows for column in row})

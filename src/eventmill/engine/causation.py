@@ -45,3 +45,8 @@ def of_command(entry: Entry) -> bytes:
     if metadata is not None and metadata.startswith(_BEGIN):
         return metadata
     return codec.encode({"causation": entry.id, **metadata_of(entry)})
+
+
+def inherited(metadata: bytes | None) -> bytes | None:
+    """Return what of a request's metadata everything that follows from it inherits."""
+    return None if metadata is None else codec.encode(_decode(metadata))

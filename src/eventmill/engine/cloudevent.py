@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from eventmill.model.cloudevents import CloudEvent
 from eventmill.model.cloudevents.attributes import Value
-from eventmill.model.entry import DELETED, STATE, Entry, metadata_of
+from eventmill.model.entry import DELETED, STATE, STEP, Entry, metadata_of
 
 OUTSIDE: Final = "cloudevent"
 """Metadata member that holds what an event from outside brought along."""
@@ -41,7 +41,7 @@ INHERITED: Final = {
 }
 """Extension attribute → metadata member."""
 
-BUILT_IN: Final = {DELETED: "eventmill.deleted", STATE: "eventmill.state"}
+BUILT_IN: Final = {DELETED: "eventmill.deleted", STATE: "eventmill.state", STEP: "eventmill.step"}
 """CloudEvents types of the platform's own entries."""
 
 

@@ -11,6 +11,7 @@ encoded at once, on the state right after its own events.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any, Final
 
 from eventmill.engine import outgoing
@@ -20,13 +21,16 @@ from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Snapshot
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
-from eventmill.model.entry import DELETED, STATE, Entry, with_members
+from eventmill.model.entry import DELETED, STATE, STEP, Entry, with_members
 from eventmill.model.events import MISFITS, event_type_of
 from eventmill.model.handler import Handler
 from eventmill.model.identity import Identity
 from eventmill.model.placement import EMBEDDED, Placement
+from eventmill.model.progress import Progress, decode_moved, decode_whole
 
 NULL: Final = b"null"
+
+_NONE: Final[frozenset[int]] = frozenset()
 
 _LARGEST_FITTING: Final = limits.EFFECT_BYTES_MAX // limits.PAYLOAD_BYTES_MAX
 """So many events are never too much together."""
@@ -39,10 +43,12 @@ class Live:
         "bytes",
         "definition",
         "deleted",
+        "fresh",
         "id",
         "identity",
         "marks",
         "placement",
+        "progress",
         "shard",
         "since",
         "state",
@@ -63,6 +69,10 @@ class Live:
         """Entries since the snapshot."""
         self.bytes = 0
         """Encoded size, measured when restored and at snapshots, grown by payloads between."""
+        self.progress = None if definition.workflow is None else Progress()
+        """Where a workflow is."""
+        self.fresh: Set[int] = _NONE
+        """Its runs that were decided in this memory and have not begun."""
         self.state: Any = None
         self.renew(definition.cls())
 
@@ -83,7 +93,10 @@ class Live:
         if snapshot.schema != self.definition.schema:
             return False
         try:
-            self.renew(self.definition.decode_state(snapshot.state))
+            if self.progress is not None:
+                self._begin_workflow(snapshot.state)
+            else:
+                self.renew(self.definition.decode_state(snapshot.state))
         except MISFITS:
             return False
         self.identity.sequence = snapshot.sequence
@@ -113,10 +126,29 @@ class Live:
         if entry.type == DELETED:
             self.deleted = True
         elif entry.type == STATE:
-            self.renew(self.definition.decode_state(entry.payload))
+            self.renew(self._stored_state(entry.payload))
             self.bytes = len(entry.payload)
+        elif entry.type == STEP:
+            self.progress = decode_moved(entry.payload).progress
+            self.identity.status = self.progress.status
         else:
             self._fold_stored(entry)
+
+    def _begin_workflow(self, snapshot: bytes) -> None:
+        whole = decode_whole(snapshot)
+        self.renew(self._stored_state(bytes(whole.state)))
+        self.progress = whole.progress
+        self.identity.status = whole.progress.status
+
+    def _stored_state(self, payload: bytes) -> Any:
+        try:
+            return self.definition.decode_state(payload)
+        except MISFITS as error:
+            raise DataMisfit(
+                f"{self!r}: its stored state does not fit {self.definition.cls.__qualname__}: {error}; "
+                "let the class take what was stored, with defaults for new fields",
+                code="journal.state",
+            ) from error
 
     def _fold_stored(self, entry: Entry) -> None:
         kind = self.definition.event_types.get(entry.type)
@@ -220,7 +252,7 @@ def _entries_of(
 ) -> tuple[list[Entry], list[Any]]:
     """Return the entries, and the events as they will be read back."""
     definition, sequence = live.definition, live.identity.sequence
-    extra = _extra_of(handler, effect, metadata) if metadata or effect.metadata else None
+    extra = extra_of(handler, effect, metadata) if metadata or effect.metadata else None
     if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
         raise _too_many(effect.events, handler)
     if live.marks:
@@ -254,14 +286,14 @@ def _entries_of(
         _check_size(entries, handler)
     if effect.changes is not None:
         sequence += 1
-        payload = _changed_state(live, handler, effect.changes)
-        entries.append(_built_in(live, sequence, STATE, now, payload, extra, origin))
+        payload = changed_state(live, handler, effect.changes)
+        entries.append(built_in(live, sequence, STATE, now, payload, extra, origin))
     if effect.deleted:
-        entries.append(_built_in(live, sequence + 1, DELETED, now, b"{}", extra, origin))
+        entries.append(built_in(live, sequence + 1, DELETED, now, b"{}", extra, origin))
     return entries, events
 
 
-def _built_in(
+def built_in(
     live: Live,
     sequence: int,
     type: str,
@@ -283,9 +315,10 @@ def _expiry_of(live: Live, effect: Effect[Any], now: int) -> int | None:
     return outgoing.due_after(f"the expiry of {live.definition.id}", after, now)
 
 
-def _extra_of(
+def extra_of(
     handler: Handler[Any, Any], effect: Effect[Any], metadata: bytes | None
 ) -> bytes | None:
+    """Return the metadata of all entries of an effect. Raises `TooLarge`."""
     extra = with_members(metadata, effect.metadata)
     if extra is not None and len(extra) > limits.METADATA_BYTES_MAX:
         raise TooLarge(
@@ -295,7 +328,7 @@ def _extra_of(
     return extra
 
 
-def _changed_state(live: Live, handler: Handler[Any, Any], changes: dict[str, Any]) -> bytes:
+def changed_state(live: Live, handler: Handler[Any, Any], changes: dict[str, Any]) -> bytes:
     definition = live.definition
     unknown = changes.keys() - set(definition.cls.__struct_fields__)  # type: ignore[attr-defined]
     if unknown:
@@ -371,21 +404,35 @@ def _settle(
     # Nothing raises from here on: either all of the effect is in the commit, or nothing.
     commit.entries += entries
     if effect.deleted:
-        live.deleted = True
-        due = now + round(definition.retention.total_seconds() * 1e6)
-        sequence = live.identity.sequence
-        timer = outgoing.purge_timer(definition.id, live.id, sequence, due, now, live.shard)
-        commit.timers[timer.name] = timer
-        # An expiry of this life must not end the next one of the same id.
-        commit.timers[outgoing.expire_name(definition.id, live.id)] = None
+        _remove_later(live, now, commit)
     elif expires is not None:
         sequence = live.identity.sequence
         timer = outgoing.expire_timer(definition.id, live.id, sequence, expires, now, live.shard)
         commit.timers[timer.name] = timer
-    if definition.is_key_value:
+    if definition.is_key_value and definition.workflow is None:
         live.bytes = len(entries[0].payload)
         if live.identity.sequence > 1:
             commit.compacted.append((definition.id, live.id, live.identity.sequence))
+
+
+def mark_deleted(
+    live: Live, now: int, extra: bytes | None, origin: str | None, commit: Commit
+) -> None:
+    """Add a deletion to `commit`, after everything else of an effect."""
+    live.identity.sequence += 1
+    sequence = live.identity.sequence
+    commit.entries.append(built_in(live, sequence, DELETED, now, b"{}", extra, origin))
+    _remove_later(live, now, commit)
+
+
+def _remove_later(live: Live, now: int, commit: Commit) -> None:
+    definition, sequence = live.definition, live.identity.sequence
+    live.deleted = True
+    due = now + round(definition.retention.total_seconds() * 1e6)
+    timer = outgoing.purge_timer(definition.id, live.id, sequence, due, now, live.shard)
+    commit.timers[timer.name] = timer
+    # An expiry of this life must not end the next one of the same id.
+    commit.timers[outgoing.expire_name(definition.id, live.id)] = None
 
 
 def _snapshot(live: Live, now: int) -> Snapshot:

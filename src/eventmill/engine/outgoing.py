@@ -12,8 +12,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from eventmill.engine.causation import of_command
 from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
+from eventmill.model.action import CALLS
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
 from eventmill.model.entry import COMMANDS, Entry, with_members
@@ -86,12 +88,30 @@ def expand(
                         message_entry(topic, event, now, extra, author.placement, key)
                     )
             case Scheduling(name, after, at, sending):
-                due = _due(f"timer {name!r}", after, at, now)
+                due = due_at(f"timer {name!r}", after, at, now)
                 command = command_entry(sending, now, metadata, author.home)
                 expansion.timers[name] = Timer(timer_name(name), due, command)
             case Cancelling(name):
                 expansion.timers[timer_name(name)] = None
     expansion.bytes = _weighed(expansion, author.place)
+    return expansion
+
+
+def messages(
+    events: Sequence[tuple[Topic[Any], Any]],
+    now: int,
+    metadata: bytes | None,
+    placement: Placement,
+    place: str,
+) -> Expansion:
+    """Turn events for topics, which are known to be the service's, into entries.
+
+    Raises as `expand`.
+    """
+    expansion = Expansion(
+        [message_entry(topic, event, now, metadata, placement) for topic, event in events]
+    )
+    expansion.bytes = _weighed(expansion, place)
     return expansion
 
 
@@ -143,6 +163,23 @@ def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int 
     _check_size(f"the command {handler.component}.{handler.name}", payload)
     subject = f"{handler.component}/{sending.id}"
     return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, metadata, None, home)
+
+
+def call_of(command: Entry) -> Entry:
+    """Make the entry that calls an action of the command that a timer sent for it."""
+    action, _, key = command.subject.partition("/")
+    return Entry(
+        CALLS + action,
+        key,
+        0,
+        command.type,
+        command.version,
+        command.time,
+        command.payload,
+        of_command(command),
+        None,
+        command.shard,
+    )
 
 
 def timer_name(name: str) -> str:
@@ -208,7 +245,8 @@ def due_after(what: str, after: timedelta, now: int) -> int:
     return _checked_due(what, now + round(after.total_seconds() * 1e6))
 
 
-def _due(what: str, after: timedelta | None, at: datetime | None, now: int) -> int:
+def due_at(what: str, after: timedelta | None, at: datetime | None, now: int) -> int:
+    """Return when something is due after a delay, or at a time. Raises as `due_after`."""
     if after is not None:
         return due_after(what, after, now)
     return _checked_due(what, round(at.timestamp() * 1e6) if at else 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from eventmill.engine.tracebacks import told
 from eventmill.errors import (
+    Busy,
     Deleted,
     DeliveryFailed,
     EventmillError,
@@ -18,8 +19,11 @@ from eventmill.errors import (
 )
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterStatus
-from eventmill.model.definition import Retry
-from eventmill.model.entry import Entry
+from eventmill.model.definition import PATIENT, Retry
+from eventmill.model.entry import TIMER, Entry
+
+BUSY_SECONDS = 1.0
+"""Longest wait of a command for a workflow whose step runs, before it is delivered again."""
 
 HOPELESS = (Rejected, InvalidPayload, TooLarge, Deleted, InternalError)
 """Trying again cannot help: somebody has to act first."""
@@ -42,8 +46,13 @@ def park(
     luck: float,
 ) -> Letter:
     """Make the letter of an entry whose reaction just failed for the `attempts`-th time."""
-    dead = isinstance(error, HOPELESS) or attempts >= policy.attempts
+    if entry.origin == TIMER:
+        policy = PATIENT  # whatever it is for others
+    is_busy = isinstance(error, Busy)  # it waits for its turn, which is no failure
+    dead = isinstance(error, HOPELESS) or (attempts >= policy.attempts and not is_busy)
     wait = delay(policy, attempts, luck)
+    if is_busy:
+        wait = min(wait, BUSY_SECONDS)
     if isinstance(error, DeliveryFailed):
         wait = max(wait, error.retry_after_seconds)
     cause = error.__cause__ or error

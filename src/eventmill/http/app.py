@@ -10,20 +10,14 @@ goes wrong is answered with a problem document.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import structlog
 from starlette.exceptions import HTTPException
 
 from eventmill.engine.tracebacks import let_go, of_users
-from eventmill.errors import (
-    EventmillError,
-    HandlerFailed,
-    InternalError,
-    InvalidPayload,
-    TooLarge,
-)
+from eventmill.errors import EventmillError, HandlerFailed, InternalError, TooLarge
+from eventmill.http import headers as request_headers
 from eventmill.http import problems
 from eventmill.http.bodies import Bodies
 from eventmill.http.meter import SAMPLED, Meter
@@ -39,9 +33,6 @@ from eventmill.http.wire import (
     Receive,
     Scope,
     Send,
-    check_encoding,
-    check_json_type,
-    seconds_of,
     send_answer,
     target_of,
 )
@@ -53,6 +44,7 @@ from eventmill.runtime.runtime import Runtime
 log = structlog.get_logger()
 
 _JSON = b"application/json"
+_HEADERS = request_headers.COMMAND
 _REQUEST_ID = "eventmill.request_id"
 """Where a request's id stands in its scope."""
 
@@ -80,14 +72,19 @@ class App:
         self._start = runtime.clock.now()
         self._made = 0
         self._turn = 0
+        self._clock = runtime.clock
         self._monotonic = runtime.clock.monotonic
-        self._reads = Reads(runtime, meter)
+        self._reads = Reads(runtime, meter, streams)
         self._publishing = Publishing(runtime, meter, bodies)
 
     def stop(self) -> None:
         """End what may never end by itself: streams, and the wait for bodies."""
         self._streams.stop()
         self.bodies.stop()
+
+    async def streams_ended(self) -> None:
+        """Return when no stream is open any more."""
+        await self._streams.all_ended()
 
     async def watch(self) -> None:
         """Look after slow clients, for ever; the node's owner runs it."""
@@ -101,7 +98,7 @@ class App:
             await self._rare(scope, receive, send)
             return
         if scope["method"] != "POST":
-            await self._read(scope, send)
+            await self._read(scope, receive, send)
             return
         self._turn = turn = (self._turn + 1) & SAMPLED
         started = 0.0 if turn else self._monotonic()
@@ -133,7 +130,7 @@ class App:
         for header, value in scope["headers"]:
             read = _HEADERS.get(header)
             if read is not None and value != _JSON:
-                read(envelope, metadata, value.decode("latin-1"), self._runtime)
+                read(envelope, metadata, value.decode("latin-1"), self._clock)
         if metadata:
             envelope.metadata = codec.encode(metadata)
         body = await self.bodies.read(receive, limits.PAYLOAD_BYTES_MAX)
@@ -142,9 +139,9 @@ class App:
             raise TooLarge(f"the body nests deeper than {limits.JSON_DEPTH_MAX} levels")
         return envelope
 
-    async def _read(self, scope: Scope, send: Send) -> None:
+    async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._reads.answer(scope, send)
+            await self._reads.answer(scope, receive, send)
         except EventmillError as error:
             await self._refuse(scope, send, error, None)
         except Exception as error:  # as above
@@ -228,49 +225,3 @@ def unexpected(error: Exception) -> InternalError:
     told = InternalError(f"{type(error).__name__}; see the node's log")
     told.__cause__ = error
     return told
-
-
-HeaderReader = Callable[[Envelope, dict[str, str], str, Runtime], None]
-"""Takes a header's value into an envelope or its metadata."""
-
-
-def _read_key(envelope: Envelope, metadata: dict[str, str], value: str, runtime: Runtime) -> None:
-    if envelope.idempotency_key is not None:
-        raise InvalidPayload("Idempotency-Key comes twice")
-    if not 0 < len(value) <= limits.IDEMPOTENCY_KEY_CHARACTERS_MAX:
-        raise InvalidPayload(
-            f"Idempotency-Key has 1 to {limits.IDEMPOTENCY_KEY_CHARACTERS_MAX} characters"
-        )
-    envelope.idempotency_key = value
-
-
-def _read_deadline(
-    envelope: Envelope, metadata: dict[str, str], value: str, runtime: Runtime
-) -> None:
-    if envelope.deadline is not None:
-        raise InvalidPayload("Request-Timeout comes twice")
-    envelope.deadline = runtime.clock.monotonic() + seconds_of(value)
-
-
-def _read_metadata(header: str, name: str) -> HeaderReader:
-    def read(envelope: Envelope, metadata: dict[str, str], value: str, runtime: Runtime) -> None:
-        if len(value) > limits.SUBJECT_CHARACTERS_MAX:
-            most = limits.SUBJECT_CHARACTERS_MAX
-            raise TooLarge(f"header {header} has at most {most} characters")
-        if not value.isascii():
-            raise InvalidPayload(f"header {header}: use ASCII")
-        metadata[name] = value
-
-    return read
-
-
-_HEADERS: dict[bytes, HeaderReader] = {
-    b"content-type": lambda envelope, metadata, value, runtime: check_json_type(value),
-    b"content-encoding": lambda envelope, metadata, value, runtime: check_encoding(value),
-    b"idempotency-key": _read_key,
-    b"request-timeout": _read_deadline,
-    b"traceparent": _read_metadata("traceparent", "traceparent"),
-    b"tracestate": _read_metadata("tracestate", "tracestate"),
-    b"x-request-id": _read_metadata("X-Request-Id", "request_id"),
-    b"x-correlation-id": _read_metadata("X-Correlation-Id", "correlation"),
-}

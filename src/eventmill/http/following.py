@@ -66,7 +66,7 @@ class Following:
                 reached = {} if is_cut else stretch.positions
                 is_end = not stretch.positions
                 del stretch  # slow clients hold their share, not all that was read
-                for frames, id in _frames(part, positions, source):
+                for frames, id in streams.chunks(_events(part, positions, source)):
                     yield frames, id
                 if is_end:
                     await tails.wait(positions)
@@ -75,23 +75,14 @@ class Following:
                 await asyncio.sleep(0)  # a long way to the end must not hold up the node's work
 
 
-def _frames(
+def _events(
     entries: list[Entry], positions: dict[int, int], source: str
 ) -> Iterator[tuple[bytes, str]]:
-    """Make chunks of a stream of events, each with the id of its last event; moves `positions`."""
-    parts: list[bytes] = []
-    size = 0
+    """Make events of a stream, each with its id; moves `positions`."""
     for entry in entries:
         positions[entry.shard] = entry.position
         if entry.type == MALFORMED:
             continue
         event = cloudevents.encode_structured(cloudevent.of_entry(entry, source))
         id = cursor.write(positions)
-        parts.append(streams.frame(event, id=id))
-        size += len(event)
-        if size >= limits.STREAM_CHUNK_BYTES:
-            frames = b"".join(parts)
-            parts, size = [], 0
-            yield frames, id
-    if parts:
-        yield b"".join(parts), cursor.write(positions)
+        yield streams.frame(event, id=id), id

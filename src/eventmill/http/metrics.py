@@ -71,6 +71,9 @@ class Metrics:
             "Callers that wait for the next commit.",
             runtime.committer.waiting,
         )
+        fired, late = runtime.scheduler.fired, runtime.scheduler.late
+        yield _counter("eventmill_timers_fired", "Timers that were due and fired.", fired)
+        yield _gauge("eventmill_timers_late_seconds", "How late the last one was fired.", late)
         yield _gauge("eventmill_journal_position", "End of the journal.", runtime.tails.total)
         yield _gauge("eventmill_cache_entities", "Entities in memory.", len(runtime.entities.cells))
         yield _gauge("eventmill_cache_bytes", "Their encoded size.", runtime.entities.cells.bytes)

@@ -10,8 +10,10 @@ from eventmill.http.schemas import PREFIX, Schema, Schemas, summary_of
 from eventmill.http.views import FROZEN
 from eventmill.model import cloudevents, limits
 from eventmill.model.definition import EntityDefinition, ServiceDefinition, ViewDefinition
-from eventmill.model.handler import Handler
+from eventmill.model.endpoint import EndpointDefinition, Shape
+from eventmill.model.handler import CHANGES, Handler
 from eventmill.model.topic import Topic
+from eventmill.sdk.endpoints.paths import parts_of
 
 _PROBLEM: Final[Schema] = {
     "title": "Problem",
@@ -63,10 +65,16 @@ _HEADERS: Final[dict[str, Schema]] = {
     },
 }
 
+_STREAM: Final[Schema] = {
+    "description": "A stream without an end.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+
 _PLAIN: Final = {"string", "integer", "number", "boolean", "null"}
 
 _COMMAND_PROBLEMS: Final = (400, 404, 408, 409, 410, 413, 415, 429, 500, 503, 504, 507)
 _QUERY_PROBLEMS: Final = (400, 404, 406, 409, 410, 413, 415, 429, 500, 503, 504)
+_ENDPOINT_PROBLEMS: Final = (400, 404, 408, 413, 415, 429, 500, 503, 504)
 _TOPIC_PROBLEMS: Final = (400, 404, 408, 413, 415, 429, 500, 503, 507)
 
 
@@ -76,10 +84,13 @@ def document(service: ServiceDefinition) -> Schema:
     paths: dict[str, Schema] = {}
     for entity in service.entities.values():
         paths.update(_entity(entity, schemas))
+        paths[f"/components/{entity.id}/{{id}}/{CHANGES}"] = _changes(entity)
     for view in service.views.values():
         paths.update(_view(view, schemas))
     for topic in service.topics.values():
         paths[f"/topics/{topic.id}"] = _topic(topic, schemas)
+    for route in service.endpoints.routes:
+        paths.setdefault(_plain(route.path), {}).update(_endpoint(route, schemas))
     paths.update(_built_in())
     return {
         "openapi": "3.1.0",
@@ -105,7 +116,9 @@ def _entity(entity: EntityDefinition, schemas: Schemas) -> Iterator[tuple[str, S
                 "tags": [entity.id],
                 **summary_of(handler),
                 "parameters": [*texts, *_AS_OF, _header("Request-Timeout")],
-                "responses": _responses(schemas.of(handler.result_type), _QUERY_PROBLEMS),
+                "responses": _of_query(
+                    _responses(schemas.of(handler.result_type), _QUERY_PROBLEMS)
+                ),
             }
         yield f"/components/{entity.id}/{{id}}/{name}", {"parameters": [_ID], **operations}
 
@@ -160,9 +173,8 @@ def _view(view: ViewDefinition, schemas: Schemas) -> Iterator[tuple[str, Schema]
     for name, query in view.queries.items():
         rows = schemas.of(query.handler.result_type)
         responses = _responses(rows, _QUERY_PROBLEMS)
-        text = {"schema": {"type": "string"}}
-        responses["200"]["content"] |= {"application/x-ndjson": text, "text/event-stream": text}
-        responses["200"]["headers"] = {FROZEN: text}
+        responses = _of_query(responses)
+        responses["200"]["headers"] = {FROZEN: {"schema": {"type": "string"}}}
         operation = {
             "operationId": f"{view.id}.{name}",
             "tags": [view.id],
@@ -171,6 +183,63 @@ def _view(view: ViewDefinition, schemas: Schemas) -> Iterator[tuple[str, Schema]
             "responses": responses,
         }
         yield f"/views/{view.id}/{name}", {"get": operation}
+
+
+def _changes(entity: EntityDefinition) -> Schema:
+    start = {"name": "from", "in": "query", "schema": {"type": "string", "default": "latest"}}
+    operation = {
+        "operationId": f"{entity.id}.{CHANGES}",
+        "tags": [entity.id],
+        "summary": "Follow one entity: CloudEvents, each with its sequence as id.",
+        "parameters": [start, _header("Last-Event-ID")],
+        "responses": {"200": _STREAM, **_problems((400, 404, 406, 429))},
+    }
+    return {"parameters": [_ID], "get": operation}
+
+
+def _endpoint(route: EndpointDefinition, schemas: Schemas) -> dict[str, Schema]:
+    method = "get" if route.shape is Shape.SOCKET else route.method.lower()
+    names = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"} | schema}
+        for name, schema in _path_parameters(route, schemas)
+    ]
+    operation: Schema = {
+        "operationId": f"{method}:{_plain(route.path)}",
+        "tags": [route.path.split("/")[1] or "/"],
+        **summary_of(route.function),
+        "parameters": [*names, *(_url_parameters(route.in_query, schemas) or [])],
+        "responses": {**_answer_of(route, schemas), **_problems(_ENDPOINT_PROBLEMS)},
+    }
+    if route.takes_json:
+        whole = schemas.of(route.body_type) if route.decode_body else None
+        schema = schemas.arguments_of(route.in_body) if whole is None else whole
+        content = {"application/json": {"schema": schema}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return {method: operation}
+
+
+def _path_parameters(route: EndpointDefinition, schemas: Schemas) -> Iterator[tuple[str, Schema]]:
+    known = schemas.parameters_of(route.in_path)
+    for part in parts_of(route.path):
+        if part.is_parameter:
+            yield part.text, known[part.text][0] if part.text in known else {}
+
+
+def _answer_of(route: EndpointDefinition, schemas: Schemas) -> dict[str, Schema]:
+    if route.shape is Shape.SOCKET:
+        return {"101": {"description": "A WebSocket."}}
+    if route.shape is Shape.STREAM:
+        return {"200": _STREAM}
+    if route.result_type is type(None):
+        return {str(204 if route.status == 200 else route.status): {"description": "Done."}}
+    answer: Schema = {"description": "The answer."}
+    if route.result_type is not None:
+        answer["content"] = {"application/json": {"schema": schemas.of(route.result_type)}}
+    return {str(route.status): answer}
+
+
+def _plain(path: str) -> str:
+    return path.replace(":path}", "}")
 
 
 def _topic(topic: Topic[Any], schemas: Schemas) -> Schema:
@@ -210,10 +279,7 @@ def _topic(topic: Topic[Any], schemas: Schemas) -> Schema:
         "summary": "Follow the topic: CloudEvents in structured mode, one an event of the stream.",
         "parameters": [start, _header("Last-Event-ID")],
         "responses": {
-            "200": {
-                "description": "A stream without an end.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            },
+            "200": _STREAM,
             **_problems((400, 404, 406, 429)),
         },
     }
@@ -239,6 +305,13 @@ def _built_in() -> Iterator[tuple[str, Schema]]:
 def _responses(answer: Schema, problems: tuple[int, ...]) -> dict[str, Schema]:
     content = {"application/json": {"schema": answer}}
     return {"200": {"description": "The answer.", "content": content}, **_problems(problems)}
+
+
+def _of_query(responses: dict[str, Schema]) -> dict[str, Schema]:
+    """Add the other forms that a query answers in."""
+    text = {"schema": {"type": "string"}}
+    responses["200"]["content"] |= {"application/x-ndjson": text, "text/event-stream": text}
+    return responses
 
 
 def _problems(statuses: tuple[int, ...]) -> dict[str, Schema]:

@@ -7,6 +7,7 @@ the error's own, which a component may have chosen. Errors that only HTTP knows 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -83,6 +84,18 @@ def document(error: errors.EventmillError) -> tuple[int, bytes]:
     if error.details:
         problem["details"] = error.details
     return status, codec.encode(problem)
+
+
+def of_status(status: int, detail: str) -> bytes:
+    """Return the problem document of a status that a service's own route has chosen."""
+    problem = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": f"endpoint.{status}",
+        "detail": detail,
+    }
+    return codec.encode(problem)
 
 
 def headers_of(error: errors.EventmillError) -> list[Header]:

@@ -11,6 +11,9 @@ from starlette.routing import Route, Router
 from eventmill.http.app import App
 from eventmill.http.bodies import Bodies
 from eventmill.http.contracts import Contracts
+from eventmill.http.endpoints.calls import RequestCalls
+from eventmill.http.endpoints.routes import OwnRoutes
+from eventmill.http.endpoints.surroundings import Surroundings
 from eventmill.http.following import Following
 from eventmill.http.health import Health
 from eventmill.http.meter import Meter
@@ -30,6 +33,8 @@ def front(runtime: Runtime) -> App:
 def routes(runtime: Runtime, meter: Meter, streams: Streams, bodies: Bodies) -> Router:
     """Build the rest of the front."""
     contracts, health = Contracts(runtime.service), Health(runtime)
+    calls = RequestCalls.over(runtime)
+    around = Surroundings(runtime.clock, calls, meter, streams, bodies, guarded=runtime.guarded)
     return Router(
         [
             # POST is answered before; it stands here so that Allow names it.
@@ -43,4 +48,5 @@ def routes(runtime: Runtime, meter: Meter, streams: Streams, bodies: Bodies) -> 
             Route("/metrics", Metrics(runtime, meter, streams, bodies).scrape),
         ],
         redirect_slashes=False,
+        default=OwnRoutes(runtime.service.endpoints, around),
     )

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from eventmill.model.definition import ServiceDefinition
+from eventmill.model.endpoint import Shape
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
 
@@ -118,6 +119,13 @@ def _types_of(service: ServiceDefinition) -> Iterable[Any]:
     for view in service.views.values():
         handlers += (query.handler for query in view.queries.values())
         yield from (table.row for table in view.tables.values())
+    for route in service.endpoints.routes:
+        for arguments in (route.in_path, route.in_query, route.in_body):
+            yield from (field.type for field in msgspec.structs.fields(arguments.arguments_type))
+        if route.decode_body is not None:
+            yield route.body_type
+        if route.shape is Shape.ANSWER and route.result_type is not None:
+            yield route.result_type
     for handler in handlers:
         yield handler.result_type
         yield from (field.type for field in msgspec.structs.fields(handler.arguments_type))

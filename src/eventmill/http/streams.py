@@ -8,9 +8,9 @@ client is the slowest; a client then comes back with the last id it saw, to this
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
-from typing import Final
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any, Final
 
 import structlog
 from starlette.requests import Request
@@ -58,7 +58,8 @@ class Streams:
         self.clock = clock
         self.open = 0
         self.stopping = asyncio.Event()
-        self._sending: dict[EventStream, int] = {}
+        self._one_ended = asyncio.Event()
+        self._sending: dict[Held, int] = {}
         """Bytes by stream; whose client keeps it waiting longest comes first."""
         self._bytes = 0
 
@@ -71,7 +72,7 @@ class Streams:
         return max(limits.STREAM_CHUNK_BYTES, limits.STREAMS_BYTES_MAX // max(1, self.open))
 
     @contextmanager
-    def sending(self, stream: EventStream, size: int) -> Iterator[None]:
+    def sending(self, stream: Held, size: int) -> Iterator[None]:
         """Count what a stream sends, as long as its client does not take it; make room for it."""
         self._sending[stream] = size
         self._bytes += size
@@ -91,29 +92,75 @@ class Streams:
     def answer(self, items: Items) -> EventStream:
         """Return the answer that sends `items`.
 
-        Raises `Overloaded` when the node has too many streams already, or stops.
+        Raises as `check`.
         """
-        if self.open >= limits.STREAMS_MAX or self.stopping.is_set():
-            raise Overloaded(f"this node has {self.open} streams, or stops; ask again or another")
+        self.check()
         return EventStream(self, items)
 
+    def check(self) -> None:
+        """Raise `Overloaded` when the node has too many streams already, or stops."""
+        if self.open >= limits.STREAMS_MAX or self.stopping.is_set():
+            raise Overloaded(f"this node has {self.open} streams, or stops; ask again or another")
 
-class EventStream:
+    async def hold(self, work: Coroutine[Any, Any, None], held: Held) -> bool:
+        """Do what a client holds open, counted as a stream; return whether it ended by itself.
+
+        Raises what the work raises.
+        """
+        try:
+            async with self.counting(), asyncio.TaskGroup() as group:
+                working = group.create_task(work)
+                ends = [
+                    working,
+                    group.create_task(self.stopping.wait()),
+                    group.create_task(held.ended.wait()),
+                ]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for task in ends:
+                    task.cancel()
+                return working.done()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    @asynccontextmanager
+    async def counting(self) -> AsyncIterator[None]:
+        """Count a stream meanwhile."""
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+            self._one_ended.set()
+
+    async def all_ended(self) -> None:
+        """Return when none is open any more."""
+        while self.open:
+            self._one_ended.clear()
+            await self._one_ended.wait()
+
+
+class Held:
+    """What a client holds open."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        """Set when others need its room."""
+
+
+class EventStream(Held):
     """One answer, as an ASGI application."""
 
     def __init__(self, streams: Streams, items: Items) -> None:
+        super().__init__()
         self._streams = streams
         self._items = items
         self._last_id = ""
-        self.ended = asyncio.Event()
-        """Set when others need its room."""
         self._quiet = True
         self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": _HEADERS}
-        self._streams.open += 1
-        try:
+        async with self._streams.counting():
             await send(start)
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b""})
@@ -130,8 +177,6 @@ class EventStream:
                 for task in (*ends, beat):
                     task.cancel()
             await send({"type": "http.response.body", "body": b""})
-        finally:
-            self._streams.open -= 1
 
     async def _pump(self, send: Send) -> None:
         try:
@@ -161,12 +206,31 @@ class EventStream:
             self._quiet = False
 
 
+def chunks(events: Iterable[tuple[bytes, str]]) -> Iterator[tuple[bytes, str]]:
+    """Put events of a stream together, each of them with its id; a chunk has the id of its last."""
+    parts: list[bytes] = []
+    size, last = 0, ""
+    for event, last in events:
+        parts.append(event)
+        size += len(event)
+        if size >= limits.STREAM_CHUNK_BYTES:
+            frames = b"".join(parts)
+            parts, size = [], 0
+            yield frames, last
+    if parts:
+        yield b"".join(parts), last
+
+
 def accepts(request: Request, *types: str) -> str:
     """Return the first of `types` that the client names; the first one if it does not say.
 
     Quality values are not weighed. Raises `NotAcceptable`.
     """
-    accept = request.headers.get("accept", "")
+    return accepted(request.headers.get("accept", ""), *types)
+
+
+def accepted(accept: str, *types: str) -> str:
+    """The same for the value of a header."""
     for part in accept.split(","):
         kind = part.partition(";")[0].strip().lower()
         if kind in types:

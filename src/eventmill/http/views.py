@@ -14,13 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from eventmill.http import streams
-from eventmill.http.wire import parameters_of, timeout_of
+from eventmill.http.wire import JSON, NDJSON, parameters_of, timeout_of
 from eventmill.model import limits
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.views.state import Running, Stopped
 
-JSON: Final = "application/json"
-NDJSON: Final = "application/x-ndjson"
 FROZEN: Final = "eventmill-view-frozen"
 """Header of an answer from a version that does not follow the journal any more."""
 

@@ -21,7 +21,10 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COMPONENTS: Final = "/components/"
 TOPICS: Final = "/topics/"
-JSON_HEADERS: Final[list[Header]] = [(b"content-type", b"application/json")]
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+JSON_HEADERS: Final[list[Header]] = [(b"content-type", JSON.encode())]
+NDJSON_HEADERS: Final[list[Header]] = [(b"content-type", NDJSON.encode())]
 
 _SLASHES = 4
 """Of `/components/{component}/{id}/{name}`. An encoded slash is part of an id and separates nothing:
@@ -87,6 +90,14 @@ def taken_from(texts: Texts, name: str) -> str | None:
     if len(values) > 1:
         raise InvalidPayload(f"{name} comes twice in the URL's query")
     return values[0] if values else None
+
+
+def header_of(scope: Scope, name: bytes) -> str:
+    """Return a header's first value; empty if it is not there."""
+    for header, value in scope["headers"]:
+        if header == name:
+            return str(value.decode("latin-1"))
+    return ""
 
 
 def timeout_of(scope: Scope) -> float | None:

@@ -9,13 +9,18 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
+from eventmill.model.endpoint import Endpoints
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
+from eventmill.model.schedule import Schedule
 from eventmill.model.topic import Topic
+
+if TYPE_CHECKING:
+    from eventmill.model.transform import TransformDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,10 @@ class Retry:
                 raise ConfigurationError(f"Retry: {name} must be {least:g}..{most:g}: {value!r}")
 
 
+PATIENT = Retry(initial=3.0, maximum=30.0)
+"""Of what timers and schedules lead to: nobody waits for it."""
+
+
 class Start(StrEnum):
     """Where a new subscription begins."""
 
@@ -61,8 +70,35 @@ StartAt = Start | datetime | Mapping[int, int]
 
 
 @dataclass(slots=True)
+class StepDefinition:
+    """A step of a workflow."""
+
+    handler: Handler[Any, Any]
+    retry: Retry
+    timeout: float
+    """Seconds for one attempt."""
+    failover: str = ""
+    """Step that runs when this one has failed."""
+    compensate: str = ""
+    """Step that undoes this one."""
+
+
+@dataclass(slots=True)
+class WorkflowDefinition:
+    """What a workflow has besides an entity."""
+
+    steps: dict[str, StepDefinition]
+    sources: dict[str, Source]
+    """Topics, entities and workflows whose events it may wait for."""
+    timeout: timedelta | None = None
+    """How long the whole of it may take."""
+    on_timeout: str = ""
+    """Step that runs then."""
+
+
+@dataclass(slots=True)
 class EntityDefinition:
-    """An event-sourced or key-value entity."""
+    """An event-sourced or key-value entity, or a workflow."""
 
     id: str
     cls: type
@@ -73,6 +109,7 @@ class EntityDefinition:
     event_types: dict[str, EventType]
     """Stored name or alias → type."""
     is_key_value: bool
+    """Whether its entries are whole states."""
     snapshot_every: int = limits.SNAPSHOT_EVERY
     retention: timedelta = timedelta(seconds=limits.RETENTION_DELETED_SECONDS)
     expire_after: timedelta | None = None
@@ -82,9 +119,23 @@ class EntityDefinition:
     handlers: dict[str, Handler[Any, Any]] = field(default_factory=dict)
     topics: Collection[str] | None = None
     """Topics of its service; None outside of one, where it may publish to any."""
+    workflow: WorkflowDefinition | None = None
+    built_in: dict[str, Handler[Any, Any]] = field(default_factory=dict)
+    """Commands of the platform that others may send, by names that begin with `$`."""
 
     def __post_init__(self) -> None:
         self.handlers = {**self.queries, **self.commands}
+
+    @property
+    def kind(self) -> str:
+        """What it is, for people."""
+        if self.workflow is not None:
+            return "workflow"
+        return "key-value entity" if self.is_key_value else "event-sourced entity"
+
+
+SKIP: Final = object()
+"""What is left of an event that a reaction does not take."""
 
 
 @dataclass(slots=True)
@@ -138,6 +189,16 @@ class ConsumerDefinition:
 
 
 @dataclass(slots=True)
+class ActionDefinition:
+    """A stateless function that timers call, or that runs by a schedule."""
+
+    handler: Handler[Any, Any]
+    reaction: ConsumerDefinition
+    """How its calls are handled: as events of a source of its own."""
+    schedule: Schedule | None = None
+
+
+@dataclass(slots=True)
 class ViewTable:
     """One table of a view."""
 
@@ -185,8 +246,12 @@ class ServiceDefinition:
     topics: dict[str, Topic[Any]]
     consumers: dict[str, ConsumerDefinition]
     views: dict[str, ViewDefinition]
+    transforms: dict[str, TransformDefinition] = field(default_factory=dict)
     foreign: dict[str, Topic[Any]] = field(default_factory=dict)
     """Topics of other services that are followed here."""
+    actions: dict[str, ActionDefinition] = field(default_factory=dict)
+    endpoints: Endpoints = field(default_factory=Endpoints)
+    """Its own HTTP routes."""
 
     @property
     def streams(self) -> dict[str, str]:

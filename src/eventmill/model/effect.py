@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
+from eventmill.errors import HandlerFailed
+from eventmill.model.action import Action
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
+from eventmill.model.transition import Happening, Transition
 
 E = TypeVar("E")
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 T_co = TypeVar("T_co", covariant=True)
+
+When = timedelta | datetime
+"""When a timer is due: after a delay, or at a time with a time zone."""
 
 
 class Publication(msgspec.Struct, frozen=True):
@@ -71,6 +77,8 @@ class Effect(msgspec.Struct, Generic[T_co]):
     outgoing: tuple[Outgoing, ...] = ()
     expire_after: timedelta | None = None
     metadata: dict[str, Any] | None = None
+    transition: Transition | Happening | None = None
+    """Of a workflow: what comes next."""
 
     def publish(self, topic: Topic[E], *events: E) -> Self:
         """Also append `events` to a topic, atomic with everything else of this effect."""
@@ -82,18 +90,27 @@ class Effect(msgspec.Struct, Generic[T_co]):
         self.outgoing += (sending_of(handler, id, args, kwargs),)
         return self
 
+    @overload
+    def schedule(
+        self, name: str, when: When, action: Action[P], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Self: ...
+
+    @overload
     def schedule(
         self,
         name: str,
-        when: timedelta | datetime,
+        when: When,
         handler: Handler[P, Any],
         id: str,
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Self:
-        """Also send a command after a delay or at a time; the same name replaces the timer."""
-        self.outgoing += (scheduling_of(name, when, sending_of(handler, id, args, kwargs)),)
+    ) -> Self: ...
+
+    def schedule(self, name: str, when: When, what: Any, /, *args: Any, **kwargs: Any) -> Self:
+        """Also send a command, or call an action, after a delay or at a time; the same name replaces
+        the timer."""
+        self.outgoing += (scheduling_of(name, when, what, args, kwargs),)
         return self
 
     def cancel(self, name: str) -> Self:
@@ -125,11 +142,32 @@ def sending_of(
     handler: Handler[Any, Any], id: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Sending:
     """Bind and validate the arguments of a command that is to be sent."""
+    handler.resolve()  # in a kit nobody has taken in the component that it is of
     return Sending(handler, id, handler.arguments(args, kwargs))
 
 
-def scheduling_of(name: str, when: timedelta | datetime, sending: Sending) -> Scheduling:
-    """Make a timer's request from a delay or a time."""
+def scheduling_of(
+    name: str,
+    when: When,
+    what: Handler[Any, Any] | Action[Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Scheduling:
+    """Make a timer's request: of a command, whose entity's id is the first argument, or an action.
+
+    Raises `HandlerFailed` for a time that says nothing.
+    """
+    if not isinstance(what, Action) and not args:
+        raise HandlerFailed(f"timer {name!r}: name the id of the entity that the command is for")
+    if isinstance(what, Action):
+        sending = sending_of(what.handler, name, args, kwargs)
+    else:
+        sending = sending_of(what, args[0], args[1:], kwargs)
     if isinstance(when, timedelta):
         return Scheduling(name, when, None, sending)
+    if not isinstance(when, datetime) or when.tzinfo is None:
+        raise HandlerFailed(
+            f"timer {name!r}: it is due after a timedelta, or at a datetime with a time zone, as "
+            f"datetime.now(UTC); not {when!r}"
+        )
     return Scheduling(name, None, when, sending)

@@ -21,18 +21,24 @@ from eventmill.model import codec
 COMMANDS: Final = "$commands"
 """Source of sent commands; the courier delivers them."""
 
+TIMER: Final = "timer"
+"""Origin of a command that a timer sent."""
+
 DELETED: Final = "$deleted"
 """Type of a deleted entity's last entry."""
 
 STATE: Final = "$state"
 """Type of a key-value entity's entry: its payload is the whole state."""
 
+STEP: Final = "$step"
+"""Type of a workflow's entry that says how it moved and where it is now (`model.progress`)."""
+
 
 class Entry(msgspec.Struct, gc=False):
     """One row of the journal."""
 
     source: str
-    """Component id, topic id or `COMMANDS`."""
+    """Component id, topic id, `COMMANDS`, or that of an action's calls."""
     subject: str
     """Entity id or message key; order is kept per subject."""
     sequence: int
@@ -49,7 +55,7 @@ class Entry(msgspec.Struct, gc=False):
     """JSON object: correlation, causation, trace context, CloudEvents attributes, user metadata."""
     origin: str | None = None
     """`shard:position` of the sent command that caused it: the entity's dedupe mark. In a
-    key-value entity, those of all shards, separated by commas."""
+    key-value entity, those of all shards, separated by commas. Of a command that a timer sent: `TIMER`."""
     shard: int = 0
     position: int = 0
 

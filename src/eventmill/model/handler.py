@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar, get_args, get_type_hints
+from typing import Any, Final, Generic, ParamSpec, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import inspect as types
@@ -23,6 +23,9 @@ R_co = TypeVar("R_co", covariant=True)
 Texts = dict[str, list[str]]
 """What a URL's query names, each with its values in their order."""
 
+CHANGES: Final = "changes"
+"""Last part of the path of an entity's changes: no command or query has this name."""
+
 NO_VALUES = [""]
 """The texts of an empty list: a parameter that is left out has its default instead."""
 
@@ -34,6 +37,8 @@ class Handler(Generic[P, R_co]):
 
     writes: bool = True
     """Whether it may change anything: commands do, queries do not."""
+    leading: int = 1
+    """Parameters in front that no caller gives: self, and in a step the context."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -69,7 +74,7 @@ class Handler(Generic[P, R_co]):
             hints = get_type_hints(self.function, localns=dict(vars(self._owner or object)))
         except (NameError, TypeError) as error:
             raise ConfigurationError(f"{self.place}: annotation not understood: {error}") from error
-        parameters = list(inspect.signature(self.function).parameters.values())[1:]
+        parameters = self._taken()
         problems = Problems()
         problems.found += filter(None, (self._problem_of(p, hints) for p in parameters))
         with problems.noting():
@@ -90,6 +95,10 @@ class Handler(Generic[P, R_co]):
         except TypeError as error:
             raise ConfigurationError(f"{self.place}: {error}") from error
         self._resolved = True
+
+    def _taken(self) -> list[inspect.Parameter]:
+        """Return the parameters that a caller gives."""
+        return list(inspect.signature(self.function).parameters.values())[self.leading :]
 
     def _problem_of(self, parameter: inspect.Parameter, hints: dict[str, Any]) -> str:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

@@ -69,6 +69,10 @@ HEADER_SECONDS: Final = 10.0
 UNREAD_SECONDS: Final = 60.0
 """A client may leave an answer unread; then its connection is closed (Linux only)."""
 
+KEEPALIVE_SECONDS: Final = 30.0
+"""Silence after which the system asks whether the other side of a connection is still there; it has
+`UNREAD_SECONDS` to say so (Linux only)."""
+
 CONNECTIONS_MAX: Final = 8_192
 """Connections of one node's service; further ones wait in the system's queue. Each may hold
 `HEADER_BYTES_MAX` (512 MiB together) and a file descriptor."""
@@ -94,11 +98,40 @@ STREAMS_BYTES_MAX: Final = 128 << 20
 """Of all streams of one node, on their way to clients: each may read ahead its share of it, and when
 what is being sent reaches it, the streams whose clients keep it waiting longest end."""
 
+STREAMS_END_SECONDS: Final = 1.0
+"""Time for the last words of streams and WebSockets when a node stops."""
+
 STREAM_CHUNK_BYTES: Final = 64 << 10
 """Events of a stream are put together up to this size before they are sent."""
 
+ENDPOINTS_RUNNING_MAX: Final = 1_024
+"""Requests to a service's own routes whose functions run at the same time."""
+
+BLOCKING_SECONDS: Final = 0.1
+"""An endpoint's function that computes so long at a stretch is told of, with guards on: meanwhile
+nothing else of the node goes on."""
+
+SOCKET_BYTES_MAX: Final = PAYLOAD_BYTES_MAX
+"""One message that comes over a WebSocket: what a command may bring."""
+
+SOCKET_WORDS_AHEAD: Final = 64
+"""Words of a client that wait until its function receives them."""
+
+SOCKET_BYTES_AHEAD: Final = 64 << 10
+"""The same bound in bytes; the word that reaches it is the last."""
+
+SOCKET_CLOSE_SECONDS: Final = 1.0
+"""Time for the last word on a WebSocket, whose client may not be reading."""
+
 HEARTBEAT_SECONDS: Final = 15.0
 """Silence on a stream after which a comment is sent (the HTML standard advises 15 seconds)."""
+
+CHANGES_HELD: Final = 64
+"""Newest entries of one entity that is followed, held for its followers: who is further behind reads
+the store."""
+
+CHANGES_BYTES_HELD: Final = 64 << 10
+"""The same bound in bytes: 64 MiB where each of `STREAMS_MAX` streams follows another entity."""
 
 ATTRIBUTE_CHARACTERS_MAX: Final = 2_048
 """One CloudEvents attribute's value: longer than any URI or trace state met in practice."""
@@ -150,6 +183,18 @@ TIME_MICROSECONDS_MAX: Final = 253_402_300_799_999_999
 """The last moment of the year 9999, the latest that a time of Python's can be: when a timer may be
 due. A store's integers do not hold every `timedelta`."""
 
+INTERVAL_SECONDS_MIN: Final = 1
+"""Between two ticks of a schedule: each costs three commits."""
+
+INTERVAL_SECONDS_MAX: Final = 366 * 86_400
+"""The longest interval; what is rarer has a date, which a cron expression says better."""
+
+MISSED_TICKS_MAX: Final = 1_000
+"""Runs of a schedule for ticks at which no node was there: they share one commit. Of more, the last."""
+
+TICK_GRACE_SECONDS: Final = 60
+"""A tick that is found so late, as after a restart, counts as kept: the shortest cron interval."""
+
 RETENTION_DELETED_SECONDS: Final = 7 * 24 * 3600
 """A deleted entity's events stay this long so that consumers can catch up (Kalix default)."""
 
@@ -179,11 +224,46 @@ PAGE_BYTES_MAX: Final = SCAN_BYTES_MAX
 """Entries of one page of the operating surface; the entry that reaches it is the last, or the first
 where a page ends at the newest."""
 
+DIFFERENCES_MAX: Final = 1_000
+"""Places in which two states of an entity differ that are told: a person reads them."""
+
 CONCURRENCY: Final = 16
 """Keys of one subscription handled at the same time, by default."""
 
 HANDLER_SECONDS: Final = 30.0
 """Time one asynchronous handler call may take before it counts as failed."""
+
+STEP_SECONDS: Final = 5.0
+"""Time that one attempt of a workflow's step may take, by default (Kalix default)."""
+
+STEPS_MAX: Final = 4_096
+"""Steps of one node that run at the same time; others wait, as rows of the store."""
+
+STEP_GRACE_SECONDS: Final = 10.0
+"""After a step's time limit, when it is looked at again: the node that ran it may be gone."""
+
+STUCK_SECONDS: Final = 30.0
+"""How often a workflow that this code cannot go on with is looked at again."""
+
+WORKFLOW_RUNS_MAX: Final = 10_000
+"""Steps and waits of one workflow: all of them are its history. Beyond it a workflow fails; one that goes
+on for ever starts the next one."""
+
+WORKFLOW_UNDO_MAX: Final = 256
+"""Steps of one workflow that can be undone: each line of its history tells them all. Their input has at most
+`PAYLOAD_BYTES_MAX` together."""
+
+WORKFLOW_BRANCHES_MAX: Final = 100
+"""Steps of one workflow that run at the same time."""
+
+WORKFLOW_WAIT_SECONDS: Final = 30.0
+"""How long a command without a deadline of its own waits for the end of a step."""
+
+WORKFLOW_COMMANDS_MAX: Final = 16_384
+"""Commands of one node that wait for the ends of steps."""
+
+WAITS_AT_ONCE: Final = 1_000
+"""Waits of workflows for one source that are held in memory for a batch of its events."""
 
 STOP_SECONDS: Final = 10.0
 """Time that a stop may take when the requests under way have been answered: handlers are cancelled,
@@ -393,6 +473,18 @@ FORWARD_TICK_SECONDS: Final = 0.25
 ROUTED_WAITING_MAX: Final = 1_024
 """Requests of a node that wait for shards that nobody serves: each asks 20 times a second. Beyond it
 callers get 503 at once."""
+
+WINDOWS_OPEN_MAX: Final = 1_000
+"""Windows of one key of a transform that are open at once: they are one row, written with each batch
+that has an event of the key, and may close together, in one effect (`OUTGOING_PER_EFFECT_MAX`)."""
+
+JOIN_EVENTS_MAX: Final = 1_000
+"""Events of one key and one side that a join holds until the other side has come as far; beyond it
+they are parked and tried again. One event may meet all of the other side in one effect."""
+
+TRANSFORM_KEY_SECONDS: Final = 7 * 24 * 3600
+"""A key with nothing open is remembered for so long after its last event, so that a late one is known to
+be late: a week, as a deleted entity's events. Where a transform has `idle`; else for ever."""
 
 SCHEMA_STEPS_MAX: Final = 100_000
 """Pairs of types that are looked at to compare two schemas: what is larger is called unreadable."""

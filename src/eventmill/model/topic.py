@@ -118,7 +118,7 @@ class Topic(Generic[E]):
     def __repr__(self) -> str:
         return f"<Topic {self.id} [{', '.join(t.__name__ for t in self.types)}]>"
 
-    def subject_of(self, event: Any) -> str:
+    def subject_of(self, event: E, /) -> str:
         """Return the key of an event as text."""
         return str(self._key_of(event)) if callable(self._key_of) else ""
 

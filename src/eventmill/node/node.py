@@ -130,7 +130,13 @@ class Node:
         """Answer requests, on so many connections; tell where. Raises as `open`."""
         config = self.config
         self.runtime.supervisor.start("slow clients", self._front.watch())
-        self.url = await self._serve(self._front, config.host, config.port, connections)
+        self.url = await self._serve(
+            self._front,
+            config.host,
+            config.port,
+            connections,
+            websockets=self.runtime.service.endpoints.has_sockets,
+        )
         admin = admin_app(
             self.runtime,
             self.facts,
@@ -160,10 +166,16 @@ class Node:
         """Take no more requests, and answer those under way, or give them their time."""
         self.runtime.ready = False
         self._front.stop()
-        self.runtime.tails.wake()  # whoever waits for news from this node need not wait any longer
+        # Whoever waits for news from this node need not wait any longer.
+        self.runtime.tails.wake()
+        self.runtime.changes.wake()
         if self._announced:
             with contextlib.suppress(FileNotFoundError):
                 self._announcement.unlink()
+        if self._servers:  # which break off what they serve when they are told to stop
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.STREAMS_END_SECONDS):
+                    await self._front.streams_ended()
         for server, _ in self._servers:
             server.stop()  # type: ignore[no-untyped-call]
         if self._servers:
@@ -245,7 +257,13 @@ class Node:
         self._announced = True
 
     async def _serve(
-        self, app: Callable[..., Awaitable[Any]], host: str, port: int, connections: int
+        self,
+        app: Callable[..., Awaitable[Any]],
+        host: str,
+        port: int,
+        connections: int,
+        *,
+        websockets: bool = False,
     ) -> str:
         # Chosen at the last moment: the server shares a port with whoever took it in between.
         port = port or free_port(host)
@@ -259,7 +277,7 @@ class Node:
                 header_read_timeout=round(limits.HEADER_SECONDS * 1000),
                 max_buffer_size=limits.HEADER_BYTES_MAX,
             ),
-            websockets=False,
+            websockets=websockets,
             log_enabled=False,
             backlog=limits.CONNECTIONS_WAITING_MAX,
             backpressure=connections,
@@ -267,7 +285,7 @@ class Node:
         task = asyncio.get_running_loop().create_task(server.serve())
         self._servers.append((server, task))
         await _listening(host, port, task)
-        sockets.close_unread(port)
+        sockets.close_dead(port)
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

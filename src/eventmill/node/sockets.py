@@ -1,4 +1,4 @@
-"""What a node asks of the system for its connections: file descriptors, and an end to unread ones.
+"""What a node asks of the system for its connections: file descriptors, and an end to dead ones.
 
 The server is given a number of connections that fits into the process's file descriptors: if it
 accepted more, it would fail at each attempt, and try again without a pause.
@@ -37,10 +37,12 @@ def connections_possible() -> int:
     return max(1, soft - limits.FILES_RESERVED)
 
 
-def close_unread(port: int) -> None:
-    """Let the system close connections whose client leaves what it was sent unread.
+def close_dead(port: int) -> None:
+    """Let the system close connections whose client leaves what it was sent unread, or is gone
+    without a word.
 
-    The server has no time limit for writing, and does not give out its socket. Connections inherit
+    The server has no time limit for writing, and does not give out its socket. A WebSocket may be silent
+    for hours, so the system asks the other side now and then whether it is still there. Connections inherit
     the option from the listening one. Linux only: elsewhere the option, or the list of a process's
     descriptors, does not exist.
     """
@@ -53,13 +55,16 @@ def close_unread(port: int) -> None:
             continue  # something else
         try:
             if found.family in (socket.AF_INET, socket.AF_INET6):
-                _close_unread(found, port)
+                _close_dead(found, port)
         finally:
             found.detach()  # it is the server's, who closes it
 
 
-def _close_unread(found: socket.socket, port: int) -> None:
+def _close_dead(found: socket.socket, port: int) -> None:
     listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if listens and found.getsockname()[1] == port:
         milliseconds = round(limits.UNREAD_SECONDS * 1000)
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
+            found.setsockopt(socket.IPPROTO_TCP, option, round(limits.KEEPALIVE_SECONDS))

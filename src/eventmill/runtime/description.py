@@ -24,7 +24,7 @@ TOLD: Final[tuple[str, ...]] = ("node", "store", "process", "url", "admin_url", 
 
 
 class Component(msgspec.Struct, frozen=True):
-    """An entity, view or consumer, and what it answers to or follows."""
+    """An entity, view, consumer, action or transform, and what it answers to or follows."""
 
     id: str
     kind: str
@@ -107,13 +107,17 @@ async def describe(
 
 def _components(service: ServiceDefinition) -> Iterator[Component]:
     for entity in service.entities.values():
-        kind = "key-value entity" if entity.is_key_value else "event-sourced entity"
-        yield Component(entity.id, kind, list(entity.commands), list(entity.queries))
+        yield Component(entity.id, entity.kind, list(entity.commands), list(entity.queries))
     for view in service.views.values():
         sources = dict.fromkeys(handler.source.id for handler in view.handlers)
         yield Component(view.id, "view", [], list(view.queries), ", ".join(sources))
     for consumer in service.consumers.values():
         yield Component(consumer.id, "consumer", source=consumer.source.id)
+    for id, action in service.actions.items():
+        yield Component(id, "action", source=str(action.schedule or ""))
+    for transform in service.transforms.values():
+        sources = dict.fromkeys(one.source.id for one in transform.inputs)
+        yield Component(transform.id, "transform", source=", ".join(sources))
 
 
 def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
@@ -128,7 +132,7 @@ def _topics(service: ServiceDefinition, place: str) -> Iterator[Topic]:
 
 def _endpoints(service: ServiceDefinition) -> Iterator[Endpoint]:
     for component in _components(service):
-        if component.kind == "consumer":
+        if component.kind in ("consumer", "action", "transform"):
             continue  # nobody calls it
         asked = {"commands": component.commands, "queries": component.queries}
         lists = {name: ", ".join(names) for name, names in asked.items() if names}

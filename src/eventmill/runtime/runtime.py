@@ -15,9 +15,10 @@ import structlog
 from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.views.definition import compile_view
-from eventmill.errors import NotFound, Unavailable, UnknownHandler, Unreachable
+from eventmill.errors import NotFound, NotOwner, Unavailable, UnknownHandler, Unreachable
 from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
+from eventmill.model.effect import Outgoing
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler, Texts
@@ -33,6 +34,8 @@ from eventmill.runtime.committer import Committer
 from eventmill.runtime.control.control import Control
 from eventmill.runtime.control.replays import Replays
 from eventmill.runtime.dispatch import courier
+from eventmill.runtime.dispatch.action import ActionReaction
+from eventmill.runtime.dispatch.changes import Changes
 from eventmill.runtime.dispatch.consumer import ConsumerReaction
 from eventmill.runtime.dispatch.roster import Roster
 from eventmill.runtime.dispatch.subscription import Subscription
@@ -42,6 +45,7 @@ from eventmill.runtime.keeping import check_in_store
 from eventmill.runtime.pushing.pushes import Pushes
 from eventmill.runtime.room import Room, RoomMaker
 from eventmill.runtime.scheduler import Scheduler
+from eventmill.runtime.schedules import Schedules
 from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.topics import relay, streams
 from eventmill.runtime.topics.foreign import ForeignTopics, check_reachable
@@ -49,10 +53,15 @@ from eventmill.runtime.topics.publisher import Publisher
 from eventmill.runtime.topics.readers import Readers
 from eventmill.runtime.topics.retention import Retention
 from eventmill.runtime.topics.streams import Streams
+from eventmill.runtime.transforms import starting as transforms
+from eventmill.runtime.turns import past
 from eventmill.runtime.turns.guards import Guards
 from eventmill.runtime.turns.turn import Entities
 from eventmill.runtime.views.opening import Surroundings
 from eventmill.runtime.views.views import Answer, Views
+from eventmill.runtime.workflows import waiting
+from eventmill.runtime.workflows.attempts import Attempts
+from eventmill.runtime.workflows.runner import Runner
 from eventmill.sdk.context import Request
 
 log = structlog.get_logger()
@@ -110,12 +119,13 @@ class Runtime:
         )
         self.publisher = Publisher(store, self.committer, clock, self.room)
         self.tails = Tails(store.journal)
+        self.changes = Changes(frozenset(service.entities), store, self.tails, clock)
         self.facts = Facts(store, self.committer, clock, shared=membership is not None)
         self.roster = Roster(
             store, self.tails, self.committer, self.facts, self.supervisor, clock, luck
         )
         self.subscriptions = self.roster.subscriptions
-        self.scheduler = Scheduler(store, self.committer, clock, self.held, self.subscriptions)
+        self.schedules, self.scheduler = self._timers()
         self.readers = Readers(
             store, clock, self.subscriptions, self.in_use_elsewhere, self._read_beside
         )
@@ -138,6 +148,8 @@ class Runtime:
         self.control = Control(self, self.peers)
         self.execute = self.entities.execute if self.peers is None else self.peers.execute
         """Runs a command or query of an entity, wherever it lives."""
+        self.workflows = self._runner(luck)
+        """Runs the steps of workflows, if the service has any."""
         self.ready = False
 
     def __repr__(self) -> str:
@@ -219,7 +231,8 @@ class Runtime:
         if self.foreign is not None:
             await self.foreign.start()
         subscribe = self.roster.subscribe
-        await subscribe(courier.NAME, courier.Courier(self.entities, self.execute, self.store))
+        deliver = courier.Courier(self.entities, self.execute, self.store, self.service.actions)
+        await subscribe(courier.NAME, deliver)
         if self.streams is not None:
             await subscribe(relay.NAME, self.streams.relay, tails=self.streams.outbox)
         for consumer in self.service.consumers.values():
@@ -227,10 +240,21 @@ class Runtime:
                 consumer, self, self.store, self.clock, self.room, guarded=self.guarded
             )
             await subscribe(consumer.subscription, reaction, consumer.start)
+        for id, action in self.service.actions.items():
+            reaction = ActionReaction(
+                action, self, self.store, self.clock, self.room, guarded=self.guarded
+            )
+            await subscribe(id, reaction)
         await self.views.start()
+        await transforms.start(self)
         await self.pushes.start()
         await self.replays.start()
         self.supervisor.start("facts", self.facts.run())
+        if self.workflows is not None:
+            await waiting.subscribe(self)
+            self.supervisor.start("workflows", self.workflows.run())
+            self.supervisor.start("holding", self.workflows.holding.run())
+        self.supervisor.start("changes", self.changes.run())
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
         if self.retention.topics:
@@ -283,6 +307,8 @@ class Runtime:
             await self.streams.follow(shard for home in homes for shard in self._messages_of(home))
         await self.roster.take(homes)
         self.scheduler.wake()
+        if self.workflows is not None:
+            self.workflows.look()
 
     def withdraw(self, homes: Collection[int]) -> None:
         """Begin no more turns of home shards."""
@@ -297,6 +323,8 @@ class Runtime:
         """
         await self.roster.leave(homes)
         self.withdraw(homes)
+        if self.workflows is not None:
+            await self.workflows.leave(homes)
         await self.committer.drained()  # no turn of the shards begins any more
         for home in homes:
             if self.streams is not None:
@@ -327,6 +355,20 @@ class Runtime:
             self.in_use_elsewhere,
             shared=shared,
         )
+
+    def _timers(self) -> tuple[Schedules, Scheduler]:
+        store, committer, clock, held = self.store, self.committer, self.clock, self.held
+        schedules = Schedules(self.service.actions, store, committer, clock, self.facts, held)
+        return schedules, Scheduler(store, committer, clock, held, self.subscriptions, schedules)
+
+    def _runner(self, luck: Callable[[], float]) -> Runner | None:
+        if not any(entity.workflow for entity in self.service.entities.values()):
+            return None
+        attempts = Attempts(self, self.clock, luck, guarded=self.guarded)
+        store, committer = self.store, self.committer
+        runner = Runner(self.entities, store, committer, self.clock, attempts, self.held)
+        self.scheduler.on_due = runner.due
+        return runner
 
     def _messages_of(self, home: int) -> list[int]:
         return self.store.placement.read_by(home, [*self.service.topics, *self.service.foreign])
@@ -360,6 +402,21 @@ class Runtime:
         reply: R = handler.decode_reply(await self.execute(envelope))
         return reply
 
+    async def ask_past(
+        self,
+        handler: Handler[Any, Any],
+        id: str,
+        arguments: tuple[Any, ...],
+        *,
+        sequence: int | None,
+        time: int | None,
+    ) -> bytes:
+        """Run a query on an entity as it was; return its encoded answer. See `turns.past`."""
+        definition = self.entities.definition(handler.component)
+        return await past.query(
+            self.store.journal, definition, handler, id, arguments, sequence=sequence, time=time
+        )
+
     async def ask(self, request: Request) -> bytes:
         """Let another service run a command or query; return its encoded reply.
 
@@ -386,6 +443,20 @@ class Runtime:
         """
         outgoing.check_topic(topic, self.service.topics)
         await self.publisher.events(topic, events, dedupe=key)
+
+    async def set_timer(self, change: Outgoing, cause: Entry | None) -> None:
+        """Set or remove a timer. Without a cause it belongs to any shard of this node.
+
+        Raises `NotOwner` if this node has none.
+        """
+        placement = self.store.placement
+        home = next(iter(self.held), None) if cause is None else placement.home(cause.shard)
+        if home is None:
+            raise NotOwner("this node holds no shards now, so it can set no timer")
+        metadata = caused_by(cause) if cause is not None else None
+        author = outgoing.Author("ctx.schedule", self.service.topics, placement, home)
+        changed = outgoing.expand((change,), self.clock.now(), metadata, author)
+        await self.committer.write(changed.add_to)
 
     async def query(self, handler: Handler[P, R], arguments: tuple[Any, ...]) -> R:
         """Run a view's query; return its typed result."""

@@ -63,6 +63,8 @@ def id_of(cls: Any) -> str:
 
 def place_of(thing: Any) -> str:
     """Where a class or function is written, for messages."""
+    if isinstance(place := getattr(thing, "place", None), str):
+        return place
     code = getattr(thing, "__code__", None)
     if code is not None:
         return f"{thing.__qualname__} ({code.co_filename}:{code.co_firstlineno})"

@@ -53,7 +53,7 @@ class Consumer:
             source = source_of(options["source"], place, self.function)
         if route is not None and source is not None:
             with problems.noting(place):
-                check_types(route, source, options["source"], place)
+                check_types(route.types, source, options["source"], place)
         problems.refuse()
         assert route is not None
         assert source is not None

@@ -9,6 +9,8 @@ import msgspec
 
 from eventmill.errors import ConfigurationError, InvalidPayload
 from eventmill.model import codec
+from eventmill.model.action import Action
+from eventmill.model.effect import Cancelling, Outgoing, When, scheduling_of
 from eventmill.model.entry import Entry, metadata_of
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
@@ -28,10 +30,12 @@ class Request(NamedTuple):
     name: str
     arguments: bytes
     """A JSON object."""
-    idempotency_key: str
+    idempotency_key: str | None
     deadline: float | None
     """Monotonic clock, seconds: after it nobody waits for the answer."""
-    cause: Entry
+    cause: Entry | None
+    metadata: dict[str, Any] | None = None
+    """Of what it causes, where no event is its cause."""
 
 
 class Calls(Protocol):
@@ -54,9 +58,11 @@ class Calls(Protocol):
         self, topic: Topic[Any], events: tuple[Any, ...], key: str | None
     ) -> None: ...
 
+    async def set_timer(self, change: Outgoing, cause: Entry | None) -> None: ...
+
 
 class Context:
-    """Handed to consumers and views, one per event.
+    """Handed to consumers, views and actions, one per event or call.
 
     `call` from a consumer carries an idempotency key made of the subscription, the event and the
     call's number, so a redelivered event has no second effect on the entities it calls.
@@ -150,6 +156,35 @@ class Context:
         """Append events to a topic now. Prefer the effect, which is atomic with the reaction."""
         calls, key = self._reach()
         await calls.publish(topic, events, key)
+
+    @overload
+    async def schedule(
+        self, name: str, when: When, action: Action[P], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None: ...
+
+    @overload
+    async def schedule(
+        self,
+        name: str,
+        when: When,
+        handler: Handler[P, Any],
+        id: str,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None: ...
+
+    async def schedule(
+        self, name: str, when: When, what: Any, /, *args: Any, **kwargs: Any
+    ) -> None:
+        """Set a timer now. Prefer the effect, which is atomic with the reaction."""
+        calls, _ = self._reach()
+        await calls.set_timer(scheduling_of(name, when, what, args, kwargs), self._entry)
+
+    async def cancel(self, name: str) -> None:
+        """Remove a timer now; an unknown name is fine. Prefer the effect."""
+        calls, _ = self._reach()
+        await calls.set_timer(Cancelling(name), self._entry)
 
     def _reach(self) -> tuple[Calls, str]:
         if self._calls is None:

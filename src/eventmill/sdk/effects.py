@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
-from eventmill.model.effect import Cancelling, Effect, Publication, scheduling_of, sending_of
+from eventmill.model.action import Action
+from eventmill.model.effect import (
+    Cancelling,
+    Effect,
+    Publication,
+    When,
+    scheduling_of,
+    sending_of,
+)
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.sdk import guards
@@ -24,18 +31,30 @@ def send(handler: Handler[P, Any], id: str, /, *args: P.args, **kwargs: P.kwargs
     return guards.made(Effect(outgoing=(sending_of(handler, id, args, kwargs),)))
 
 
+@overload
+def schedule(
+    name: str, when: When, action: Action[P], /, *args: P.args, **kwargs: P.kwargs
+) -> Effect[None]: ...
+
+
+@overload
 def schedule(
     name: str,
-    when: timedelta | datetime,
+    when: When,
     handler: Handler[P, Any],
     id: str,
     /,
     *args: P.args,
     **kwargs: P.kwargs,
-) -> Effect[None]:
-    """Send a command after a delay or at a time; a timer of the same `name` is replaced."""
-    sending = sending_of(handler, id, args, kwargs)
-    return guards.made(Effect(outgoing=(scheduling_of(name, when, sending),)))
+) -> Effect[None]: ...
+
+
+def schedule(name: str, when: When, what: Any, /, *args: Any, **kwargs: Any) -> Effect[None]:
+    """Send a command to an entity, or call an action, later; a timer of the same `name` is replaced.
+
+    Parameters: `when` is a `timedelta`, after which it is due, or a `datetime` with a time zone.
+    """
+    return guards.made(Effect(outgoing=(scheduling_of(name, when, what, args, kwargs),)))
 
 
 def cancel(name: str) -> Effect[None]:

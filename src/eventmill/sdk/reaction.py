@@ -90,13 +90,13 @@ def check_context(function: Callable[..., Any], expected: int, owner: type | Non
     )
 
 
-def check_types(route: Route, source: Source, thing: Any, place: str) -> None:
+def check_types(types: tuple[type, ...], source: Source, thing: Any, place: str) -> None:
     """Raise `ConfigurationError` for event types that the source, made of `thing`, does not have.
 
     If the entity forgot their folds, that is said, as the service says it of the entity.
     """
     known = {kind.cls for kind in source.event_types.values()} | {source.state_class, EntityDeleted}
-    strangers = [t.__name__ for t in route.types if t not in known]
+    strangers = [t.__name__ for t in types if t not in known]
     if strangers:
         if issubclass_of(thing, EventSourcedEntity):
             check_persisted(thing)

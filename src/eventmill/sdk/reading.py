@@ -14,7 +14,8 @@ from eventmill.errors import ConfigurationError
 from eventmill.model import codec
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.events import event_type_of
-from eventmill.model.handler import Handler
+from eventmill.model.handler import CHANGES, Handler
+from eventmill.model.orders import BUILT_IN
 from eventmill.model.problems import Problems, refuse
 from eventmill.sdk.component import id_of, place_of
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
@@ -31,7 +32,9 @@ from eventmill.sdk.reaction import (
     names_of,
     read_folds,
 )
+from eventmill.sdk.steps import define_workflow
 from eventmill.sdk.view import View
+from eventmill.sdk.workflow import Step, Workflow
 
 SETTINGS = frozenset(
     {
@@ -41,6 +44,9 @@ SETTINGS = frozenset(
         "snapshot_version",
         "version",
         "ignore_unknown",
+        "timeout",
+        "on_timeout",
+        "waits_on",
     }
 )
 """Class attributes of our bases that are made to be replaced."""
@@ -82,6 +88,16 @@ def define_entity(cls: type) -> EntityDefinition:
     if not is_key_value:
         problems.found += wrong
         _check_folds(cls, folds, problems)
+    workflow = None
+    if issubclass_of(cls, Workflow):
+        with problems.noting():
+            workflow = define_workflow(cls)
+    else:
+        problems.found += [
+            f"{value.place}: @step belongs into a Workflow"
+            for value in members.values()
+            if isinstance(value, Step)
+        ]
     problems.refuse()
     return EntityDefinition(
         id=id,
@@ -97,6 +113,8 @@ def define_entity(cls: type) -> EntityDefinition:
         schema=f"{getattr(cls, 'snapshot_version', 1)}|{codec.schema_fingerprint(cls)}",
         encode_state=codec.encode,
         decode_state=codec.decoder(cls).decode,
+        workflow=workflow,
+        built_in=BUILT_IN if workflow is not None else {},
     )
 
 
@@ -125,7 +143,9 @@ def _check_folds(
 
 def check_names(cls: type) -> None:
     """Raise `ConfigurationError` for a member that would hide one of our base class's."""
-    base = next(b for b in (EventSourcedEntity, KeyValueEntity, View) if issubclass(cls, b))
+    base = next(
+        b for b in (EventSourcedEntity, Workflow, KeyValueEntity, View) if issubclass(cls, b)
+    )
     taken = {name for name in dir(base) if not name.startswith("_")}
     refuse(
         f"{place_of(cls)}: {name!r} is a name of {base.__name__} itself: give the method "
@@ -139,7 +159,8 @@ def _own_names(cls: type, base: type) -> Iterator[str]:
     for owner in cls.__mro__[: cls.__mro__.index(base)]:
         for name, value in vars(owner).items():
             is_field = name in getattr(cls, "__struct_fields__", ())
-            if name not in SETTINGS or is_field or isinstance(value, Handler):
+            is_handler = isinstance(value, Handler) and value.name == name
+            if name not in SETTINGS or is_field or is_handler:
                 yield name
 
 
@@ -171,6 +192,11 @@ def _check_handler(handler: Handler[Any, Any]) -> None:
         )
     if isinstance(handler, SqlQuery):
         problems.found.append(f"{handler.place}: @query with SQL belongs into a View")
+    if handler.name == CHANGES:
+        problems.found.append(
+            f"{handler.place}: {CHANGES!r} is the platform's name for an entity's changes over HTTP: "
+            "give the method another"
+        )
     with problems.noting():
         _check_self(handler.function)
     returns = str(handler.function.__annotations__.get("return", ""))

@@ -6,25 +6,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from eventmill.errors import ConfigurationError
+from eventmill.model.action import Action
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.problems import Problems
 from eventmill.model.topic import WHEN_READ, Topic, not_ours
+from eventmill.sdk.action import define_action
 from eventmill.sdk.component import check_name, id_of, place_of
 from eventmill.sdk.consumer import Consumer
+from eventmill.sdk.endpoints.reading import EndpointReader, has_routes, is_endpoint
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import ON, Command
 from eventmill.sdk.publications import published_topics
 from eventmill.sdk.reaction import check_event_type, issubclass_of, names_of, no_component
 from eventmill.sdk.reading import check_names, define_entity
 from eventmill.sdk.streams import Stream
+from eventmill.sdk.transform import Transform
 from eventmill.sdk.view import View, define_view
+from eventmill.sdk.workflow import Step, Workflow
 
 
 class Service:
     """A named set of components and topics: what `eventmill run` runs.
 
-    Parameters: `name` is part of CloudEvents sources; `components` are entity and view classes and
-    consumers, in any order; `topics` are the topics they publish to and consume from, those of other
+    Parameters: `name` is part of CloudEvents sources; `components` are entity and view classes,
+    consumers, transforms and endpoints, in any order; `topics` are the topics they publish to and consume from, those of other
     services included.
     """
 
@@ -53,6 +58,7 @@ class _Reader:
         self.service = service
         self.problems = Problems()
         self.definition = ServiceDefinition(service.name, {}, {}, {}, {})
+        self.endpoints = EndpointReader(self.definition.endpoints)
         self.ids: dict[str, tuple[Any, str]] = {}
         """Id → who has it, and where it is written; broken ones too."""
 
@@ -76,9 +82,12 @@ class _Reader:
                 self.check_sources(thing)
                 self.check_publications(thing)
         self.check_views()
-        for definition in (self.definition.consumers, self.definition.entities):
-            for component in definition.values():
-                component.topics = self.definition.topics
+        parts = self.definition
+        for known in (parts.consumers, parts.entities, parts.transforms):
+            for component in known.values():
+                component.topics = parts.topics
+        for action in parts.actions.values():
+            action.reaction.topics = parts.topics
 
     def read_topic(self, topic: Any) -> None:
         if not isinstance(topic, Topic):
@@ -139,6 +148,15 @@ class _Reader:
         if isinstance(thing, Consumer):
             self.read_consumer(thing)
             return
+        if isinstance(thing, Action):
+            self.read_action(thing)
+            return
+        if is_endpoint(thing):
+            self.endpoints.read(thing)
+            return
+        if isinstance(thing, Transform):
+            self.read_transform(thing)
+            return
         id, place, problems = id_of(thing), place_of(thing), Problems()
         if not id:
             if id_of(type(thing)):
@@ -159,7 +177,7 @@ class _Reader:
                 issubclass_of(thing, EventSourcedEntity) or issubclass_of(thing, KeyValueEntity)
             ):
                 raise ConfigurationError(
-                    f"{place}: derive it from EventSourcedEntity, KeyValueEntity or View"
+                    f"{place}: derive it from EventSourcedEntity, KeyValueEntity, Workflow or View"
                 )
             entity = define_entity(thing)
         problems.refuse()
@@ -176,6 +194,23 @@ class _Reader:
         if consumer.group:
             self.claim(consumer.subscription, thing, place)
         self.definition.consumers[consumer.id] = consumer
+
+    def read_action(self, thing: Action[Any]) -> None:
+        problems = Problems()
+        with problems.noting():
+            self.claim(thing.id, thing, f"action {place_of(thing.handler.function)}")
+        with problems.noting(place_of(thing.handler.function)):
+            self.definition.actions[thing.id] = define_action(thing)
+        problems.refuse()
+
+    def read_transform(self, thing: Transform) -> None:
+        problems = Problems()
+        with problems.noting():
+            self.claim(thing.id, thing, thing.place)
+        with problems.noting(thing.place):
+            transform = thing.define()
+        problems.refuse()
+        self.definition.transforms[thing.id] = transform
 
     def check_sources(self, thing: Any) -> None:
         for place, source in _followed(thing):
@@ -204,9 +239,16 @@ class _Reader:
             place = f"@consumer {place_of(thing.function)}"
             self.check_published(place, published_topics(thing.function))
             return
+        if isinstance(thing, Action):
+            function = thing.handler.function
+            self.check_published(f"action {place_of(function)}", published_topics(function))
+        if isinstance(thing, Transform):
+            ends = (thing.target, thing.plan.late)
+            self.check_published(thing.place, (end for end in ends if isinstance(end, Topic)))
+            return
         handlers = vars(thing).values() if isinstance(thing, type) else ()
         for handler in handlers:
-            if isinstance(handler, Command):
+            if isinstance(handler, Command | Step):
                 topics = published_topics(handler.function, effects=True)
                 self.check_published(handler.place, topics)
 
@@ -233,10 +275,16 @@ def _followed(thing: Any) -> Iterator[tuple[str, Any]]:
     """Yield what a component follows, and where that is written."""
     if isinstance(thing, Consumer):
         yield f"@consumer {place_of(thing.function)}", thing.options["source"]
+    elif isinstance(thing, Transform):
+        for source in thing.sources:
+            yield thing.place, source
     elif issubclass_of(thing, View):
         for function in vars(thing).values():
             for source in getattr(function, ON, ((), ""))[0]:
                 yield place_of(function), source
+    elif issubclass_of(thing, Workflow):
+        for source in thing.waits_on:
+            yield f"{place_of(thing)}: waits_on", source
 
 
 def _unmarked(thing: Any) -> str:
@@ -245,4 +293,6 @@ def _unmarked(thing: Any) -> str:
     if id_of(type(thing)):
         name = type(thing).__name__
         return f"{place_of(type(thing))}: list the class {name}, not an instance of it: no {name}()"
+    if has_routes(thing):
+        return f'{place_of(thing)}: write @endpoint("/…") before the class, its paths\' beginning'
     return no_component(thing)

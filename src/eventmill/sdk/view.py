@@ -132,7 +132,7 @@ def _handler_of(cls: type, function: Any, tables: dict[str, ViewTable]) -> ViewH
         route = route_of(function, cls)
     if source is not None and route is not None:
         with problems.noting():
-            check_types(route, source, sources[0], place)
+            check_types(route.types, source, sources[0], place)
     problems.refuse()
     assert source is not None
     assert route is not None

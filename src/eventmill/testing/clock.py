@@ -22,8 +22,11 @@ class VirtualClock:
     """Time under control. Parameter: `start` is the wall clock at the beginning."""
 
     def __init__(self, start: datetime = MIDNIGHT) -> None:
-        self._start = self._now = round(start.timestamp() * 1e6)
+        self._set = round(start.timestamp() * 1e6)
+        """What the wall clock shows when no time has passed."""
+        self._passed = 0
         self._sleepers: dict[asyncio.Future[None], int] = {}
+        """By what will have passed when they wake: nobody sleeps longer because a clock is set."""
 
     def __repr__(self) -> str:
         return f"<VirtualClock {self.time.isoformat()} [{len(self._sleepers)} sleepers]>"
@@ -31,18 +34,23 @@ class VirtualClock:
     @property
     def time(self) -> datetime:
         """The wall clock."""
-        return datetime.fromtimestamp(self._now / 1e6, UTC)
+        return datetime.fromtimestamp(self.now() / 1e6, UTC)
 
     @property
     def next_wake(self) -> int | None:
         """When the first sleeper wakes, microseconds since the epoch; None if nobody sleeps."""
-        return min((at for f, at in self._sleepers.items() if not f.done()), default=None)
+        first = min((at for f, at in self._sleepers.items() if not f.done()), default=None)
+        return None if first is None else self._set + first
 
     def now(self) -> int:
-        return self._now
+        return self._set + self._passed
 
     def monotonic(self) -> float:
-        return (self._now - self._start) / 1e6
+        return self._passed / 1e6
+
+    def jump(self, by: timedelta) -> None:
+        """Set the wall clock forward or back; no time passes."""
+        self._set += round(by.total_seconds() * 1e6)
 
     async def sleep(self, seconds: float) -> None:
         sleeper = self._sleeper(seconds)
@@ -61,18 +69,19 @@ class VirtualClock:
             del self._sleepers[sleeper]
 
     def move_to(self, time: int) -> None:
-        """Set the wall clock, in microseconds since the epoch, and wake who waited for it."""
-        assert time >= self._now, "time does not go backwards"
-        self._now = time
+        """Let time pass until the wall clock shows this, in microseconds since the epoch, and wake who
+        waited for it."""
+        assert time >= self.now(), "time does not go backwards: see jump"
+        self._passed = time - self._set
         for sleeper, at in sorted(self._sleepers.items(), key=lambda item: item[1]):
-            if at <= time and not sleeper.done():
+            if at <= self._passed and not sleeper.done():
                 sleeper.set_result(None)
 
     async def advance(self, seconds: float | timedelta) -> None:
         """Move on by that long; every sleeper on the way wakes at its own time."""
         if isinstance(seconds, timedelta):
             seconds = seconds.total_seconds()
-        target = self._now + round(seconds * 1e6)
+        target = self.now() + round(seconds * 1e6)
         while (wake := self.next_wake) is not None and wake <= target:
             self.move_to(wake)
             await self._settle()
@@ -82,7 +91,7 @@ class VirtualClock:
     def _sleeper(self, seconds: float) -> asyncio.Future[None]:
         sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # At least one microsecond: a sleep that rounds to nothing would never let time pass.
-        self._sleepers[sleeper] = self._now + max(1, round(seconds * 1e6))
+        self._sleepers[sleeper] = self._passed + max(1, round(seconds * 1e6))
         return sleeper
 
     async def _settle(self) -> None:

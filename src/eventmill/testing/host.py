@@ -24,6 +24,8 @@ from eventmill.adapters.memory.store import Store as MemoryStore
 from eventmill.adapters.memory.transport import Network, Transport
 from eventmill.engine import outgoing
 from eventmill.errors import ConfigurationError
+from eventmill.http.app import App
+from eventmill.http.routes import front
 from eventmill.model import limits
 from eventmill.model.commit import Letter
 from eventmill.model.handler import Handler
@@ -42,6 +44,7 @@ from eventmill.testing.clock import VirtualClock
 from eventmill.testing.faults import FaultyStore
 from eventmill.testing.probe import TopicProbe
 from eventmill.testing.watched import WatchedStore
+from eventmill.testing.web import Web
 
 E = TypeVar("E")
 P = ParamSpec("P")
@@ -98,6 +101,7 @@ class Host:
         self.patience = patience
         self._new_broker = store.broker if isinstance(store, FaultyStore) else broker
         self._runtime: Runtime | None = None
+        self._front: App | None = None
         self._timer_seen: tuple[int, int | None] | None = None
         """After how many commits the first timer was looked up, and when it is due."""
         others = [one if isinstance(one, Host) else Host(one, guards=guards) for one in beside]
@@ -133,6 +137,13 @@ class Host:
         return self._runtime
 
     @property
+    def web(self) -> Web:
+        """Everything that the node answers over HTTP, without a socket."""
+        if self._front is None:
+            self._front = front(self.runtime)
+        return Web(self._front)
+
+    @property
     def operations(self) -> Operations:
         """What an operator may do: pause, resume, reset, letters, redrive, discard."""
         return Operations(self.runtime)
@@ -157,7 +168,7 @@ class Host:
             raise
 
         for host, runtime in zip(self._all, runtimes, strict=True):
-            host._runtime, host._timer_seen = runtime, None
+            host._runtime, host._front, host._timer_seen = runtime, None, None
 
     def _new(self, network: Network, neighbours: Neighbours) -> Runtime:
         definition, problems = self.service.define()
@@ -186,6 +197,9 @@ class Host:
 
     async def stop(self) -> None:
         """Stop as a process does: what was accepted is finished, offsets are stored."""
+        for host in self._all:
+            if host._front is not None:
+                host._front.stop()
         for host in self._all:
             await host.runtime.quiet()
         for host in self._all:
@@ -297,6 +311,7 @@ class Host:
             self.store.under_way > 0
             or runtime.facts.working
             or not runtime.committer.idle
+            or (runtime.workflows is not None and runtime.workflows.working)
             or any(subscription.working for subscription in runtime.subscriptions.values())
             or (runtime.streams is not None and runtime.streams.working)
         )
@@ -321,6 +336,8 @@ class Host:
             due = [at for at in subscription.blocked.values() if at is not None]
             if subscription.lag or (due if retries else min(due, default=horizon) < horizon):
                 return False
+        if self.runtime.workflows is not None and self.runtime.workflows.resting:
+            return False
         due_at = await self._next_timer()
         return due_at is None or due_at > self.clock.now()
 

@@ -18,7 +18,8 @@ from eventmill.model.commit import Commit
 from eventmill.model.definition import ViewDefinition
 from eventmill.model.topic import Topic
 from eventmill.ports.store import Found, ViewTables
-from eventmill.runtime.views.projector import Projector, TableRows
+from eventmill.runtime.folding.rows import TableRows
+from eventmill.runtime.views.projector import Projector
 from eventmill.sdk.component import id_of
 from eventmill.sdk.handlers import ON
 from eventmill.sdk.view import View, define_view
@@ -36,17 +37,15 @@ class ViewKit:
         self.definition: ViewDefinition = define_view(view)
         self.clock = VirtualClock()
         self._sources = {_id(source): source for source in _sources_of(view)}
-        self._stored = _Stored()
+        self._stored = StoredRows()
         tables = {t.name: table_of(t.row, t.name, view=view.__qualname__) for t in self._tables}
         self._codecs: dict[str, RowCodec[Any]] = {
             name: RowCodec(table.row, table, view=view.__qualname__)
             for name, table in tables.items()
         }
         rows = {
-            name: TableRows(
-                table, name, cast(ViewTables, self._stored), self.definition.id, is_new=False
-            )
-            for name, table in tables.items()
+            name: TableRows(name, codec, cast(ViewTables, self._stored), is_new=False)
+            for name, codec in self._codecs.items()
         }
         self._projector = Projector(self.definition, rows, lambda: None)
         self._position = 0
@@ -75,7 +74,7 @@ class ViewKit:
                 entry_of(origin, event, subject, self._position, now=now, metadata=metadata)
             )
         while entries:
-            reacted = _finished(self._projector.react(entries, 1))
+            reacted = finished(self._projector.react(entries, 1))
             for _, error in reacted.failed:
                 raise error
             commit = Commit()
@@ -118,8 +117,8 @@ class ViewKit:
         return source
 
 
-class _Stored:
-    """Encoded rows by table and key: the only part of a store that a projector reads."""
+class StoredRows:
+    """Encoded rows by table and key: the only part of a store that a folding reaction reads."""
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[str, tuple[Any, ...]]] = {}
@@ -144,7 +143,7 @@ def _id(source: Any) -> str:
     return source.id if isinstance(source, Topic) else id_of(source)
 
 
-def _finished(running: Coroutine[Any, Any, Any]) -> Any:
+def finished(running: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine that lets others pass, but never waits: there is no input or output."""
     try:
         while running.send(None) is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 from eventmill import (
@@ -12,18 +12,28 @@ from eventmill import (
     Context,
     Effect,
     KeyValueEntity,
+    RequestContext,
     Service,
     ServiceStream,
+    StepContext,
     Topic,
+    Workflow,
+    WorkflowEnded,
+    branch,
     command,
     component,
     consumer,
+    endpoint,
     publish,
     schedule,
+    scheduled,
     send,
+    step,
     stream,
+    timed,
 )
-from eventmill.testing import ConsumerKit, EntityKit, Host
+from eventmill.pipelines import Pair, Pane, Results, Session, Stream, Transform, count, fold, max_of
+from eventmill.testing import ActionKit, ConsumerKit, EntityKit, Host, WorkflowKit
 from examples.shopping_cart.shop import (
     Cart,
     CheckedOut,
@@ -43,6 +53,24 @@ class Plain:
 @dataclass
 class Other:
     number: int
+
+
+@timed("remind")
+async def remind(ctx: Context, merchant: str, *, payment: str) -> Effect[None]:
+    await ctx.schedule("once-more", datetime.now(UTC), remind, merchant, payment=payment)
+    await ctx.schedule("out", timedelta(hours=1), Cart.check_out, "c1")
+    await ctx.cancel("out")
+    return schedule("again", timedelta(hours=1), remind, merchant, payment=payment)
+
+
+@scheduled("0 3 * * *", timezone="Europe/Berlin", missed="all")
+async def nightly(ctx: Context, tick: datetime) -> None:
+    pass
+
+
+@scheduled(timedelta(minutes=5))
+def often(ctx: Context) -> Effect[None] | None:
+    return None
 
 
 @component("note")
@@ -67,6 +95,7 @@ class Note(KeyValueEntity):
             .publish(orders, OrderPlaced(order_id=name, items={}))
             .send(Cart.check_out, "c1")
             .schedule("later", later, Cart.check_out, "c1")
+            .schedule("remind", later, remind, "m1", payment="p1")
             .cancel("earlier")
             .expiring(later)
             .reply(lambda note: note.revision)
@@ -151,6 +180,22 @@ async def two_services(shop: Service, inventory: Service) -> None:
 async def over_http(client: Client) -> None:
     assert_type(await client.call(Cart.add_item, "c1", sku="x", quantity=1), dict[str, int])
     assert_type(await client.query(OpenCarts.larger_than, minimum=1), list[OpenCarts.Row])
+    assert_type(await client.as_of(3).call(Cart.content, "c1"), dict[str, int])
+    async for row in client.stream(OpenCarts.larger_than, minimum=1):
+        assert_type(row, OpenCarts.Row)
+    async for rows in client.watch(OpenCarts.larger_than, minimum=1):
+        assert_type(rows, list[OpenCarts.Row])
+    async for items in client.watch(Cart.content, "c1"):
+        assert_type(items, dict[str, int])
+
+
+@endpoint("/shop")
+class Shop:
+    @endpoint.post("/carts/{id}", status=201)
+    async def add(self, ctx: RequestContext, id: str, sku: str) -> dict[str, int]:
+        items = await ctx.call(Cart.add_item, id, sku=sku, quantity=1)
+        assert_type(items, dict[str, int])
+        return items
 
 
 async def in_a_test(host: Host) -> None:
@@ -164,6 +209,78 @@ async def in_a_test(host: Host) -> None:
     assert_type(result.reply, dict[str, int])
     assert_type(result.state, Cart)
     assert_type(EntityKit(Note).run(Note.write, "x").reply, int)
+    assert (await ActionKit(remind).run("m1", payment="p1")).scheduled
+    await ActionKit(nightly).run(datetime.now(UTC))
+    await ActionKit(often).run()
+    Service("clocks", components=[remind, nightly, often])
     effects = await ConsumerKit(place_order).run(OrderPlaced(order_id="o", items={}))
     events: list[Any] = [published.event for published in effects.published]
     assert events
+
+
+@component("visit")
+class Visit(Workflow):
+    nights: int = 0
+
+    @command
+    def start(self, room: str) -> Effect[int]:
+        return self.update(nights=1).begin(Visit.book, room, nights=2).reply(lambda v: v.nights)
+
+    @command
+    def hold(self) -> Effect[None]:
+        return self.pause(timeout=timedelta(hours=1), on_timeout=Visit.leave)
+
+    @step
+    async def book(self, ctx: StepContext, room: str, nights: int = 1) -> Effect[None]:
+        assert_type(await ctx.call(Cart.add_item, room, "x", 1), dict[str, int])
+        several = branch(Visit.clean, room), branch(Visit.book, room, nights=nights)
+        return self.update(nights=nights).go_all(*several, then=Visit.leave)
+
+    @step(timeout=2.0, failover="leave")
+    async def clean(self, room: str) -> Effect[None] | None:
+        if room:
+            return None
+        return self.wait_for(orders, OrderPlaced, "o1", then=Visit.ordered)
+
+    @step(compensate=clean)
+    async def ordered(self, event: OrderPlaced) -> Effect[None]:
+        return self.wait_for_end(Visit, event.order_id, then=Visit.ended)
+
+    @step
+    async def ended(self, event: WorkflowEnded) -> Effect[None]:
+        return self.compensate(Visit.leave).publish(orders, OrderPlaced(order_id="", items={}))
+
+    @step
+    async def leave(self) -> Effect[None]:
+        return self.end()
+
+
+async def workflows(host: Host) -> None:
+    assert_type(await host.call(Visit.start, "v1", room="7"), int)
+    kit = WorkflowKit(Visit, "v1").given(nights=2).answer(Cart.add_item, {})
+    assert_type(kit.run(Visit.start, "7"), int)
+    assert_type(kit.state, Visit)
+    await kit.step(Visit.book, "7", nights=3)
+
+
+def pipelines() -> None:
+    placed = Stream(orders)
+    assert_type(placed, Stream[OrderPlaced])
+    assert_type(Stream(Cart, ItemAdded), Stream[ItemAdded])
+    sizes = placed.filter(lambda order: order.items).map(lambda order: len(order.items))
+    assert_type(sizes, Stream[int])
+    open = placed.window(Session(timedelta(hours=1)), late=orders)
+    assert_type(open.aggregate(count()), Results[Pane[int]])
+    longest = max_of(_length)
+    assert_type(open.aggregate(count(), longest), Results[Pane[tuple[int, int]]])
+    open.aggregate(fold(list, lambda ids, order: [*ids, order.order_id]))
+    pairs = placed.join(Stream(Cart, CheckedOut), within=timedelta(hours=1))
+    assert_type(pairs, Results[Pair[OrderPlaced, CheckedOut]])
+    left = placed.join(Stream(Cart, CheckedOut), within=timedelta(hours=1), kind="left")
+    assert_type(left, Results[Pair[OrderPlaced, CheckedOut | None]])
+    two = Topic("two", OrderPlaced, Plain)
+    assert_type(pairs.map(lambda pair: pair.left).to(two, id="pairs"), Transform)
+
+
+def _length(order: OrderPlaced) -> int:
+    return len(order.order_id)

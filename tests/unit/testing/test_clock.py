@@ -77,3 +77,21 @@ async def test_a_sleep_of_nothing_still_waits_for_the_clock() -> None:
     assert not sleeping.done()
     await clock.advance(0.001)
     assert sleeping.done()
+
+
+async def test_a_jump_sets_the_wall_clock_and_wakes_nobody_sooner_or_later() -> None:
+    clock, woken = VirtualClock(), list[tuple[str, float]]()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(note(clock, woken, "a", 10.0))
+        await asyncio.sleep(0)
+        clock.jump(timedelta(hours=1))
+        assert clock.time == MIDNIGHT + timedelta(hours=1)
+        assert (woken, clock.monotonic()) == ([], 0.0)
+        assert clock.next_wake == clock.now() + 10_000_000
+        await clock.advance(4)
+        clock.jump(timedelta(hours=-2))
+        await clock.advance(5.9)
+        assert woken == []
+        await clock.advance(0.1)
+    assert woken == [("a", 10.0)]
+    assert clock.time == MIDNIGHT - timedelta(hours=1) + timedelta(seconds=10)

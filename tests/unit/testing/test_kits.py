@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
@@ -25,9 +25,12 @@ from eventmill import (
     on,
     publish,
     query,
+    schedule,
+    scheduled,
+    timed,
 )
 from eventmill.errors import HandlerFailed
-from eventmill.testing import ConsumerKit, EntityKit, ViewKit
+from eventmill.testing import ActionKit, ConsumerKit, EntityKit, ViewKit
 from examples.shopping_cart.shop import (
     Cart,
     CheckedOut,
@@ -319,3 +322,51 @@ class Wrong(View):
     @on(Cart)
     def from_cart(self, event: ItemAdded, row: Row | None) -> Row:
         return self.Row(what=event.quantity)  # type: ignore[arg-type]  # the point of the test
+
+
+@timed("remind")
+async def remind(ctx: Context, cart: str, *, times: int = 1) -> Effect[None] | None:
+    if times == 0:
+        return None
+    items = await ctx.call(Cart.content, cart)
+    await ctx.schedule("now", timedelta(hours=2), Cart.check_out, cart)
+    if times == 7:
+        publish(orders, OrderPlaced(order_id=ctx.subject, items=items))
+        return None
+    return schedule("again", timedelta(hours=1), remind, cart, times=times - 1).publish(
+        orders, OrderPlaced(order_id=ctx.subject, items=items)
+    )
+
+
+@scheduled("0 3 * * *", id="nightly")
+def nightly(ctx: Context, tick: datetime) -> Effect[None]:
+    return publish(orders, OrderPlaced(order_id=f"{tick:%d.%m.}", items={}))
+
+
+class TestActionKit:
+    async def test_it_is_called_as_by_a_timer_and_shows_effects_and_calls(self) -> None:
+        kit = ActionKit(remind).answer(Cart.content, {"x": 1})
+        kit.subject = "remind-c1"
+        effects = await kit.run("c1", times=2)
+        assert effects.published == [(orders, OrderPlaced(order_id="remind-c1", items={"x": 1}))]
+        now, again = effects.scheduled
+        assert (now.name, now.when, now.id) == ("now", timedelta(hours=2), "c1")
+        assert (again.name, again.arguments) == ("again", {"cart": "c1", "times": 1})
+        assert [(call.id, call.arguments) for call in effects.calls] == [("c1", {})]
+
+    async def test_nothing_to_do_is_no_effect(self) -> None:
+        effects = await ActionKit(remind).run("c1", times=0)
+        assert (effects.published, effects.scheduled, effects.calls) == ([], [], [])
+
+    async def test_a_lost_effect_and_wrong_arguments_are_found(self) -> None:
+        kit = ActionKit(remind).answer(Cart.content, {})
+        with pytest.raises(HandlerFailed, match="did not return"):
+            await kit.run("c1", times=7)
+        with pytest.raises(InvalidPayload, match="remind: Expected `int`"):
+            await kit.run("c1", times="two")  # type: ignore[arg-type]
+
+    async def test_a_schedule_is_told_its_tick(self) -> None:
+        effects = await ActionKit(nightly).run(tick=datetime(2026, 3, 1, 3, tzinfo=UTC))
+        assert [published.event.order_id for published in effects.published] == ["01.03."]
+        with pytest.raises(ConfigurationError, match="its first parameter is its context"):
+            ActionKit(timed("wrong")(lambda order: None))

@@ -46,7 +46,7 @@ from eventmill.model.archive import (
     TimerLine,
 )
 from eventmill.model.commit import Commit, Offset, Outcome, Snapshot, Timer
-from eventmill.model.entry import COMMANDS, Entry, moved, size_of
+from eventmill.model.entry import Entry, moved, size_of
 from eventmill.model.placement import EVERY_SHARD, Placement
 from eventmill.model.table import PhysicalTable
 
@@ -164,7 +164,7 @@ class _Import:
     def _placed(self, entry: Entry) -> Entry:
         self._head = max(self._head, entry.position)
         home = self._placement.entity(entry.subject)
-        if entry.source == COMMANDS:
+        if entry.source.startswith("$"):  # sent commands, and calls of actions
             shard = 0
         elif entry.sequence:
             shard = home

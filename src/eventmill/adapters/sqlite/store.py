@@ -290,15 +290,8 @@ class Store:
                     for o in commit.outcomes
                 ],
             )
-        for name, due in commit.fired:
-            db.execute(SQL["fire_timer"], (name, due))
-            if not db.changes() and name not in commit.timers:
-                raise Conflict(f"timer {name!r} was replaced or cancelled since it was due")
-        for name, timer in commit.timers.items():
-            if timer is None:
-                db.execute(SQL["delete_timer"], (name,))
-            else:
-                db.execute(SQL["put_timer"], (name, timer.due, _encode(timer.command)))
+        if commit.fired or commit.timers:
+            _change_timers(db, commit)
         if commit.letters:
             db.executemany(SQL["put_letter"], [letter_row(letter) for letter in commit.letters])
         for key in commit.settled:
@@ -410,6 +403,19 @@ def _move(db: apsw.Connection, offset: Offset) -> None:
             code="conflict.offset",
         )
     db.execute(SQL["move_offset"], msgspec.structs.asdict(offset))
+
+
+def _change_timers(db: apsw.Connection, commit: Commit) -> None:
+    # One that this commit sets again, or cancels, is replaced or gone whatever fires.
+    fired = [one for one in commit.fired if one[0] not in commit.timers]
+    before = db.total_changes()
+    db.executemany(SQL["fire_timer"], fired)
+    if db.total_changes() - before != len(fired):
+        raise Conflict("a timer was replaced or cancelled since it was due")
+    put = [t for t in commit.timers.values() if t is not None]
+    cancelled = [(name,) for name, timer in commit.timers.items() if timer is None]
+    db.executemany(SQL["put_timer"], [(t.name, t.due, _encode(t.command)) for t in put])
+    db.executemany(SQL["delete_timer"], cancelled)
 
 
 def _put_facts(db: apsw.Connection, commit: Commit) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -62,6 +63,13 @@ class Client:
         """Ask the node's service port."""
         return _ask(self.get("/")["url"], method, path, {}, body, {})
 
+    def events(self, path: str, texts: dict[str, Any]) -> Iterator[Any]:
+        """Follow a stream of the node's service port; yields the data of its events.
+
+        Raises `Failure`, also when it ends.
+        """
+        yield from _events(self.get("/")["url"], path, texts)
+
     def _asked(self, method: str, path: str, query: Any, body: Any, headers: Any) -> Any:
         try:
             return _ask(self._admin, method, path, query, body, headers)
@@ -102,17 +110,45 @@ def _operates(url: str) -> bool:
     return isinstance(facts, dict) and "admin_url" in facts
 
 
-def _ask(
-    base: str, method: str, path: str, query: dict[str, Any], body: Any, headers: dict[str, str]
-) -> Any:
+def _events(base: str, path: str, texts: dict[str, Any]) -> Iterator[Any]:
+    target = path + (f"?{urlencode(texts, doseq=True)}" if texts else "")
+    connection, what = _connected(base), f"GET {base}{path}"
+    try:
+        connection.request("GET", target, headers={"accept": "text/event-stream"})
+        response = connection.getresponse()
+        if response.status >= 300:
+            _answer_of(response.status, response.read(), what)
+        event = ""
+        for line in response:
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name == "event":
+                event = value
+            elif name == "data" and event == "problem":
+                _answer_of(500, value.encode(), what)
+            elif name == "data":
+                yield json.loads(value)
+    except (OSError, http.client.HTTPException) as error:
+        raise Failure(f"{what} broke off ({_reason(error)})", UNREACHABLE) from None
+    finally:
+        connection.close()
+    raise Failure("the node has ended the stream: ask again", UNREACHABLE)
+
+
+def _connected(base: str) -> http.client.HTTPConnection:
     parts = urlsplit(base)
     if parts.scheme != "http" or not parts.hostname:
         raise Failure(f"{base!r} is no address: use http://host:port")
+    return http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
+
+
+def _ask(
+    base: str, method: str, path: str, query: dict[str, Any], body: Any, headers: dict[str, str]
+) -> Any:
+    connection = _connected(base)
     given = {name: value for name, value in query.items() if value is not None}
     target = path + (f"?{urlencode(given, doseq=True)}" if given else "")
     content = None if method == "GET" else json.dumps({} if body is None else body)
     headers = {"content-type": "application/json", "accept": "application/json", **headers}
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request(method, target, content, headers)
         response = connection.getresponse()

@@ -12,8 +12,12 @@ from eventmill.sdk.topology.graph import Connection, Graph, Kind, Part
 _SHAPES = {
     Kind.ENTITY: ("[", "]"),
     Kind.TOPIC: ("([", "])"),
+    Kind.WORKFLOW: ("[/", "/]"),
     Kind.CONSUMER: ("{{", "}}"),
+    Kind.ACTION: ("[/", "/]"),
     Kind.VIEW: ("[(", ")]"),
+    Kind.ENDPOINT: (">", "]"),
+    Kind.TRANSFORM: ("[/", "/]"),
     Kind.REMOTE: ("[[", "]]"),
     Kind.UNKNOWN: ("(", ")"),
 }
@@ -25,7 +29,7 @@ def text(graph: Graph) -> str:
     lines = []
     for part in graph.parts:
         kind = "?" if part.kind is Kind.UNKNOWN else part.kind.value
-        shown = f"{part.id.ljust(width)}  {kind.ljust(8)}  {', '.join(part.types)}"
+        shown = f"{part.id.ljust(width)}  {kind.ljust(9)}  {', '.join(part.types)}"
         lines.append(shown.rstrip())
         lines += ["  " + _arrow(c) for c in graph.connections if c.source == part.id]
     return "\n".join(lines)
@@ -38,7 +42,7 @@ def mermaid(graph: Graph) -> str:
 
 def judgement(graph: Graph) -> str:
     """Say how pure the service is."""
-    couplings, total = len(graph.couplings), len(graph.connections)
+    couplings, total = len(graph.couplings), len(graph.inner)
     if not total:
         return "No part of it is connected with another."
     if not couplings:

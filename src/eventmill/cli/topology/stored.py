@@ -11,9 +11,14 @@ import msgspec
 
 from eventmill.cli.surface.output import counted, show
 from eventmill.cli.surface.progress import bar
+from eventmill.engine.ticks import TICK
 from eventmill.errors import EventmillError, InvalidPayload
+from eventmill.model.action import CALLS
 from eventmill.model.definition import ServiceDefinition
-from eventmill.model.entry import COMMANDS, DELETED, STATE, Entry
+from eventmill.model.entry import COMMANDS, DELETED, STATE, STEP, Entry
+from eventmill.model.handler import Handler
+from eventmill.model.progress import decode_moved
+from eventmill.model.transform import IDLE
 from eventmill.node import offline
 from eventmill.node.offline import StoredType, Subscriber
 
@@ -119,7 +124,14 @@ def judged(
 def undeliverable(service: ServiceDefinition, waiting: list[tuple[str, Entry]]) -> Iterator[str]:
     """Name the waiting commands that would fail when they are delivered."""
     for where, command in waiting:
+        if command.type == IDLE:
+            continue  # of a transform, which closes what is open if it is still there
         component, _, id = command.subject.partition("/")
+        if command.type == TICK:
+            continue  # the timer of a schedule: it goes with the schedule
+        if action := service.actions.get(component):
+            yield from _unfit(where, action.handler, command)
+            continue
         entity = service.entities.get(component)
         if entity is None:
             yield f"{where} is for {component}/{id}, but there is no entity component {component!r}"
@@ -130,10 +142,14 @@ def undeliverable(service: ServiceDefinition, waiting: list[tuple[str, Entry]]) 
         if handler is None:
             yield f"{where}: {component!r} has no command {command.type!r} any more"
             continue
-        try:
-            handler.decode_arguments(command.payload)
-        except InvalidPayload as error:
-            yield f"{where} does not fit: {error.message}"
+        yield from _unfit(where, handler, command)
+
+
+def _unfit(where: str, handler: Handler[Any, Any], command: Entry) -> Iterator[str]:
+    try:
+        handler.decode_arguments(command.payload)
+    except InvalidPayload as error:
+        yield f"{where} does not fit: {error.message}"
 
 
 def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iterator[str]:
@@ -142,6 +158,8 @@ def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iter
     Offsets and letters of built-in and pushed subscriptions, and of replays, go when these end.
     """
     consumers = {consumer.subscription for consumer in service.consumers.values()}
+    consumers |= service.actions.keys()
+    consumers |= service.transforms.keys()
     for one in subscribers:
         view, _, version = one.name.partition("@")
         if one.name in consumers or one.name.startswith(("$", "push@", "replay@")):
@@ -161,6 +179,8 @@ def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iter
 def _judge(service: ServiceDefinition, kind: StoredType, payloads: Payloads) -> Reading:
     reading = Reading(kind.source, kind.type, kind.version, kind.is_outside, kind.count)
     assert kind.source != COMMANDS
+    if kind.source.startswith(CALLS):
+        return reading  # calls of the past; those to come are commands that wait
     if kind.source not in service.entities and kind.source not in service.topics:
         reading.is_orphan = True
         if kind.of_entity:
@@ -187,6 +207,8 @@ def _decoder(service: ServiceDefinition, kind: StoredType) -> _Decode | str:
     """Return what reads entries of a type, or why nothing does."""
     entity = service.entities.get(kind.source)
     if entity is not None and entity.is_key_value:
+        if kind.type == STEP and entity.workflow is not None:
+            return decode_moved
         if kind.type != STATE:
             return f"{kind.source!r} stored events, but is a key-value entity now"
         return entity.decode_state

@@ -70,7 +70,7 @@ class Peers:
             membership.node, membership.address, membership.leases, store, runtime, clock
         )
         entities.lease = self.cluster
-        lookup = entities.handler
+        lookup = entities.addressed
         forwarder = Forwarder(membership.transport, lookup, clock)
         self.cluster.on_move.append(
             lambda: forwarder.moved(

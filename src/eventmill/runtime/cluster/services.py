@@ -121,9 +121,9 @@ class Services:
             request.id,
             request.name,
             request.arguments,
-            self._unique(request.idempotency_key),
+            None if request.idempotency_key is None else self._unique(request.idempotency_key),
             None if deadline is None else deadline - self._clock.monotonic(),
-            self._caused_by(request.cause),
+            request.metadata if request.cause is None else self._caused_by(request.cause),
             None,
             keeps_rejection=False,
         )

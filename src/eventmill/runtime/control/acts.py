@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from eventmill.engine import resend
+from eventmill.engine import resend, ticks
 from eventmill.errors import Conflict, InvalidPayload, NotFound
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterKey, LetterStatus
@@ -66,7 +66,13 @@ class Reset(msgspec.Struct, frozen=True, tag="reset"):
     """Only in the shards of this topic."""
 
 
-Act = Redrive | Discard | Reset
+class Run(msgspec.Struct, frozen=True, tag="run"):
+    """Let a schedule's function run now."""
+
+    schedule: str
+
+
+Act = Redrive | Discard | Reset | Run
 
 
 class Acts:
@@ -97,6 +103,8 @@ class Acts:
                 return await self._discard(choice, homes)
             case Reset():
                 return 0, await self._reset(act, homes)
+            case Run(schedule):
+                return 0, await self._run(schedule, homes)
 
     def _here(self, homes: Collection[int]) -> set[int]:
         return {home for home in homes if home in self._roster.followed}
@@ -153,6 +161,13 @@ class Acts:
             ends = {shard: end for shard, end in ends.items() if shard in theirs}
         reset = await subscription.reset(await _positions(subscription.tails, ends, act))
         return here - {home(shard) for shard in ends if shard not in reset}
+
+    async def _run(self, schedule: str, homes: Collection[int]) -> set[int]:
+        here, now = self._here(homes), self._clock.now()
+        runs = [ticks.run(schedule, now, now, home) for home in here]
+        if runs:
+            await self._committer.write(lambda commit: commit.entries.extend(runs))
+        return here
 
     async def _write(
         self, fill: Callable[[Commit], None], running: Subscription | None, heads: list[Letter]

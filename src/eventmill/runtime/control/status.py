@@ -16,12 +16,13 @@ from eventmill.model import replaying
 from eventmill.model.commit import LetterStatus
 from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.dispatch.tails import Tails
+from eventmill.runtime.transforms.transformer import Transformer
 from eventmill.runtime.views.projector import Projector
 
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime
 
-Kind = Literal["consumer", "view", "built-in", "push", "replay"]
+Kind = Literal["consumer", "action", "view", "transform", "built-in", "push", "replay"]
 
 _ADDED = ("position", "end", "lag", "blocked", "dead", "handled", "failures", "lost")
 
@@ -137,8 +138,12 @@ def _status(runtime: Runtime, subscription: Subscription) -> ConsumerStatus:
 def _kind_of(runtime: Runtime, subscription: Subscription) -> Kind:
     if isinstance(subscription.reaction, Projector):
         return "view"
+    if isinstance(subscription.reaction, Transformer):
+        return "transform"
     if subscription.name.startswith("$"):
         return "built-in"
+    if subscription.name in runtime.service.actions:
+        return "action"
     if subscription.name.startswith(replaying.PREFIX):
         return "replay"
     known = {c.subscription for c in runtime.service.consumers.values()}

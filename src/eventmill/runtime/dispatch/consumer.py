@@ -16,9 +16,9 @@ from eventmill.engine.messages import MALFORMED
 from eventmill.engine.outgoing import Author, Expansion
 from eventmill.errors import HandlerFailed, InvalidPayload, TopicFull
 from eventmill.model import limits
-from eventmill.model.definition import ConsumerDefinition, Source
+from eventmill.model.definition import SKIP, ConsumerDefinition, Source
 from eventmill.model.effect import Effect
-from eventmill.model.entry import DELETED, STATE, Entry
+from eventmill.model.entry import DELETED, STATE, STEP, Entry
 from eventmill.model.events import EntityDeleted
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
@@ -32,9 +32,6 @@ from eventmill.sdk.context import Calls, Context
 
 Place = tuple[int, Entry]
 """An entry, and which one it is of its batch."""
-
-SKIP = object()
-"""What `event_of` returns for an entry that the reaction does not take."""
 
 _DELETION = EntityDeleted()
 
@@ -53,6 +50,8 @@ def event_of(source: Source, entry: Entry, types: tuple[type, ...], ignore_unkno
         if types and source.state_class not in types:
             return SKIP
         return source.decode_state(entry.payload)
+    if entry.type == STEP:
+        return SKIP
     kind = source.event_types.get(entry.type)
     if kind is None:
         if ignore_unknown:
@@ -69,6 +68,8 @@ def event_of(source: Source, entry: Entry, types: tuple[type, ...], ignore_unkno
 def skipped_by(source: Source, types: tuple[type, ...]) -> frozenset[tuple[str, str]]:
     """Return (source, stored type) of everything that a reaction which takes `types` skips."""
     names = {name for name, kind in source.event_types.items() if types and kind.cls not in types}
+    if source.state_class is not None:
+        names.add(STEP)
     if EntityDeleted not in types:
         names.add(DELETED)
     if source.state_class is not None and types and source.state_class not in types:

@@ -1,6 +1,7 @@
 """The courier: delivers sent commands to their entities, exactly once in effect.
 
-A sent command is an entry of source `$commands` with subject `component/id`. The entity remembers
+A sent command is an entry of source `$commands` with subject `component/id`; that of an action becomes
+an entry of the action's own source, in the commit that moves the offset. The entity remembers
 the position of the last one that had an effect, together with that effect, so a second delivery
 after a crash does nothing. A rejection is an answer nobody waits for: it is kept as a `refused`
 letter and blocks nobody.
@@ -13,19 +14,21 @@ done, refused or parked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from eventmill.engine import causation
 from eventmill.engine.entity import NULL
-from eventmill.engine.outgoing import EXPIRE, PURGE
+from eventmill.engine.outgoing import EXPIRE, PURGE, call_of
 from eventmill.errors import Deleted, Rejected, Unavailable
 from eventmill.model import limits
+from eventmill.model.commit import Commit
 from eventmill.model.definition import Retry
 from eventmill.model.entry import COMMANDS, Entry
 from eventmill.model.envelope import Envelope
+from eventmill.model.transform import IDLE
 from eventmill.ports.store import Store
 from eventmill.runtime.dispatch import lanes
 from eventmill.runtime.dispatch.reaction import Queue, Reacted, queue_of
@@ -56,7 +59,7 @@ class Courier:
     """The reaction to `$commands`."""
 
     sources = frozenset({COMMANDS})
-    skipped: frozenset[tuple[str, str]] = frozenset()
+    skipped = frozenset({(COMMANDS, IDLE)})  # transforms take them
     retry = Retry()
     batch = limits.DISPATCH_BATCH
     exclusive = False
@@ -64,8 +67,11 @@ class Courier:
     waits = False
     quiet = 0.0
 
-    def __init__(self, entities: Entities, execute: Execute, store: Store) -> None:
+    def __init__(
+        self, entities: Entities, execute: Execute, store: Store, actions: Collection[str] = ()
+    ) -> None:
         self._entities = entities
+        self._actions = actions
         self._execute = execute
         self._store = store
         self._doubtful: dict[int, int] = {}
@@ -74,6 +80,8 @@ class Courier:
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         delivery = _Delivery(self._tried(entries))
+        if self._actions:
+            entries = self._passed_on(entries, delivery.reacted)
         away = [entry for entry in entries if not self._is_here(entry)]
         if not away:
             await self._lane(entries, delivery)
@@ -87,6 +95,21 @@ class Courier:
         if delivery.trouble is not None:
             raise delivery.trouble
         return delivery.reacted
+
+    def _passed_on(self, entries: list[Entry], reacted: Reacted) -> list[Entry]:
+        """Let the calls of actions go to these; return the commands of entities."""
+        calls: list[Entry] = []
+        others: list[Entry] = []
+        for entry in entries:
+            is_call = entry.subject.partition("/")[0] in self._actions
+            (calls if is_call else others).append(entry)
+
+        def fill(commit: Commit) -> None:
+            commit.entries += [call_of(call) for call in calls]
+
+        if calls:
+            reacted.fills.append(fill)
+        return others
 
     async def _lane(self, entries: list[Entry], delivery: _Delivery) -> None:
         """Deliver one after the other. A batch that will be repeated begins with no more."""
@@ -192,7 +215,7 @@ class Courier:
         elif entry.type == PURGE:
             arguments = ()
         else:
-            handler = self._entities.handler(component, entry.type)
+            handler = self._entities.addressed(component, entry.type)
             arguments = handler.decode_arguments(entry.payload)
         metadata = causation.of_command(entry)
         return Envelope(component, id, entry.type, arguments, None, None, metadata, entry.id)

@@ -1,14 +1,14 @@
 """What a subscription does with its entries, what became of them, and the letters of what failed.
 
-Place on the road: dispatch, between a subscription and its four kinds of reaction: consumers,
-views, the courier of sent commands, pushes.
+Place on the road: dispatch, between a subscription and its kinds of reaction: consumers, views,
+transforms, the courier of sent commands, pushes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol, runtime_checkable
 
 import msgspec
 import structlog
@@ -85,6 +85,16 @@ class Reaction(Protocol):
     def taken(self, ends: Mapping[int, int]) -> None:
         """These shards, which end at these positions, have been taken up, or are read anew: what is
         remembered of them may have changed elsewhere meanwhile."""
+        ...
+
+
+@runtime_checkable
+class Rewinding(Protocol):
+    """A reaction that keeps what it made of entries, and cannot read them again beside that."""
+
+    async def rewind(self, shards: Collection[int]) -> Callable[[Commit], None]:
+        """These shards will be read from elsewhere: return what is committed with that, so that what
+        was kept of their entries is void."""
         ...
 
 

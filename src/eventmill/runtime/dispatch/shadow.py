@@ -22,7 +22,7 @@ from eventmill.engine.outgoing import Expansion
 from eventmill.errors import Rejected
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ConsumerDefinition
-from eventmill.model.effect import Effect
+from eventmill.model.effect import Effect, Outgoing
 from eventmill.model.entry import COMMANDS, Entry
 from eventmill.model.handler import Handler
 from eventmill.model.replaying import DIGESTS, Replay, Tally
@@ -142,6 +142,9 @@ class _Dry:
 
     async def publish(self, topic: Topic[Any], events: tuple[Any, ...], key: str | None) -> None:
         raise _refused(f"ctx.publish to {topic.id!r}")
+
+    async def set_timer(self, change: Outgoing, cause: Entry | None) -> None:
+        raise _refused("ctx.schedule or ctx.cancel")
 
 
 def tally_in(facts: Mapping[str, bytes], name: str) -> Tally:

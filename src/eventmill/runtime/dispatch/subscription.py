@@ -36,6 +36,7 @@ from eventmill.runtime.dispatch.reaction import (
     Queue,
     Reacted,
     Reaction,
+    Rewinding,
     key_of,
     letters_of,
     queue_of,
@@ -396,8 +397,15 @@ class Subscription:
                         kept.add((entry.shard, letter.key))
                 after = (self.name, letters[-1].entry.shard, letters[-1].entry.position)
 
+            rewound = (
+                await self.reaction.rewind(positions)
+                if isinstance(self.reaction, Rewinding)
+                else _nothing
+            )
+
             def fill(commit: Commit) -> None:
                 commit.settled += again
+                rewound(commit)
 
             unknown = self.marks.unknown(positions)
             try:
@@ -435,6 +443,10 @@ class Subscription:
         late = {s: self.positions[s] for s in shards if self.positions[s] > self._stored[s]}
         if late:
             await self._commit(lambda commit: None, late)
+
+
+def _nothing(commit: Commit) -> None:
+    pass
 
 
 def _before(

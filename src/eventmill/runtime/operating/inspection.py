@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from datetime import datetime
+from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
+from eventmill.engine.difference import Difference, differences
 from eventmill.engine.entity import Live
 from eventmill.errors import InvalidPayload, NotFound, UnknownComponent
 from eventmill.model import cursor, limits
@@ -53,6 +56,13 @@ class Instance(msgspec.Struct, frozen=True):
     deleted: bool
 
 
+class Moment(NamedTuple):
+    """When an entity is looked at: after a sequence, at a time, or now."""
+
+    sequence: int | None = None
+    time: datetime | None = None
+
+
 class State(msgspec.Struct, frozen=True):
     """An entity as it was after an event."""
 
@@ -63,6 +73,16 @@ class State(msgspec.Struct, frozen=True):
     time: int
     """Of its latest event, microseconds since the epoch."""
     state: msgspec.Raw
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """Two states of an entity beside each other."""
+
+    before: State
+    after: State
+    differences: list[Difference]
+    is_whole: bool
+    """Whether these are all."""
 
 
 class TopicFacts(msgspec.Struct, frozen=True):
@@ -152,15 +172,50 @@ class Inspection:
             msgspec.Raw(definition.encode_state(live.state)),
         )
 
+    async def difference(
+        self, component: str, id: str, before: Moment, after: Moment | None = None
+    ) -> Comparison:
+        """Compare an entity as it was at two moments; without the second, as it was and as it is.
+
+        Raises as `state`.
+        """
+        old, new = [
+            await self.state(component, id, sequence=moment.sequence, time=moment.time)
+            for moment in (before, after or Moment())
+        ]
+        states = [msgspec.json.decode(state.state) for state in (old, new)]
+        found = list(islice(differences(*states), limits.DIFFERENCES_MAX + 1))
+        is_whole = len(found) <= limits.DIFFERENCES_MAX
+        return Comparison(old, new, found[: limits.DIFFERENCES_MAX], is_whole)
+
     async def events(
-        self, component: str, id: str, *, after: int = 0, limit: int = 100
+        self,
+        component: str,
+        id: str,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        wait_seconds: float = 0.0,
     ) -> list[Entry]:
         """List an entity's entries with a sequence above `after`: up to `limit`, and not many more
-        than bring `PAGE_BYTES_MAX` bytes. Only an empty page is the last.
+        than bring `PAGE_BYTES_MAX` bytes; wait for the first if there is none. Only an empty page is the last.
 
         Raises `UnknownComponent`.
         """
         self._definition(component)
+        if wait_seconds <= 0:
+            return await self._page_of(component, id, after, limit)
+        watching = self._runtime.changes.watching(component, id)
+        with watching as watched, contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(wait_seconds, WAIT_SECONDS_MAX)):
+                while self._runtime.ready:
+                    seen = watched.seen
+                    if found := await self._page_of(component, id, after, limit):
+                        return found
+                    await watched.beyond(seen)
+        return []
+
+    async def _page_of(self, component: str, id: str, after: int, limit: int) -> list[Entry]:
         journal = self._runtime.store.journal
         found: list[Entry] = []
         limit = min(limit, PAGE_MAX)
@@ -342,7 +397,7 @@ def _newest(entries: list[Entry], limit: int) -> list[Entry]:
 def _component(definition: EntityDefinition) -> Component:
     return Component(
         definition.id,
-        "key-value entity" if definition.is_key_value else "event-sourced entity",
+        definition.kind,
         list(definition.commands),
         list(definition.queries),
         sorted({kind.name for kind in definition.event_types.values()}),

@@ -27,6 +27,7 @@ from eventmill.runtime.control.acts import (
     Discard,
     Redrive,
     Reset,
+    Run,
     letter_key,
     letter_of,
     positions_at,
@@ -36,6 +37,7 @@ from eventmill.runtime.control.status import ConsumerStatus, version_of
 from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.operating.reading import Lifted, lifted
 from eventmill.runtime.runtime import Runtime
+from eventmill.runtime.schedules import ScheduleStatus
 from eventmill.runtime.views.projector import Projector
 from eventmill.sdk.component import check_name
 
@@ -51,14 +53,32 @@ class Operations:
         self._runtime = runtime
 
     async def call(
-        self, component: str, id: str, name: str, body: bytes, idempotency_key: str | None = None
+        self,
+        component: str,
+        id: str,
+        name: str,
+        body: bytes,
+        idempotency_key: str | None = None,
+        *,
+        sequence: int | None = None,
+        time: datetime | None = None,
     ) -> bytes:
         """Run a command or query of an entity with a JSON object of arguments; return JSON.
+
+        Parameters: `sequence`, `time`: ask the entity as it was then.
 
         Raises what the turn raises, `UnknownComponent`, `UnknownHandler` or `InvalidPayload`.
         """
         check_text("an entity id", id)
         handler = self._runtime.entities.handler(component, name)
+        if sequence is not None or time is not None:
+            if handler.writes:
+                raise InvalidPayload(f"{name!r} is a command: nobody can change the past")
+            arguments = handler.decode_arguments(body)
+            until = None if time is None else round(time.timestamp() * 1e6)
+            return await self._runtime.ask_past(
+                handler, id, arguments, sequence=sequence, time=until
+            )
         key = idempotency_key if handler.writes else None
         envelope = Envelope(component, id, name, handler.decode_arguments(body), key)
         return await self._runtime.execute(envelope)
@@ -180,6 +200,43 @@ class Operations:
             act = Reset(name, to)
         await self._runtime.control.everywhere(act, range(placement.shards))
         return await self.consumer(name)
+
+    async def cancel_timer(self, name: str) -> None:
+        """Remove a timer; an unknown name is fine.
+
+        Raises `Conflict` for those of the platform.
+        """
+        check_text("a timer's name", name)
+        if name.startswith("$"):
+            raise Conflict(f"timer {name!r} is the platform's own")
+        await self._runtime.committer.write(lambda commit: commit.timers.update({name: None}))
+
+    async def schedules(self) -> list[ScheduleStatus]:
+        """Every schedule, and when its next tick is due."""
+        return await self._runtime.schedules.status()
+
+    async def pause_schedule(self, name: str) -> None:
+        """Let a schedule's ticks pass without a run; it stays so across restarts.
+
+        Raises `NotFound`.
+        """
+        await self._runtime.schedules.pause(name)
+
+    async def resume_schedule(self, name: str) -> None:
+        """Let a schedule's next tick have its run again.
+
+        Raises `NotFound`.
+        """
+        await self._runtime.schedules.resume(name)
+
+    async def run_schedule(self, name: str) -> None:
+        """Let a schedule's function run now, paused or not; its ticks stay as they are.
+
+        Raises `NotFound`, `Unreachable` if nobody holds its shard now.
+        """
+        schedules = self._runtime.schedules
+        schedules.check(name)
+        await self._runtime.control.everywhere(Run(name), [schedules.home(name)])
 
     async def replay(
         self,

@@ -29,7 +29,7 @@ from eventmill.errors import (
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ServiceDefinition
-from eventmill.model.entry import DELETED, STATE
+from eventmill.model.entry import DELETED, STATE, STEP
 from eventmill.model.pushing import Pushing, Standing, stored
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import Sender
@@ -307,7 +307,7 @@ def _skipped(
         for id, topic in (*service.topics.items(), *service.foreign.items())
     }
     for id, entity in service.entities.items():
-        stored_types[id] = {*entity.event_types, STATE, DELETED}
+        stored_types[id] = {*entity.event_types, STATE, STEP, DELETED}
     return frozenset(
         (id, type)
         for id in sources

@@ -237,6 +237,8 @@ class ForeignTopics:
         views, consumers = service.views.values(), service.consumers.values()
         followers = [(c.ignore_unknown, {c.source.id}) for c in consumers]
         followers += [(v.ignore_unknown, {h.source.id for h in v.handlers}) for v in views]
+        transforms = service.transforms.values()
+        followers += [(t.ignore_unknown, {one.source.id for one in t.inputs}) for t in transforms]
         return any(topic.id in sources and not ignores for ignores, sources in followers)
 
     def _tell(self, topic: Topic[Any], why: str, is_wrong: bool = False) -> None:

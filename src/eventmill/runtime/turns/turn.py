@@ -20,7 +20,10 @@ import msgspec
 
 from eventmill.engine import entity as engine
 from eventmill.engine.outgoing import EXPIRE, PURGE
+from eventmill.engine.workflows import deciding
+from eventmill.engine.workflows.moving import NotNow
 from eventmill.errors import (
+    Busy,
     DeadlineExceeded,
     Deleted,
     EventmillError,
@@ -36,6 +39,7 @@ from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
+from eventmill.model.orders import LOCAL
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.claims import Claims
@@ -49,6 +53,14 @@ class Lease(Protocol):
     """What a node's shards are held under."""
 
     def has_expired(self) -> bool: ...
+
+
+class Steps(Protocol):
+    """The steps of workflows that run on this node."""
+
+    def is_busy(self, key: Key, cell: Cell) -> bool: ...
+    def hold(self, key: Key, envelope: Envelope, once: bytes | None) -> asyncio.Future[bytes]: ...
+    def moved(self, key: Key, cell: Cell) -> None: ...
 
 
 class Entities:
@@ -78,6 +90,8 @@ class Entities:
         self._held = held
         self.lease: Lease | None = None
         """Of a node that is one of several."""
+        self.steps: Steps | None = None
+        """Of a service that has workflows."""
         self._room = room
         self.cells = Cells(
             self.definitions, store, entities_max=cache_entities, bytes_max=cache_bytes
@@ -92,10 +106,10 @@ class Entities:
         """Whether the turns of a home shard run here."""
         return shard in self._held
 
-    def handler(self, component: str, name: str) -> Handler[Any, Any]:
-        """Find a command or query.
+    def definition(self, component: str) -> EntityDefinition:
+        """Find an entity component.
 
-        Raises `UnknownComponent` or `UnknownHandler`.
+        Raises `UnknownComponent`.
         """
         definition = self.definitions.get(component)
         if definition is None:
@@ -103,6 +117,16 @@ class Entities:
                 f"no entity component {component!r} runs here; there is "
                 f"{', '.join(self.definitions) or 'none'}"
             )
+        return definition
+
+    def handler(self, component: str, name: str) -> Handler[Any, Any]:
+        """Find a command or query.
+
+        Raises `UnknownComponent` or `UnknownHandler`.
+        """
+        definition = self.definitions.get(component)
+        if definition is None:
+            definition = self.definition(component)
         handler = definition.handlers.get(name)
         if handler is None:
             raise UnknownHandler(
@@ -110,6 +134,16 @@ class Entities:
                 f"{', '.join(definition.handlers) or 'none'}"
             )
         return handler
+
+    def addressed(self, component: str, name: str) -> Handler[Any, Any]:
+        """Find a command or query, or what the platform itself sends.
+
+        Raises `UnknownComponent` or `UnknownHandler`.
+        """
+        definition = self.definitions.get(component)
+        if definition is not None and name in definition.built_in:
+            return definition.built_in[name]
+        return self.handler(component, name)
 
     async def execute(self, envelope: Envelope) -> bytes:
         """Run one command or query; return its encoded reply when all it caused is durable.
@@ -149,14 +183,16 @@ class Entities:
             await self.cells.load(key)
         return self._turn(key, cell, envelope, once)
 
-    def submit_at_once(self, envelope: Envelope) -> bytes | asyncio.Future[bytes] | None:
+    def submit_at_once(
+        self, envelope: Envelope, once: bytes | None = None
+    ) -> bytes | asyncio.Future[bytes] | None:
         """As `submit`, for an entity whose turns run here and that is in memory, the usual case;
         None for any other."""
         key = (envelope.component, envelope.id)
         cell = self.cells.get(key)
         if cell is None or cell.shard not in self._held:
             return None
-        return self._turn(key, cell, envelope, None)
+        return self._turn(key, cell, envelope, once)
 
     def settled(self) -> asyncio.Future[bytes]:
         """Return a future that is done with the commit of everything decided so far."""
@@ -192,6 +228,9 @@ class Entities:
         handler = cell.definition.handlers.get(envelope.name)
         if handler is None:
             return self._built_in(key, cell, envelope)
+        if cell.progress is not None and handler.writes and self._must_wait(key, cell, envelope):
+            assert self.steps is not None
+            return self.steps.hold(key, envelope, once)
         identity = cell.identity
         identity.now = self._clock.now()
         identity.metadata = envelope.metadata
@@ -241,10 +280,14 @@ class Entities:
             self._room.check_effects(effect.outgoing)
         batch = self._committer.open_batch()
         size, now = cell.bytes, cell.identity.now
+        sequence = cell.identity.sequence
         try:
-            reply = engine.decide(
+            decide = engine.decide if cell.progress is None else deciding.decide
+            reply = decide(
                 cell, handler, effect, now, envelope.metadata, envelope.origin, batch.commit
             )
+        except NotNow as refusal:
+            return self._answer_failure(cell, handler, envelope, refusal, once)
         except Exception as error:
             # A fold may have torn the state; what was decided before is in batches and safe.
             self.cells.drop(key, cell, after=cell.batch)
@@ -256,12 +299,16 @@ class Entities:
             batch.commit.bytes += len(reply)
         elif not (effect.events or changes_anything(effect)):
             return self._released(cell, reply)
+        elif cell.progress is not None and cell.identity.sequence == sequence:
+            return self._released(cell, reply)  # a start that had happened before
         elif envelope.origin is not None and not changes_state(effect):
             # Without an entry of its own the entity keeps no mark: the outcome is the mark.
             key_of_origin = envelope.origin.encode()
             batch.commit.outcomes.append(self._outcome(cell, key_of_origin, reply, None))
         promise = self._promise(cell, batch, reply)
         self.cells.grow(cell.bytes - size)
+        if effect.transition is not None and self.steps is not None:
+            self.steps.moved(key, cell)
         return promise
 
     def _promise(self, cell: Cell, batch: Batch, reply: Any) -> asyncio.Future[bytes]:
@@ -298,13 +345,16 @@ class Entities:
         return Outcome(cell.definition.id, cell.id, key, expires, reply, rejection)
 
     def _built_in(self, key: Key, cell: Cell, envelope: Envelope) -> bytes | asyncio.Future[bytes]:
+        if cell.progress is not None and envelope.name not in (EXPIRE, PURGE):
+            return self._built_in_of_workflow(key, cell, envelope)
         if envelope.name not in (EXPIRE, PURGE):
             self.handler(key[0], envelope.name)
         is_current = envelope.arguments == (cell.identity.sequence,)
         if envelope.name == EXPIRE and is_current and not cell.deleted:
             batch = self._committer.open_batch()
             size, now = cell.bytes, self._clock.now()
-            engine.decide(cell, _EXPIRY, _GONE, now, None, envelope.origin, batch.commit)
+            decide = engine.decide if cell.progress is None else deciding.decide
+            decide(cell, _EXPIRY, _GONE, now, None, envelope.origin, batch.commit)
             promise = self._promise(cell, batch, engine.NULL)
             self.cells.grow(cell.bytes - size)
             return promise
@@ -316,10 +366,35 @@ class Entities:
             return promise
         return self._released(cell, engine.NULL)
 
+    def _must_wait(self, key: Key, cell: Cell, envelope: Envelope) -> bool:
+        """Whether a step of the workflow has begun and its outcome must come first."""
+        if self.steps is None or cell.deleted or not self.steps.is_busy(key, cell):
+            return False
+        if envelope.origin is not None:
+            raise Busy(f"a step of {key[0]}/{key[1]} is running")
+        return True
+
+    def _built_in_of_workflow(
+        self, key: Key, cell: Cell, envelope: Envelope
+    ) -> bytes | asyncio.Future[bytes]:
+        if envelope.name not in cell.definition.built_in and envelope.name not in LOCAL:
+            self.handler(key[0], envelope.name)
+        effect = deciding.effect_of(cell, envelope.name, envelope.arguments)
+        if effect is None:
+            return self._released(cell, engine.NULL)
+        cell.identity.now = self._clock.now()
+        cell.identity.metadata = envelope.metadata
+        return self._decide(key, cell, _WORKFLOW, effect, envelope, None)
+
 
 def changes_state(effect: Effect[Any]) -> bool:
     """Whether an effect leads to entries of the entity."""
-    return bool(effect.events or effect.deleted or effect.changes is not None)
+    return bool(
+        effect.events
+        or effect.deleted
+        or effect.changes is not None
+        or effect.transition is not None
+    )
 
 
 def changes_anything(effect: Effect[Any]) -> bool:
@@ -351,3 +426,10 @@ def _expire(entity: Any) -> None:
 
 _GONE: Effect[None] = Effect(deleted=True)
 _EXPIRY: Handler[Any, Any] = Handler(_expire)
+
+
+def _go_on(workflow: Any) -> None:
+    """What happens to a workflow from outside."""
+
+
+_WORKFLOW: Handler[Any, Any] = Handler(_go_on)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from eventmill.engine.views.compiled import PlacedQuery
 from eventmill.engine.views.definition import CompiledView
 from eventmill.engine.views.placement import names_on, tables_on
+from eventmill.engine.views.schema import RowCodec, Table
 from eventmill.engine.views.versions import Version, misfit
 from eventmill.errors import ConfigurationError, RequestError
 from eventmill.model import limits
@@ -23,8 +25,9 @@ from eventmill.ports.store import Store
 from eventmill.runtime.dispatch.roster import Roster
 from eventmill.runtime.dispatch.tails import Tails
 from eventmill.runtime.facts import Facts
+from eventmill.runtime.folding.rows import TableRows
 from eventmill.runtime.supervisor import Supervisor
-from eventmill.runtime.views.projector import Projector, TableRows
+from eventmill.runtime.views.projector import Projector
 from eventmill.runtime.views.state import Running, Stopped
 
 
@@ -78,7 +81,7 @@ class Opener:
         # Rows come with offsets. In several shards other nodes write rows, too.
         is_new = self._node.store.placement.shards == 1 and not await self._position(number)
         tables = {
-            name: TableRows(table, names[name], store, self._compiled.id, is_new=is_new)
+            name: TableRows(names[name], self._codec(table), store, is_new=is_new)
             for name, table in self._compiled.tables.items()
         }
         projector = Projector(self._definition, tables, lambda: self._changed(number))
@@ -97,6 +100,9 @@ class Opener:
         except ConfigurationError as error:
             return f"version {number} does not answer meanwhile: {error.message}", None
         return "", Stopped(number, queries, await self._position(number))
+
+    def _codec(self, table: Table) -> RowCodec[Any]:
+        return RowCodec(table.row, table, view=self._compiled.id)
 
     async def _position(self, number: int) -> int:
         offsets = await self._node.store.offsets()

@@ -17,8 +17,13 @@ class Kind(StrEnum):
 
     ENTITY = "entity"
     TOPIC = "topic"
+    WORKFLOW = "workflow"
     CONSUMER = "consumer"
+    ACTION = "action"
     VIEW = "view"
+    ENDPOINT = "endpoint"
+    """A route of the service's own: its id is method and path."""
+    TRANSFORM = "transform"
     REMOTE = "remote"
     """A part of another service: its id is `service/part`."""
     UNKNOWN = "unknown"
@@ -44,12 +49,12 @@ class Way(StrEnum):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """An entity, topic, consumer or view."""
+    """An entity, topic, consumer, action, view or transform."""
 
     id: str
     kind: Kind
     types: list[str]
-    """Stored event types that it has or takes."""
+    """Stored event types that it has or takes; of a scheduled action, when it runs."""
 
 
 class Connection(msgspec.Struct, frozen=True, order=True):
@@ -73,16 +78,21 @@ class Graph(msgspec.Struct, frozen=True):
     connections: list[Connection]
 
     @property
+    def inner(self) -> list[Connection]:
+        """Connections without those of endpoints, which are at the edge: somebody waits there anyway."""
+        edge = {part.id for part in self.parts if part.kind is Kind.ENDPOINT}
+        return [c for c in self.connections if c.source not in edge]
+
+    @property
     def couplings(self) -> list[Connection]:
-        """Connections where a part waits for another."""
-        return [c for c in self.connections if c.way.is_synchronous]
+        """Inner connections where a part waits for another."""
+        return [c for c in self.inner if c.way.is_synchronous]
 
     @property
     def purity(self) -> float:
-        """Share of the connections that are events; 1.0 without connections."""
-        if not self.connections:
-            return 1.0
-        return 1 - len(self.couplings) / len(self.connections)
+        """Share of the inner connections that are events; 1.0 without connections."""
+        inner = self.inner
+        return 1 - len(self.couplings) / len(inner) if inner else 1.0
 
 
 def graph_of(service: ServiceDefinition) -> Graph:
@@ -99,15 +109,23 @@ def graph_of(service: ServiceDefinition) -> Graph:
 
 def _parts(service: ServiceDefinition) -> Iterator[Part]:
     for entity in service.entities.values():
-        yield Part(entity.id, Kind.ENTITY, _names(entity.event_types.values()))
+        kind = Kind.ENTITY if entity.workflow is None else Kind.WORKFLOW
+        yield Part(entity.id, kind, _names(entity.event_types.values()))
     for topic in service.topics.values():
         yield Part(topic.id, Kind.TOPIC, _names(topic.event_types()))
     for topic in service.foreign.values():
         yield Part(topic.id, Kind.REMOTE, _names(topic.event_types()))
     for consumer in service.consumers.values():
         yield Part(consumer.id, Kind.CONSUMER, [t.__name__ for t in consumer.route.types])
+    for id, action in service.actions.items():
+        yield Part(id, Kind.ACTION, [str(action.schedule)] if action.schedule else [])
     for view in service.views.values():
         yield Part(view.id, Kind.VIEW, [])
+    for route in service.endpoints.routes:
+        yield Part(route.id, Kind.ENDPOINT, [])
+    for transform in service.transforms.values():
+        taken = {t.__name__ for one in transform.inputs for t in one.types}
+        yield Part(transform.id, Kind.TRANSFORM, sorted(taken))
 
 
 def _is_remote(id: str) -> bool:
@@ -121,21 +139,41 @@ def _names(kinds: Any) -> list[str]:
 def _followers(service: ServiceDefinition) -> Iterator[Connection]:
     for consumer in service.consumers.values():
         yield Connection(consumer.source.id, consumer.id, Way.FEEDS)
+    for entity in service.entities.values():
+        for source in entity.workflow.sources if entity.workflow is not None else ():
+            yield Connection(source, entity.id, Way.FEEDS)
     for view in service.views.values():
         for handler in view.handlers:
             yield Connection(handler.source.id, view.id, Way.FEEDS)
+    for transform in service.transforms.values():
+        for one in transform.inputs:
+            yield Connection(one.source.id, transform.id, Way.FEEDS)
 
 
 def _reaches(service: ServiceDefinition) -> Iterator[Connection]:
     for consumer in service.consumers.values():
         if consumer.stream:
             yield Connection(consumer.id, consumer.stream, Way.PUBLISHES)
-        for mention in mentions_of(consumer.route.function, None):
-            yield _connection(consumer.id, mention)
+    for transform in service.transforms.values():
+        for topic in transform.published:
+            yield Connection(transform.id, topic.id, Way.PUBLISHES)
+    for id, function, owner in _functions(service):
+        for mention in mentions_of(function, owner):
+            yield _connection(id, mention)
+
+
+def _functions(service: ServiceDefinition) -> Iterator[tuple[str, Any, type | None]]:
+    """Yield each part's functions, with the class that it is written in."""
+    for consumer in service.consumers.values():
+        yield consumer.id, consumer.route.function, None
+    for id, action in service.actions.items():
+        yield id, action.handler.function, None
     for entity in service.entities.values():
-        for handler in entity.handlers.values():
-            for mention in mentions_of(handler.function, entity.cls):
-                yield _connection(entity.id, mention)
+        steps = entity.workflow.steps.values() if entity.workflow is not None else ()
+        for handler in (*entity.handlers.values(), *(step.handler for step in steps)):
+            yield entity.id, handler.function, entity.cls
+    for route in service.endpoints.routes:
+        yield route.id, route.function, route.owner
 
 
 _WAYS = {

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from eventmill.model.action import Action
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
 from eventmill.sdk.context import Context
@@ -109,6 +110,8 @@ def _mention(
                 return verb, target.id, ""
             if isinstance(target, Handler) and verb != "publish" and target.component:
                 return verb, target.component, target.name
+            if isinstance(target, Action) and verb == "schedule":
+                return verb, target.id, ""
     return None
 
 
@@ -162,7 +165,9 @@ def _contexts_of(function: Callable[..., Any]) -> set[str]:
         hints = get_type_hints(function)
     except (NameError, TypeError):
         return set()
-    return {name for name, kind in hints.items() if kind is Context}
+    return {
+        name for name, kind in hints.items() if isinstance(kind, type) and issubclass(kind, Context)
+    }
 
 
 def _callers_of(

@@ -11,31 +11,39 @@ problem is raised as the error class that it was there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from copy import copy
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from secrets import SystemRandom, token_hex
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 from urllib.parse import quote, urlencode
 
-import aiohttp
 import msgspec
 from yarl import URL
 
 from eventmill import errors
+from eventmill.client.addresses import Address, Addresses, Found
+from eventmill.client.connections import LOST, TIMED_OUT, Connections, error_of
+from eventmill.client.streams import Change, Frame, frames, lines, reader_of
 from eventmill.engine.cloudevent import VERSION
 from eventmill.engine.retry import delay
-from eventmill.errors import EventmillError, InvalidPayload, TooLarge, Unavailable
+from eventmill.errors import InvalidPayload, TooLarge, Unavailable
 from eventmill.model import cloudevents, limits
 from eventmill.model.definition import Retry
-from eventmill.model.failure import KINDS
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
+from eventmill.sdk.component import id_of
+from eventmill.sdk.handlers import Query, SqlQuery
+from eventmill.sdk.view import View
 
 E = TypeVar("E")
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+V = TypeVar("V", bound=View)
 
 RETRY: Final = Retry(attempts=3, initial=0.1, factor=2.0, maximum=20.0, jitter=0.2)
 """Three attempts and at most 20 seconds between two, as the AWS SDKs' standard retry mode."""
@@ -45,6 +53,7 @@ TIMEOUT_SECONDS: Final = 30.0
 
 _luck = SystemRandom().random
 _JSON: Final = {"content-type": "application/json"}
+_ACCEPT: Final = {"accept": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +87,16 @@ class Client:
         luck: Callable[[], float] = _luck,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._addresses: _Addresses = _Address(url.rstrip("/"))
-        self._connections = _Connections(timeout_seconds)
+        self._addresses: Addresses = Address(url.rstrip("/"))
+        self._connections = Connections(timeout_seconds)
         self._retry = retry
         self._source = source
         self._new_id = new_id
         self._luck = luck
         self._sleep = sleep
         self._headers: dict[str, str] = {}
+        self._moment: dict[str, str] = {}
+        """When entities are looked at, as parameters of a URL; empty: now."""
 
     def __repr__(self) -> str:
         return f"<Client {self._addresses}>"
@@ -107,7 +118,7 @@ class Client:
         none, and `Unavailable` with the code `unavailable.service` when nobody has that name.
         """
         client = cls("", timeout_seconds=timeout_seconds, retry=retry, source=source)
-        client._addresses = _Found(service, broker)
+        client._addresses = Found(service, broker)
         return client
 
     async def __aenter__(self) -> Self:
@@ -155,11 +166,13 @@ class Client:
         `Unavailable` if the service did not answer in time, with nothing acknowledged.
         """
         handler.resolve()
+        if self._moment:
+            return await self._ask_past(handler, (id, *args), kwargs)
         body = handler.encode_arguments(handler.arguments(args, kwargs))
         headers = dict(_JSON)
         if handler.writes:
             headers["Idempotency-Key"] = self._new_id()
-        path = f"/components/{_part(handler.component)}/{_part(id)}/{_part(handler.name)}"
+        path = _path_of(handler, id)
         reply: R = handler.decode_reply(await self._request("POST", path, headers, body))
         return reply
 
@@ -168,13 +181,81 @@ class Client:
 
         Raises as `call`; `InvalidPayload` and `TooLarge` also for arguments that no URL tells.
         """
-        handler.resolve()
-        texts = handler.write_arguments(handler.arguments(args, kwargs))
-        path = f"/views/{_part(handler.component)}/{_part(handler.name)}"
-        path += f"?{urlencode(texts)}" if texts else ""
-        accept = {"accept": "application/json"}
-        rows: R = handler.decode_reply(await self._request("GET", path, accept))
+        if self._moment:
+            raise InvalidPayload("views have no past: ask an entity")
+        path = self._target(handler, args, kwargs)
+        rows: R = handler.decode_reply(await self._request("GET", path, _ACCEPT))
         return rows
+
+    def as_of(self, moment: int | datetime) -> Client:
+        """Return this client for queries of entities as they were: after a sequence, or at a time.
+
+        Raises `InvalidPayload` for a time without a zone.
+        """
+        other = copy(self)
+        if isinstance(moment, int):
+            other._moment = {"as_of_sequence": str(moment)}
+            return other
+        if moment.tzinfo is None:
+            raise InvalidPayload("as_of: the time needs a time zone, as datetime.UTC")
+        other._moment = {"as_of_time": moment.astimezone(UTC).isoformat()}
+        return other
+
+    @overload
+    def stream(
+        self, handler: Query[V, P, list[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[T, None]: ...
+
+    @overload
+    def stream(
+        self, handler: Handler[P, list[T]], id: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[T, None]: ...
+
+    async def stream(self, handler: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run a query of a view, or of the entity `id`, and yield its answer's items one by one.
+
+        Raises as `query`; an answer that breaks off raises `Unavailable`.
+        """
+        async with aclosing(self._lines(self._target(handler, args, kwargs))) as found:
+            async for line in found:
+                (item,) = handler.decode_reply(b"[%s]" % line)
+                yield item
+
+    @overload
+    def watch(
+        self, handler: Query[V, P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[R, None]: ...
+
+    @overload
+    def watch(
+        self, handler: Handler[P, R], id: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[R, None]: ...
+
+    async def watch(self, handler: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Follow a query, for ever: of the entity `id`, its answer whenever it has changed; of a view
+        all rows, then those that are new or changed. After a lost connection it begins anew.
+
+        Raises as `query`, when the service cannot be reached any more.
+        """
+        async with aclosing(self._follow(self._target(handler, args, kwargs))) as found:
+            async for frame in found:
+                yield handler.decode_reply(frame.data)
+
+    async def changes(
+        self, entity: type, id: str, *, after: int | None = None
+    ) -> AsyncGenerator[Change, None]:
+        """Follow an entity, for ever: its events, or a key-value entity's states, each once and in
+        order, also over lost connections.
+
+        Parameter: `after` is the sequence to go on from; without it, from now on.
+
+        Raises `UnknownComponent`, and `Unavailable` when the service cannot be reached any more.
+        """
+        read = reader_of(entity)
+        path = f"/components/{_part(id_of(entity))}/{_part(id)}/changes"
+        async with aclosing(self._follow(path, "" if after is None else str(after))) as found:
+            async for frame in found:
+                yield read(frame.data)
 
     async def publish(self, topic: Topic[E], *events: E) -> Published:
         """Append events to a topic, all or none; they are durable when it returns.
@@ -203,6 +284,17 @@ class Client:
             extensions={VERSION: kind.written},
         )
 
+    async def _ask_past(
+        self, handler: Handler[Any, R], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> R:
+        if handler.writes:
+            raise InvalidPayload(
+                f"{handler.component}.{handler.name} is a command: nobody can change the past"
+            )
+        answer = await self._request("GET", self._target(handler, args, kwargs), _ACCEPT)
+        reply: R = handler.decode_reply(answer)
+        return reply
+
     async def _request(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
     ) -> bytes:
@@ -216,156 +308,74 @@ class Client:
                 url = URL(address + path, encoded=True)
                 return await self._connections.send(method, url, headers, body)
             except Unavailable as error:
-                if error.code in (LOST, TIMED_OUT):
-                    self._addresses.failed(address)
-                if attempt >= self._retry.attempts or not _is_worth_repeating(error):
+                await self._pause(attempt, address, error)
+
+    async def _follow(self, path: str, last_id: str = "") -> AsyncGenerator[Frame, None]:
+        """Yield a stream's events; after a lost connection it goes on behind the last one."""
+        attempt = 0
+        address = ""
+        while True:
+            attempt += 1
+            try:
+                address = await self._addresses.next()
+                headers = {"accept": "text/event-stream", **self._headers}
+                if last_id:
+                    headers["last-event-id"] = last_id
+                pieces = self._connections.stream(URL(address + path, encoded=True), headers)
+                async with aclosing(frames(pieces)) as found:
+                    async for frame in found:
+                        attempt, last_id = 0, frame.id or last_id
+                        if frame.event == "problem":
+                            raise error_of(500, frame.data)
+                        if frame.data:
+                            yield frame
+                raise Unavailable(f"the stream of {address} ended", code=LOST)
+            except Unavailable as error:
+                await self._pause(max(1, attempt), address, error)
+
+    async def _lines(self, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield an answer's lines; it is asked for again as long as none has come."""
+        attempt, has_begun = 0, False
+        address = ""
+        while True:
+            attempt += 1
+            try:
+                address = await self._addresses.next()
+                headers = {"accept": "application/x-ndjson", **self._headers}
+                pieces = self._connections.stream(URL(address + path, encoded=True), headers)
+                async with aclosing(lines(pieces)) as found:
+                    async for line in found:
+                        has_begun = True
+                        yield line
+                return
+            except Unavailable as error:
+                if has_begun:
                     raise
-                wait = delay(self._retry, attempt, self._luck())
-                await self._sleep(min(max(wait, _asked(error)), self._retry.maximum))
+                await self._pause(attempt, address, error)
 
+    async def _pause(self, attempt: int, address: str, error: Unavailable) -> None:
+        """Wait until a request is to be sent again, or raise the error."""
+        if error.code in (LOST, TIMED_OUT):
+            self._addresses.failed(address)
+        if attempt >= self._retry.attempts or not _is_worth_repeating(error):
+            raise error
+        wait = delay(self._retry, attempt, self._luck())
+        await self._sleep(min(max(wait, _asked(error)), self._retry.maximum))
 
-class _Addresses(Protocol):
-    """Where a service is."""
-
-    async def next(self) -> str:
-        """Return the URL for the next request. Raises `Unavailable` if there is none."""
-        ...
-
-    def failed(self, url: str) -> None:
-        """Note that nobody answered there."""
-        ...
-
-
-class _Address:
-    """The one address that was given."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __repr__(self) -> str:
-        return self._url
-
-    async def next(self) -> str:
-        return self._url
-
-    def failed(self, url: str) -> None:
-        """There is no other."""
-
-
-class _Found:
-    """The nodes of a service, as a broker's directory tells them."""
-
-    def __init__(self, service: str, broker: str) -> None:
-        self._service = service
-        self._broker = broker
-        self._urls: Sequence[str] = []
-        self._finding = asyncio.Lock()
-
-    def __repr__(self) -> str:
-        return f"{self._service} at {self._broker}"
-
-    async def next(self) -> str:
-        async with self._finding:
-            if not self._urls:
-                self._urls = await self._find()
-            return self._urls[0]
-
-    def failed(self, url: str) -> None:
-        self._urls = [other for other in self._urls if other != url]
-
-    async def _find(self) -> Sequence[str]:
-        from eventmill.node import discovery  # it brings the engine with it: for who needs it
-
-        nodes = await discovery.find(self._broker, self._service)
-        if not nodes:
-            raise Unavailable(
-                f"no service {self._service!r} runs at {self._broker}", code="unavailable.service"
-            )
-        first = int(_luck() * len(nodes))  # clients spread over the nodes
-        return [node.metadata["url"] for node in (*nodes[first:], *nodes[:first])]
-
-
-class _Connections:
-    """The connections of a client and of all that `using` made of it."""
-
-    def __init__(self, timeout_seconds: float) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
-        self._session: aiohttp.ClientSession | None = None
-
-    async def send(
-        self, method: str, url: URL, headers: dict[str, str], body: bytes | None
-    ) -> bytes:
-        """Send one request; return the answer's body.
-
-        Raises the error that the answer stands for, or `Unavailable` if there is none.
-        """
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
-            )
-        try:
-            async with self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                answer = await response.read()
-        except TimeoutError as error:
-            raise Unavailable(
-                f"{url.origin()} did not answer within {self._timeout.total} seconds",
-                code=TIMED_OUT,
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(
-                f"{url.origin()} cannot be reached: {type(error).__name__}: {error}", code=LOST
-            ) from error
-        if response.status >= 300:
-            raise error_of(response.status, answer, response.headers.get("retry-after"))
-        return answer
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-
-LOST: Final = "unavailable.connection"
-"""Code of an `Unavailable` that the client made itself: the connection failed."""
-
-TIMED_OUT: Final = "unavailable.timeout"
-"""Code of an `Unavailable` that the client made itself: the answer took too long."""
-
-PROBLEM_TYPE: Final = "urn:eventmill:problem:"
-
-
-class _Problem(msgspec.Struct):
-    """What is read of a problem document."""
-
-    type: str = ""
-    code: str = ""
-    detail: str = ""
-    details: dict[str, Any] = {}
-
-
-def error_of(status: int, body: bytes, retry_after: str | None = None) -> EventmillError:
-    """Return the error that an answer stands for.
-
-    Parameters: `retry_after` is the header of that name, in seconds.
-    """
-    try:
-        problem = msgspec.json.decode(body, type=_Problem)
-    except msgspec.DecodeError:
-        problem = _Problem()
-    kind = KINDS.get(problem.type.removeprefix(PROBLEM_TYPE)) or _kind_of_status(status)
-    message = problem.detail or f"the service answered with status {status}"
-    error = kind(message, code=problem.code or None, details=problem.details)
-    if isinstance(error, Unavailable) and retry_after is not None and retry_after.isdecimal():
-        error.retry_after_seconds = float(retry_after)
-    return error
-
-
-def _kind_of_status(status: int) -> type[EventmillError]:
-    if status in (429, 502, 503, 504):
-        return Unavailable
-    return errors.RequestError if 300 <= status < 500 else errors.InternalError
+    def _target(
+        self, handler: Handler[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> str:
+        """Return the URL's path and query of a query: of an entity, whose id comes first, or a
+        view."""
+        handler.resolve()
+        if isinstance(handler, SqlQuery):
+            path = f"/views/{_part(handler.component)}/{_part(handler.name)}"
+        else:
+            id, *args = args  # type: ignore[assignment]
+            path = _path_of(handler, id)
+        texts = handler.write_arguments(handler.arguments(tuple(args), kwargs))
+        texts += list(self._moment.items())
+        return f"{path}?{urlencode(texts)}" if texts else path
 
 
 def _is_worth_repeating(error: Unavailable) -> bool:
@@ -375,6 +385,10 @@ def _is_worth_repeating(error: Unavailable) -> bool:
 def _asked(error: Unavailable) -> float:
     """Seconds that the service asked to wait; none for what the client noticed itself."""
     return 0.0 if error.code in (LOST, TIMED_OUT) else error.retry_after_seconds
+
+
+def _path_of(handler: Handler[Any, Any], id: str) -> str:
+    return f"/components/{_part(handler.component)}/{_part(id)}/{_part(handler.name)}"
 
 
 def _part(text: str) -> str:

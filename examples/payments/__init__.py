@@ -1,0 +1,1 @@
+"""Card payments: reservations that expire by timers, a nightly settlement."""

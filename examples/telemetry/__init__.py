@@ -1,0 +1,1 @@
+"""Weather stations as devices: daily figures, storms, and who has fallen silent: see README.md."""

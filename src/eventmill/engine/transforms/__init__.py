@@ -1,0 +1,1 @@
+"""Transforms as pure functions: windows, joins, and how their state is kept in a row."""

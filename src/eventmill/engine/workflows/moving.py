@@ -1,0 +1,472 @@
+"""Moving: a workflow's progress, and what happens to it → its next progress and its rows. Pure.
+
+Invariants: a run's number is given once; a run that has begun and is given up, or ended without being
+refused, is on the stack of what can be undone; a run that was decided but not begun (`fresh`) leaves
+no trace when something else comes first; there is at most one row per branch, pause, wait and limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from eventmill.engine import outgoing, retry
+from eventmill.engine.workflows import rows
+from eventmill.engine.workflows.rows import Owner
+from eventmill.errors import HandlerFailed, NotFound, Rejected, TooLarge
+from eventmill.model import codec, limits
+from eventmill.model.commit import Timer
+from eventmill.model.definition import StepDefinition, WorkflowDefinition
+from eventmill.model.progress import (
+    EMPTY,
+    FINAL,
+    Join,
+    Planned,
+    Problem,
+    Progress,
+    Run,
+    Status,
+    Undo,
+    Wait,
+)
+from eventmill.model.transition import (
+    Arrived,
+    Compensate,
+    End,
+    Failed,
+    Fork,
+    Go,
+    Order,
+    Pause,
+    Ran,
+    TimedOut,
+    Transition,
+    Trouble,
+    WaitFor,
+)
+
+
+class NotNow(Rejected):
+    """The workflow cannot do that where it is; nothing has changed."""
+
+
+class Move:
+    """One move of a workflow.
+
+    Parameters: `fresh` are the numbers of runs that have not begun; `place` is whose effect it is.
+    """
+
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        owner: Owner,
+        progress: Progress,
+        fresh: Iterable[int],
+        now: int,
+        place: str,
+    ) -> None:
+        self.progress = msgspec.structs.replace(
+            progress, runs=[*progress.runs], undo=[*progress.undo]
+        )
+        self.timers: dict[str, Timer | None] = {}
+        self.fresh = set(fresh)
+        self._definition = definition
+        self._owner = owner
+        self._now = now
+        self._place = place
+
+    def command(self, transition: Transition) -> None:
+        """Do what a command wants: it takes the place of whatever is outstanding.
+
+        Raises `NotNow` if the workflow has ended, or is being undone.
+        """
+        self._need_going()
+        self._clear()
+        self._next(transition)
+
+    def ran(self, ran: Ran) -> None:
+        """Take the outcome of an outstanding run."""
+        run = self.progress.run(ran.number)
+        assert run is not None
+        step = self._definition.steps[run.step]
+        if ran.failed is not None:
+            self._failed(run, step, ran.failed, ran.luck)
+        elif run.undoes:
+            self._undone(run, ran.next)
+        elif run.branch:
+            self._branch_ended(run, ran.next)
+        else:
+            self._drop(run)
+            self._next(self._needed(ran.next))
+
+    def timed_out(self, timed_out: TimedOut) -> None:
+        """Go on after a pause, a wait or the whole has taken too long."""
+        if timed_out.kind == rows.DEADLINE:
+            self.timers[rows.deadline_name(self._owner)] = None
+            self.progress.has_deadline = False
+            if self.progress.status is Status.COMPENSATING:
+                return
+            self._clear()
+            error = "the workflow took too long"
+            if name := self._definition.on_timeout:
+                self._start(Planned(name), error=error)
+            else:
+                self._fail(Problem("", "workflow.timeout", error))
+            return
+        assert self.progress.wait is not None
+        name = self.progress.wait.on_timeout
+        self._clear()
+        self._start(Planned(name), error="nothing came in time")
+
+    def arrived(self, arrived: Arrived) -> None:
+        """Go on with the event that was waited for."""
+        assert self.progress.wait is not None
+        step = self._step(self.progress.wait.then)
+        parameters = step.handler.parameters
+        given = {parameters[0]: arrived.event} if parameters else {}
+        self._clear()
+        self._start(Planned(step.handler.name, msgspec.Raw(codec.encode(given))))
+
+    def ordered(self, order: Order) -> None:
+        """Do what an operator wants.
+
+        Raises `NotNow` if the workflow is where that means nothing.
+        """
+        progress = self.progress
+        if progress.status is Status.NEW:
+            raise NotFound(f"no workflow {self._owner.component}/{self._owner.id}")
+        match order:
+            case Order.TERMINATE:
+                if progress.status in FINAL:
+                    raise self._not_now(f"it is {progress.status} already")
+                self._clear()
+                self._finish(Status.TERMINATED)
+            case Order.SUSPEND:
+                if progress.status in FINAL:
+                    raise self._not_now(f"it is {progress.status}")
+                progress.suspended = True
+            case Order.RESUME:
+                if not progress.suspended:
+                    raise self._not_now("it is not suspended")
+                progress.suspended = False
+                self._again(progress.runs)
+            case Order.RETRY:
+                self._retry()
+            case Order.COMPENSATE:
+                self._need_compensable()
+                self._clear()
+                self._compensate(None)
+
+    def delete(self) -> None:
+        """Leave nothing outstanding."""
+        self._clear()
+        self.timers[rows.deadline_name(self._owner)] = None
+
+    def _need_going(self) -> None:
+        status = self.progress.status
+        if status in FINAL:
+            raise self._not_now(f"it is {status}: start another one, under another id")
+        if status is Status.COMPENSATING:
+            raise self._not_now("it is being undone")
+
+    def _need_compensable(self) -> None:
+        status = self.progress.status
+        if status is Status.COMPENSATING or (not self.progress.undo and not self.progress.runs):
+            raise self._not_now(f"there is nothing to undo, it is {status}")
+
+    def _not_now(self, why: str) -> NotNow:
+        name = f"{self._owner.component}/{self._owner.id}"
+        return NotNow(f"workflow {name}: {why}", code="workflow.status")
+
+    def _needed(self, transition: Transition | None) -> Transition:
+        if transition is None:
+            raise HandlerFailed(
+                f"{self._place} does not say what is next: return self.go(…), self.pause(…), "
+                "self.wait_for(…) or self.end()",
+                code="guard.no_transition",
+            )
+        return transition
+
+    def _next(self, transition: Transition) -> None:
+        progress = self.progress
+        if progress.status is Status.NEW:
+            self._begin()
+        if isinstance(transition, Go | Fork | WaitFor):
+            self._need_room()
+        match transition:
+            case Go():
+                self._start(self._planned(transition))
+            case Fork():
+                self._fork(transition)
+            case Pause(after, at, on_timeout):
+                progress.number += 1
+                name = on_timeout.name if on_timeout is not None else ""
+                progress.wait = Wait(progress.number, on_timeout=name)
+                progress.status = Status.PAUSED
+                if name:
+                    due = self._due("a pause", after, at)
+                    row = rows.pause_row(self._owner, progress.number, due, self._now)
+                    self.timers[row.name] = row
+            case WaitFor():
+                self._wait(transition)
+            case End():
+                self._finish(Status.ENDED)
+            case Compensate(then):
+                self._compensate(self._planned(then) if then is not None else None)
+
+    def _need_room(self) -> None:
+        """All that is outstanding and can be undone is in each entry of history."""
+        progress = self.progress
+        inputs = [undo.input for undo in progress.undo] + [run.input for run in progress.runs]
+        size = sum(len(bytes(input)) for input in inputs)
+        if (
+            progress.number >= limits.WORKFLOW_RUNS_MAX
+            or len(progress.undo) >= limits.WORKFLOW_UNDO_MAX
+            or size >= limits.PAYLOAD_BYTES_MAX
+        ):
+            raise TooLarge(
+                f"workflow {self._owner.component}/{self._owner.id} has had {progress.number} steps, "
+                f"{len(progress.undo)} of which can be undone, with {size} bytes of input: start "
+                "another one that goes on where it ends"
+            )
+
+    def _begin(self) -> None:
+        self.progress.began = self._now
+        if self._definition.timeout is not None:
+            at = self._due("the workflow", self._definition.timeout, None)
+            row = rows.deadline_row(self._owner, at, self._now)
+            self.timers[row.name] = row
+            self.progress.has_deadline = True
+
+    def _fork(self, fork: Fork) -> None:
+        if not 0 < len(fork.branches) <= limits.WORKFLOW_BRANCHES_MAX:
+            raise HandlerFailed(
+                f"{self._place}: 1 to {limits.WORKFLOW_BRANCHES_MAX} steps run at the same time, "
+                f"not {len(fork.branches)}",
+                code="guard.branches",
+            )
+        left = list(range(1, len(fork.branches) + 1))
+        self.progress.join = Join(left, self._planned(fork.then), fork.any)
+        for branch, go in zip(left, fork.branches, strict=True):
+            self._start(self._planned(go), branch=branch)
+
+    def _wait(self, wait: WaitFor) -> None:
+        if wait.source not in self._definition.sources:
+            known = ", ".join(self._definition.sources) or "none"
+            raise HandlerFailed(
+                f"{self._place} waits for {wait.source!r}, which nobody reads for it: add it to "
+                f"waits_on of the workflow; it has {known}",
+                code="guard.waits_on",
+            )
+        known_types = self._definition.sources[wait.source].event_types
+        if wait.types and not set(wait.types) & known_types.keys():
+            raise HandlerFailed(
+                f"{self._place} waits for {wait.types[0]}, but {wait.source!r} has "
+                f"{', '.join(known_types) or 'no events'}",
+                code="guard.waits_on",
+            )
+        progress = self.progress
+        progress.number += 1
+        name = wait.on_timeout.name if wait.on_timeout is not None else ""
+        progress.wait = Wait(progress.number, wait.source, wait.key, wait.then.name, name)
+        progress.status = Status.WAITING
+        at = self._due("a wait", wait.after, None) if wait.after is not None else rows.NEVER
+        where = msgspec.to_builtins(wait.where)
+        due = rows.Due(rows.WAIT, progress.number, key=wait.key, types=wait.types, where=where)
+        row = rows.wait_row(self._owner, wait.source, at, self._now, due)
+        self.timers[row.name] = row
+
+    def _due(self, what: str, after: timedelta | None, at: datetime | None) -> int:
+        return outgoing.due_at(f"{what} of {self._place}", after, at, self._now)
+
+    def _branch_ended(self, run: Run, transition: Transition | None) -> None:
+        join = self.progress.join
+        assert join is not None
+        self._drop(run)
+        if isinstance(transition, Go):
+            self._start(self._planned(transition), branch=run.branch)
+            return
+        if transition is not None:
+            raise HandlerFailed(
+                f"{self._place} runs beside others: such a step returns self.go(…), or an effect "
+                "without what is next, when its branch is done",
+                code="guard.branch",
+            )
+        left = [branch for branch in join.left if branch != run.branch]
+        if left and not join.any:
+            self.progress.join = msgspec.structs.replace(join, left=left)
+            return
+        self._clear()
+        self._start(join.then)
+
+    def _failed(self, run: Run, step: StepDefinition, failed: Failed, luck: float) -> None:
+        failures = run.failures + (failed.trouble is not Trouble.UNAVAILABLE)
+        is_final = failed.trouble in (Trouble.REJECTED, Trouble.HOPELESS)
+        if not is_final and failures < step.retry.attempts:
+            wait = retry.delay(step.retry, run.attempt, luck)
+            later = msgspec.structs.replace(
+                run, attempt=run.attempt + 1, failures=failures, at=self._now + round(wait * 1e6)
+            )
+            self._replace(run, later)
+            return
+        had_effect = failed.trouble is not Trouble.REJECTED
+        self._drop(run, had_effect=had_effect)
+        if step.failover and not run.undoes:
+            planned = Planned(step.failover, self._part(step.failover, run.input))
+            self._start(planned, branch=run.branch, error=failed.error)
+            return
+        if run.branch and self._leave_branch(run):
+            return
+        given_up, join = [run, *self.progress.runs], self.progress.join
+        if not run.undoes:
+            self._clear()
+        self._fail(Problem(run.step, failed.code, failed.error, given_up, join))
+
+    def _leave_branch(self, run: Run) -> bool:
+        """Whether others may still be the first to end."""
+        join = self.progress.join
+        left = [branch for branch in join.left if branch != run.branch] if join else []
+        if join is None or not join.any or not left:
+            return False
+        self.progress.join = msgspec.structs.replace(join, left=left)
+        return True
+
+    def _fail(self, problem: Problem) -> None:
+        self.progress.problem = problem
+        if self.progress.undo and not (problem.runs and problem.runs[0].undoes):
+            self._compensate(None)
+        else:
+            self._finish(Status.FAILED)
+
+    def _compensate(self, then: Planned | None) -> None:
+        progress = self.progress
+        progress.after_undo = then
+        if progress.undo:
+            progress.status = Status.COMPENSATING
+            undo = progress.undo[-1]
+            error = progress.problem.error if progress.problem is not None else ""
+            self._start(Planned(undo.step, undo.input), undoes=undo.number, error=error)
+        elif then is not None:
+            progress.after_undo = None
+            self._start(then)
+        else:
+            self._finish(Status.COMPENSATED)
+
+    def _undone(self, run: Run, transition: Transition | None) -> None:
+        if transition is not None:
+            raise HandlerFailed(
+                f"{self._place} undoes another step: it returns an effect without what is next",
+                code="guard.compensation",
+            )
+        self._drop(run)
+        self.progress.undo = [u for u in self.progress.undo if u.number != run.undoes]
+        self.progress.status = Status.RUNNING  # if a step comes after it
+        self._compensate(self.progress.after_undo)
+
+    def _retry(self) -> None:
+        """Run the failed step again, or what waits for its next attempt at once."""
+        progress = self.progress
+        problem = progress.problem
+        if progress.status is Status.FAILED and problem is not None and problem.runs:
+            progress.problem, progress.ended, progress.join = None, 0, problem.join
+            is_undoing = bool(problem.runs[0].undoes)
+            progress.status = Status.COMPENSATING if is_undoing else Status.RUNNING
+            for run in problem.runs:
+                again = msgspec.structs.replace(run, attempt=run.attempt + 1, failures=0, at=0)
+                self._outstanding(again)
+        elif later := [run for run in progress.runs if run.at > self._now]:
+            self._again([msgspec.structs.replace(r, at=0, failures=0) for r in later])
+        elif not progress.runs:
+            raise self._not_now(f"no step of it has failed, it is {progress.status}")
+        else:
+            self._again(progress.runs)  # stuck, or lost by a node that is gone
+
+    def _again(self, runs: list[Run]) -> None:
+        for run in [*runs]:
+            current = self.progress.run(run.number)
+            assert current is not None
+            self._replace(current, run)
+
+    def _start(
+        self, planned: Planned, *, branch: int = 0, undoes: int = 0, error: str = ""
+    ) -> None:
+        progress = self.progress
+        progress.number += 1
+        if progress.status is not Status.COMPENSATING:
+            progress.status = Status.RUNNING
+        run = Run(progress.number, planned.step, planned.input, branch, undoes=undoes, error=error)
+        self._outstanding(run)
+
+    def _outstanding(self, run: Run) -> None:
+        self.progress.runs.append(run)
+        self.fresh.add(run.number)
+        self._put(run)
+
+    def _replace(self, run: Run, by: Run) -> None:
+        self.progress.runs = [by if one is run else one for one in self.progress.runs]
+        self._put(by)
+
+    def _put(self, run: Run) -> None:
+        seconds = self._step(run.step).timeout
+        row = rows.step_row(self._owner, run, seconds, self._now)
+        self.timers[row.name] = row
+
+    def _drop(self, run: Run, *, had_effect: bool = True) -> None:
+        """A run is over: remember how to undo it."""
+        self.progress.runs = [one for one in self.progress.runs if one is not run]
+        self.timers[rows.step_name(self._owner, run.branch)] = None
+        began = run.number not in self.fresh
+        self.fresh.discard(run.number)
+        step = self._definition.steps.get(run.step)
+        if step is not None and step.compensate and began and had_effect and not run.undoes:
+            input = self._part(step.compensate, run.input)
+            self.progress.undo.append(Undo(run.number, step.compensate, input))
+
+    def _clear(self) -> None:
+        """Give up everything that is outstanding."""
+        for run in [*self.progress.runs]:
+            self._drop(run)
+        self.progress.join = None
+        wait, self.progress.wait = self.progress.wait, None
+        if wait is not None and wait.source:
+            self.timers[rows.wait_name(self._owner, wait.source, wait.key)] = None
+        elif wait is not None and wait.on_timeout:
+            self.timers[rows.pause_name(self._owner)] = None
+
+    def _finish(self, status: Status) -> None:
+        self.progress.status = status
+        self.progress.ended = self._now
+        self.progress.suspended = False
+        if self.progress.has_deadline:
+            self.timers[rows.deadline_name(self._owner)] = None
+            self.progress.has_deadline = False
+
+    def _planned(self, go: Go) -> Planned:
+        step = self._step(go.step.name)
+        if not go.arguments:
+            return Planned(go.step.name)
+        payload = step.handler.encode_arguments(go.arguments)
+        step.handler.decode_arguments(payload)  # it must be readable when it is run
+        if len(payload) > limits.PAYLOAD_BYTES_MAX:
+            raise TooLarge(f"{self._place} gives step {go.step.name!r} {len(payload)} bytes")
+        return Planned(go.step.name, msgspec.Raw(payload))
+
+    def _step(self, name: str) -> StepDefinition:
+        step = self._definition.steps.get(name)
+        if step is None:
+            raise HandlerFailed(
+                f"{self._place}: {name!r} is no @step of this workflow; there is "
+                f"{', '.join(self._definition.steps)}",
+                code="guard.step",
+            )
+        return step
+
+    def _part(self, name: str, input: msgspec.Raw) -> msgspec.Raw:
+        """Return those of a step's arguments that another one takes."""
+        step = self._step(name)
+        given: dict[str, Any] = msgspec.json.decode(input, type=dict[str, msgspec.Raw])
+        part = {p: given[p] for p in step.handler.parameters if p in given}
+        return msgspec.Raw(codec.encode(part)) if part else EMPTY

@@ -1,0 +1,452 @@
+"""The runner: starts the steps that are outstanding, and hands their outcomes to turns.
+
+Place on the road: behind the commit, as dispatch is, and before the next turn. What is outstanding is a
+row of the store (`engine.workflows.rows`); a commit that puts one makes the runner look at that workflow
+at once. Rows whose workflow nobody looks at, because their node is gone, are found when a shard is taken.
+
+Invariants: a step begins only from a progress that is durable, and ends before anything that takes its
+place begins; an attempt is made once at a time; a row is only put again in the turn of its workflow,
+so that it never takes the place of a newer one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from eventmill.engine.causation import caused_by
+from eventmill.engine.workflows import deciding, rows
+from eventmill.engine.workflows.deciding import Outcome
+from eventmill.engine.workflows.rows import Due, Owner
+from eventmill.errors import (
+    Conflict,
+    DataMisfit,
+    EventmillError,
+    InvalidPayload,
+    NotOwner,
+    Unavailable,
+)
+from eventmill.model import limits
+from eventmill.model.commit import Commit, Timer
+from eventmill.model.definition import StepDefinition
+from eventmill.model.effect import Effect
+from eventmill.model.envelope import Envelope
+from eventmill.model.orders import DUE, OUTCOME
+from eventmill.model.progress import Run
+from eventmill.model.transition import TimedOut
+from eventmill.ports.clock import Clock
+from eventmill.ports.store import Store
+from eventmill.runtime.committer import Committer
+from eventmill.runtime.turns.cells import Cell, Key
+from eventmill.runtime.turns.turn import Entities
+from eventmill.runtime.workflows.attempts import Attempts, invalid
+from eventmill.runtime.workflows.holding import Holding
+
+log = structlog.get_logger()
+
+AGAIN_SECONDS = 0.2
+"""Pause before an outcome is given again that could not be committed."""
+
+PAGE = 1_000
+"""Rows of one look for what is outstanding."""
+
+Attempt = tuple[int, int]
+"""Number of the run, and of the attempt."""
+
+
+class Ready(NamedTuple):
+    """A step that can begin."""
+
+    cell: Cell
+    run: Run
+    step: StepDefinition
+    arguments: tuple[Any, ...]
+
+
+class Runner:
+    """Owns the steps that run on a node.
+
+    Parameter: `held` are the home shards whose turns run here, now.
+    """
+
+    def __init__(
+        self,
+        entities: Entities,
+        store: Store,
+        committer: Committer,
+        clock: Clock,
+        attempts: Attempts,
+        held: Collection[int],
+    ) -> None:
+        self._entities = entities
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._attempts = attempts
+        self._held = held
+        self.holding = Holding(clock)
+        self._running: dict[Key, dict[Attempt, asyncio.Task[None] | None]] = {}
+        """None: its outcome is being decided, so it cannot be ended any more."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: dict[Key, set[asyncio.Task[None]]] = {}
+        """Steps that were given up and have not ended yet."""
+        self._resting = 0
+        """Tasks that only wait for the clock."""
+        self._left_out = False
+        """Whether there was no room for a step."""
+        self._handled: set[str] = set()
+        """Rows that are due and being seen to."""
+        self.stuck: dict[Key, str] = {}
+        """Workflows that this code cannot go on with, and why."""
+        self._look = asyncio.Event()
+        entities.steps = self
+        committer.on_commit.append(self._committed)
+        committer.on_failure.append(lambda batch: self.look())  # it may be true all the same
+
+    def __repr__(self) -> str:
+        return f"<Runner [{len(self._tasks)} steps, {self.holding!r}]>"
+
+    @property
+    def working(self) -> bool:
+        """Whether steps are under way."""
+        return len(self._tasks) > self._resting
+
+    @property
+    def resting(self) -> bool:
+        """Whether something waits only for the clock."""
+        return self._resting > 0
+
+    async def run(self) -> None:
+        """Look for what is outstanding whenever shards were taken; end all steps when cancelled."""
+        try:
+            while True:
+                await self._look.wait()
+                self._look.clear()
+                try:
+                    await self._start_all()
+                except (Unavailable, Conflict) as error:
+                    log.warning("outstanding steps not read", error=str(error))
+                    await self._clock.sleep(AGAIN_SECONDS)
+                    self._look.set()
+        finally:
+            self.holding.leave(lambda id: True)
+            await self._end(list(self._tasks))
+
+    def look(self) -> None:
+        """Find what is outstanding: shards were taken, or nobody knows what was committed."""
+        self._look.set()
+
+    async def leave(self, homes: Collection[int]) -> None:
+        """End the steps of shards that another node has from now on, and send away who waits."""
+        shard = self._store.placement.entity
+        self.holding.leave(lambda id: shard(id) in homes)
+        for key in [key for key in self._running if shard(key[1]) in homes]:
+            await self._end([t for t in self._running.get(key, {}).values() if t is not None])
+
+    def is_busy(self, key: Key, cell: Cell) -> bool:
+        """Whether a step has begun, here or before this node knew of it, and has not ended.
+
+        Raises `Conflict` for a workflow that is stuck.
+        """
+        progress = cell.progress
+        assert progress is not None
+        if not progress.runs:
+            return False
+        if key in self.stuck:
+            raise Conflict(self.stuck[key], code="workflow.stuck")
+        busy, now, running = False, self._clock.now(), self._running.get(key, {})
+        for run in progress.runs:
+            if run.number in cell.fresh:
+                continue
+            if (run.number, run.attempt) in running:
+                busy = True
+            elif run.at <= now and not progress.suspended:
+                self.start(key, run.number, run.attempt)
+                busy = True
+        return busy
+
+    def hold(self, key: Key, envelope: Envelope, once: bytes | None) -> asyncio.Future[bytes]:
+        """Let a command wait for the end of the step."""
+        return self.holding.hold(key, envelope, once)
+
+    def moved(self, key: Key, cell: Cell) -> None:
+        """Let waiting commands take their turns, before the next step begins."""
+        if cell.progress is not None and not cell.progress.runs:
+            self.stuck.pop(key, None)
+        if self.holding.has(key) and key not in self.stuck and not self.is_busy(key, cell):
+            self.holding.release(key, lambda envelope, once: self._turn(key, envelope, once))
+
+    def _turn(
+        self, key: Key, envelope: Envelope, once: bytes | None
+    ) -> bytes | asyncio.Future[bytes]:
+        answer = self._entities.submit_at_once(envelope, once)
+        if answer is None:
+            raise Unavailable(f"{key[0]}/{key[1]} is being loaded; try again")
+        return answer
+
+    def _committed(self, commit: Commit) -> None:
+        for name, row in commit.timers.items():
+            if name.startswith(rows.STEP_ROWS):
+                self._follow(name, row)
+
+    def _follow(self, name: str, row: Timer | None) -> None:
+        """Begin what a workflow's commit made outstanding, end what it gave up."""
+        _, component, _, id = name.split("/", 3)
+        key = component, id
+        cell = self._entities.cells.get(key)
+        if cell is None or cell.progress is None:
+            if row is not None:
+                _, _, due = rows.read(row)
+                self.start(key, due.number, due.attempt)
+            return
+        runs = {(run.number, run.attempt): run for run in cell.progress.runs}
+        for made, task in [*self._running.get(key, {}).items()]:
+            if made not in runs and task is not None:
+                task.cancel()
+                self._ending.setdefault(key, set()).add(task)
+        now = self._clock.now()
+        for (number, attempt), run in runs.items():
+            if run.at <= now and not cell.progress.suspended:
+                self.start(key, number, attempt)
+
+    def start(self, key: Key, number: int, attempt: int) -> None:
+        """Begin an attempt, unless it has begun; it finds out itself whether it is still wanted."""
+        running = self._running.get(key)
+        if running is not None and (number, attempt) in running:
+            return
+        if len(self._tasks) >= limits.STEPS_MAX:
+            self._left_out = True  # its row is found again when there is room
+            return
+        task = asyncio.get_running_loop().create_task(self._run(key, number, attempt))
+        self._running.setdefault(key, {})[number, attempt] = task
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._ended(key, (number, attempt), done))
+
+    def _ended(self, key: Key, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._left_out and len(self._tasks) <= limits.STEPS_MAX // 2:
+            self._left_out = False
+            self._look.set()
+        running = self._running.get(key, {})
+        running.pop(attempt, None)
+        if not running:
+            self._running.pop(key, None)
+        if key in self._ending:
+            self._ending[key].discard(task)
+            if not self._ending[key]:
+                del self._ending[key]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a step's outcome was lost; it is run again", workflow=key, exc_info=error)
+
+    async def _run(self, key: Key, number: int, attempt: int) -> None:
+        ready = await self._ready(key, number, attempt)
+        if ready is None:
+            return
+        cell, run = ready.cell, ready.run
+        cell.fresh = cell.fresh - {number}
+        self.stuck.pop(key, None)
+        cause = self._attempts.cause(cell, run)
+        outcome = await self._attempts.make(cell, run, cause, ready.step, ready.arguments)
+        self._running[key][number, attempt] = None
+        await self._deliver(Envelope(*key, OUTCOME, (outcome,), metadata=caused_by(cause)))
+
+    async def _ready(self, key: Key, number: int, attempt: int) -> Ready | None:
+        """Return the step as it can begin; None if it is not wanted any more, or stuck."""
+        while True:
+            cell = await self._durable(key)
+            if cell is None or cell.progress is None:
+                return None
+            run, progress = cell.progress.run(number), cell.progress
+            if run is None or run.attempt != attempt or cell.deleted:
+                return None
+            if run.at > self._clock.now() or progress.suspended:
+                return None
+            ending = [t for t in self._ending.get(key, ()) if t is not asyncio.current_task()]
+            if ending:
+                await asyncio.wait(ending)
+                continue
+            return self._known(key, cell, run)
+
+    async def _durable(self, key: Key) -> Cell | None:
+        """Return the workflow when everything that is decided of it is durable; None if it is not
+        this node's, or cannot be read."""
+        while self._entities.holds(self._store.placement.entity(key[1])):
+            cell = self._entities.cells.get(key)
+            if cell is None:
+                try:
+                    await self._entities.cells.load(key)
+                except DataMisfit as error:
+                    self._be_stuck(key, error.message)
+                    return None
+                except Unavailable:
+                    await self._rest()
+            elif cell.is_ahead:
+                settled = self._entities.settled()
+                await asyncio.wait({settled})
+                settled.exception()  # looked at: a commit that failed throws the workflow out
+            else:
+                return cell
+        return None
+
+    def _known(self, key: Key, cell: Cell, run: Run) -> Ready | None:
+        assert cell.definition.workflow is not None
+        step = cell.definition.workflow.steps.get(run.step)
+        name = f"workflow {key[0]}/{key[1]}"
+        if step is None:
+            known = ", ".join(cell.definition.workflow.steps)
+            self._be_stuck(
+                key,
+                f"{name} is at step {run.step!r}, which this code does not have (it has {known}): "
+                "deploy code that has it, or terminate the workflow",
+            )
+            return None
+        try:
+            return Ready(cell, run, step, step.handler.decode_arguments(bytes(run.input)))
+        except InvalidPayload as error:
+            self._be_stuck(
+                key,
+                f"{name} has input for step {run.step!r} that it does not take any more: "
+                f"{error.message}; let it take what was stored, or terminate the workflow",
+            )
+            return None
+
+    def _be_stuck(self, key: Key, why: str) -> None:
+        if self.stuck.get(key) != why:
+            log.error("workflow stuck", workflow=f"{key[0]}/{key[1]}", error=why)
+        self.stuck[key] = why
+        self.holding.refuse(key, lambda: Conflict(why, code="workflow.stuck"))
+
+    async def _deliver(self, envelope: Envelope) -> None:
+        """Let the workflow take an outcome, as often as it needs; it counts once."""
+        while True:
+            try:
+                answer = await self._entities.submit(envelope)
+                if not isinstance(answer, bytes):
+                    await answer
+                return
+            except NotOwner:
+                return
+            except Unavailable as error:
+                log.warning("outcome of a step not committed yet", error=str(error))
+                await self._rest()
+            except EventmillError as error:
+                (outcome,) = envelope.arguments
+                if outcome.ran.failed is not None:
+                    raise
+                ran = msgspec.structs.replace(outcome.ran, next=None, failed=invalid(error))
+                envelope.arguments = (Outcome(ran, Effect()),)
+
+    async def _rest(self) -> None:
+        self._resting += 1
+        try:
+            await self._clock.sleep(AGAIN_SECONDS)
+        finally:
+            self._resting -= 1
+
+    async def _start_all(self) -> None:
+        """Begin what is outstanding in the shards that are held here."""
+        after = rows.STEP_ROWS
+        while page := await self._store.timers(after=after, limit=PAGE):
+            for timer in page:
+                if not timer.name.startswith(rows.STEP_ROWS):
+                    return
+                component, id, due = rows.read(timer)
+                is_ours = timer.command.shard in self._held
+                is_known = component in self._entities.definitions
+                if is_ours and is_known and due.at <= self._clock.now():
+                    self.start((component, id), due.number, due.attempt)
+            after = page[-1].name
+
+    def due(self, timers: list[Timer]) -> None:
+        """See to rows that are due."""
+        for timer in timers:
+            if timer.name not in self._handled:
+                self._handled.add(timer.name)
+                task = asyncio.get_running_loop().create_task(self._see_to(timer))
+                self._tasks.add(task)
+                task.add_done_callback(partial(self._seen_to, timer.name))
+
+    def _seen_to(self, name: str, task: asyncio.Task[None]) -> None:
+        self._handled.discard(name)
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a workflow's row was not seen to", row=name, exc_info=error)
+
+    async def _see_to(self, timer: Timer) -> None:
+        component, id, due = rows.read(timer)
+        try:
+            if component not in self._entities.definitions:
+                await self._later(timer)
+                return
+            cell = await self._loaded((component, id))
+            if cell is None:
+                await self._later(timer)
+            elif due.kind == rows.STEP:
+                await self._step_due(timer, cell, due)
+            else:
+                await self._timed_out(timer, cell, due)
+        except NotOwner:
+            return
+        except (Unavailable, Conflict) as error:
+            log.warning("a workflow's row was not seen to", row=timer.name, error=str(error))
+            await self._rest()
+
+    async def _loaded(self, key: Key) -> Cell | None:
+        while (cell := self._entities.cells.get(key)) is None:
+            if not self._entities.holds(self._store.placement.entity(key[1])):
+                raise NotOwner("its shard has moved")
+            try:
+                await self._entities.cells.load(key)
+            except DataMisfit as error:
+                self._be_stuck(key, error.message)
+                return None
+        return cell
+
+    async def _step_due(self, timer: Timer, cell: Cell, due: Due) -> None:
+        """Begin the next attempt, or look after one whose time is over: its node may be gone."""
+        assert cell.progress is not None
+        key, run = (cell.definition.id, cell.id), cell.progress.run(due.number)
+        if run is None or cell.deleted:
+            await self._remove(timer)
+            return
+        batch = self._committer.open_batch()
+        owner, now = Owner(*key, cell.shard), self._clock.now()
+        steps = cell.definition.workflow.steps if cell.definition.workflow else {}
+        seconds = steps[run.step].timeout if run.step in steps else limits.STUCK_SECONDS
+        if run.at <= now:
+            row = rows.step_row(owner, run, seconds, now)
+            batch.commit.timers[row.name] = row  # no await since it was looked up: it is the newest
+            if not cell.progress.suspended:
+                self.start(key, run.number, run.attempt)
+        await self._entities.settled()
+
+    async def _timed_out(self, timer: Timer, cell: Cell, due: Due) -> None:
+        key = cell.definition.id, cell.id
+        arguments = (TimedOut(due.kind, due.number),)
+        if cell.deleted or deciding.effect_of(cell, DUE, arguments) is None:
+            await self._remove(timer)
+            return
+        answer = await self._entities.submit(Envelope(*key, DUE, arguments))
+        if not isinstance(answer, bytes):
+            await answer
+
+    async def _remove(self, timer: Timer) -> None:
+        """Remove a row that means nothing any more, unless another has taken its place."""
+        await self._committer.submit_alone(Commit(fired=[(timer.name, timer.due)]))
+
+    async def _later(self, timer: Timer) -> None:
+        """Look at a row again later whose workflow nobody can read here."""
+        due = self._clock.now() + round(limits.STUCK_SECONDS * 1e6)
+        again = Timer(timer.name, due, timer.command)
+        await self._committer.write(lambda commit: commit.timers.update({again.name: again}))
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

@@ -1,0 +1,162 @@
+"""Waiting: finds the workflows that wait for an event, and sends it to them.
+
+Place on the road: dispatch, a reaction like the others: one subscription for each source that workflows
+of a component wait on. A wait is a row of the store, found by the source and the key; what is sent is a
+command in the same commit as the offset, so it comes exactly once in effect, wherever the workflow lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from eventmill.engine.causation import caused_by
+from eventmill.engine.workflows import rows
+from eventmill.engine.workflows.rows import Due
+from eventmill.model import codec, limits
+from eventmill.model.commit import Timer
+from eventmill.model.definition import EntityDefinition, Retry, Source, Start
+from eventmill.model.entry import COMMANDS, DELETED, STATE, STEP, Entry
+from eventmill.model.orders import ARRIVED, BUILT_IN
+from eventmill.model.progress import FINAL, decode_moved
+from eventmill.ports.clock import Clock
+from eventmill.ports.store import Store
+from eventmill.runtime.dispatch.reaction import Reacted
+
+if TYPE_CHECKING:
+    from eventmill.runtime.runtime import Runtime
+
+FIRST_PAGE = 8
+"""Waits that are looked for at first."""
+
+Found = dict[str, list[Timer]]
+"""Waits by key."""
+
+
+async def subscribe(runtime: Runtime) -> None:
+    """Follow what the workflows of a service wait on, from now on where that is new."""
+    for entity in runtime.service.entities.values():
+        for source in entity.workflow.sources.values() if entity.workflow else ():
+            reaction = WaitReaction(entity, source, runtime.store, runtime.clock)
+            name = f"$waits.{entity.id}.{source.id.replace('/', '.')}"
+            await runtime.roster.subscribe(name, reaction, Start.LATEST)
+
+
+class WaitReaction:
+    """The reaction of the workflows of one component to the events of one source."""
+
+    retry = Retry()
+    batch = limits.DISPATCH_BATCH
+    exclusive = False
+    whole = False
+    waits = False
+    quiet = 0.0
+
+    def __init__(
+        self, definition: EntityDefinition, source: Source, store: Store, clock: Clock
+    ) -> None:
+        self.sources = frozenset({source.id})
+        self.skipped = frozenset({(source.id, STATE), (source.id, DELETED)})
+        self._component = definition.id
+        self._source = source
+        self._store = store
+        self._clock = clock
+
+    async def react(self, entries: list[Entry], attempt: int) -> Reacted:
+        reacted = Reacted()
+        found = await self._waits()
+        if found is None:  # many: only those for the keys that came
+            found = {}
+            for key in {entry.subject for entry in entries}:
+                found[key] = await self._waits_for(key)
+        if not found:
+            return reacted
+        commands: list[Entry] = []
+        for entry in entries:
+            for wait in found.get(entry.subject, ()):
+                command = self._command(entry, wait)
+                if command is not None:
+                    commands.append(command)
+                    reacted.weight += len(command.payload)
+        if commands:
+            reacted.fills.append(lambda commit: commit.entries.extend(commands))
+        return reacted
+
+    async def _waits(self) -> Found | None:
+        """Return all waits for the source; None if these are too many to hold."""
+        prefix = rows.waits_of(self._component, self._source.id)
+        page = await self._page(prefix)
+        if len(page) >= limits.WAITS_AT_ONCE:
+            return None
+        found: Found = {}
+        for timer in page:
+            _, _, due = rows.read(timer)
+            found.setdefault(due.key, []).append(timer)
+        return found
+
+    async def _waits_for(self, key: str) -> list[Timer]:
+        return await self._page(rows.waits_for(self._component, self._source.id, key))
+
+    async def _page(self, prefix: str) -> list[Timer]:
+        """Read waits by name: few at first, because mostly there are none, and what follows in the
+        order of names are timers of others."""
+        found: list[Timer] = []
+        after, limit = prefix, FIRST_PAGE
+        while len(found) < limits.WAITS_AT_ONCE:
+            page = await self._store.timers(after=after, limit=limit)
+            own = [timer for timer in page if timer.name.startswith(prefix)]
+            found += own
+            if not page or len(own) < len(page):
+                break
+            after, limit = page[-1].name, limits.WAITS_AT_ONCE
+        return found
+
+    def _command(self, entry: Entry, wait: Timer) -> Entry | None:
+        """Return the command that gives the event to the workflow, if it is the one."""
+        _, _, due = rows.read(wait)
+        event = self._ended(entry) if not due.types else self._event(entry, due)
+        if event is None:
+            return None
+        payload = BUILT_IN[ARRIVED].encode_arguments((due.number, msgspec.Raw(event)))
+        home = self._store.placement.home(entry.shard)
+        now, cause = self._clock.now(), caused_by(entry)
+        subject = wait.command.subject
+        return Entry(COMMANDS, subject, 0, ARRIVED, 1, now, payload, cause, None, home)
+
+    def _event(self, entry: Entry, due: Due) -> bytes | None:
+        """Return the event as JSON in its newest version, if its type and fields are wanted."""
+        if entry.type not in due.types:
+            return None
+        kind = self._source.event_types.get(entry.type)
+        if kind is None:
+            return None
+        payload = kind.encode(kind.decode(entry.payload, entry.version))
+        if due.where:
+            fields: dict[str, Any] = msgspec.json.decode(payload)
+            if any(fields.get(name) != value for name, value in due.where.items()):
+                return None
+        return payload
+
+    def _ended(self, entry: Entry) -> bytes | None:
+        if entry.type != STEP:
+            return None
+        progress = decode_moved(entry.payload).progress
+        if progress.status not in FINAL:
+            return None
+        error = progress.problem.error if progress.problem is not None else ""
+        return codec.encode(
+            {
+                "component": entry.source,
+                "id": entry.subject,
+                "status": progress.status,
+                "error": error,
+            }
+        )
+
+    def committed(self) -> None:
+        """Nothing is kept in memory between batches."""
+
+    def taken(self, ends: Mapping[int, int]) -> None:
+        """Nothing is kept in memory between batches."""

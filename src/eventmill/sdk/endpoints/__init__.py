@@ -1,0 +1,1 @@
+"""A service's own HTTP routes: what users write, and reading it."""

@@ -1,0 +1,88 @@
+"""Workflows on several nodes: they move with their shards, and are reached from everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from eventmill.model.progress import Status
+from eventmill.runtime.operating.workflows import Workflows
+from tests.cluster.nodes import Nodes
+from tests.flow.journeys import Journey, Office, Paid, Tour, payments, service, trouble
+
+IDS = [f"j{number}" for number in range(12)]
+
+
+@pytest.fixture(params=["store", "broker"])
+async def nodes(request: pytest.FixtureRequest) -> AsyncIterator[Nodes]:
+    trouble.clear()
+    nodes = Nodes(service, broker=request.param == "broker")
+    yield nodes
+    trouble.clear()
+    await nodes.close()
+
+
+async def statuses(nodes: Nodes, node: str) -> set[str]:
+    return {(await nodes.call(node, Journey.content, id))[0] for id in IDS}
+
+
+@pytest.mark.parametrize("crash", [True, False])
+async def test_steps_go_on_where_their_shard_is_taken(nodes: Nodes, crash: bool) -> None:
+    await nodes.start("a", "b")
+    gate = trouble.gates["room"] = asyncio.Event()
+    for id in IDS:
+        await nodes.call("a", Journey.start, id)
+    await nodes.until(lambda: trouble.begun.count("room") == len(IDS))
+    await (nodes.crash("b") if crash else nodes.stop("b"))
+    await nodes.advance(20)
+    # Those of the first node wait as before, those of the other have begun again.
+    again = trouble.begun.count("room") - len(IDS)
+    assert 0 < again < len(IDS)
+    assert trouble.begun.count("flight") == len(IDS)
+    gate.set()
+    await nodes.advance(5)
+    assert await statuses(nodes, "a") == {"ended"}
+    lines = await nodes.call("a", Office.content, "o1")
+    assert sorted(lines) == sorted(["flight LIS", "hotel grand"] * len(IDS))
+
+
+async def test_waits_and_orders_reach_a_workflow_wherever_it_is(nodes: Nodes) -> None:
+    await nodes.start("a", "b", "c")
+    for id in IDS:
+        await nodes.call("a", Journey.wait_for_payment, id, 1)
+    last = IDS.pop()
+    try:
+        for id in IDS:
+            publishing = nodes.running["b"].publish(payments, (Paid(journey=id, amount=3),))
+            await nodes.while_time_passes(publishing)
+        ordering = Workflows(nodes.running["c"]).order("journey", last, "terminate")
+        assert (await nodes.while_time_passes(ordering)).status is Status.TERMINATED
+        await nodes.advance(5)
+        assert await statuses(nodes, "c") == {"ended"}
+    finally:
+        IDS.append(last)
+
+
+async def test_a_child_ends_on_another_node(nodes: Nodes) -> None:
+    await nodes.start("a", "b", "c")
+    for number in range(6):
+        await nodes.call("a", Tour.start, f"t{number}")
+    await nodes.advance(5)
+    for number in range(6):
+        found = await nodes.call("b", Tour.content, f"t{number}")
+        assert found == ("ended", f"t{number}-1 ended")
+
+
+async def test_a_held_command_follows_its_shard(nodes: Nodes) -> None:
+    await nodes.start("a", "b")
+    trouble.gates["room"] = asyncio.Event()
+    id = nodes.id_at("b")
+    await nodes.call("a", Journey.start, id)
+    await nodes.until(lambda: "room" in trouble.begun)
+    noted = asyncio.ensure_future(nodes.call("a", Journey.note, id, "x"))
+    await nodes.advance(0.5)
+    trouble.gates.clear()
+    await nodes.stop("b")
+    assert await nodes.while_time_passes(noted) == ["x"]

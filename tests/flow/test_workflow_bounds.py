@@ -1,0 +1,187 @@
+"""Workflows at their limits, and effects that cannot be: nothing is half done, nothing is lost."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from eventmill import (
+    Deleted,
+    Effect,
+    Event,
+    Service,
+    StepContext,
+    Topic,
+    Workflow,
+    command,
+    component,
+    query,
+    step,
+)
+from eventmill.errors import HandlerFailed
+from eventmill.model import limits
+from eventmill.testing import FaultyStore, Host
+
+
+class Counted(Event):
+    number: int
+
+
+counts = Topic("counts", Counted)
+
+
+@component("counter")
+class Counter(Workflow):
+    expire_after = timedelta(days=3)
+
+    number: int = 0
+    until: int = 0
+    undone: int = 0
+
+    @command
+    def count(self, until: int) -> Effect[None]:
+        return self.update(until=until).begin(Counter.one)
+
+    @command
+    def keep(self, until: int) -> Effect[None]:
+        return self.update(until=until).begin(Counter.undoable)
+
+    @command
+    def vanish(self) -> Effect[None]:
+        return self.begin(Counter.delete_all)
+
+    @command
+    def misspell(self) -> Effect[None]:
+        return self.begin(Counter.mistake)
+
+    @command
+    def stumble(self) -> Effect[int]:
+        return self.update(number=7).begin(Counter.one).reply(lambda counter: 1 // 0)
+
+    @command
+    def cheer(self) -> Effect[None]:
+        effect = self.update(number=self.number + 100)
+        return effect.publish(counts, Counted(number=1)).send(Counter.count, "other", 1)
+
+    @query
+    def content(self) -> tuple[str, int]:
+        return self.status, self.number
+
+    @query
+    def backwards(self) -> int:
+        return self.undone
+
+    @step
+    async def one(self) -> Effect[None]:
+        effect = self.update(number=self.number + 1)
+        return effect.end() if self.number + 1 >= self.until else effect.go(Counter.one)
+
+    @step(compensate="back")
+    async def undoable(self, ctx: StepContext) -> Effect[None]:
+        effect = self.update(number=self.number + 1)
+        return effect.end() if self.number + 1 >= self.until else effect.go(Counter.undoable)
+
+    @step
+    async def back(self) -> Effect[None]:
+        return self.update(undone=self.undone + 1)
+
+    @step
+    async def delete_all(self) -> Effect[None]:
+        return self.delete()
+
+    @step
+    async def mistake(self) -> Effect[None]:
+        return self.update(nmuber=1).end()
+
+
+service = Service("counters", components=[Counter], topics=[counts])
+
+
+async def test_a_long_workflow_is_read_from_its_snapshot(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Counter.count, "c1", 130)
+        await host.settle()
+        await host.restart()
+        assert await host.call(Counter.content, "c1") == ("ended", 130)
+        snapshot, rest = await store.journal.load("counter", "c1")
+        assert snapshot is not None
+        assert snapshot.sequence + len(rest) == 262  # the command's, and two of each step
+        assert len(rest) < limits.SNAPSHOT_EVERY
+
+
+async def test_a_workflow_has_so_many_steps(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WORKFLOW_RUNS_MAX", 10)
+    async with Host(service, store=store) as host:
+        await host.call(Counter.count, "c1", 12)
+        await host.settle()
+        assert await host.call(Counter.content, "c1") == ("failed", 9)
+
+
+async def test_so_much_can_be_undone(store: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WORKFLOW_UNDO_MAX", 5)
+    async with Host(service, store=store) as host:
+        await host.call(Counter.keep, "c1", 9)
+        await host.settle()
+        assert await host.call(Counter.content, "c1") == ("compensated", 4)
+        assert await host.call(Counter.backwards, "c1") == 5  # also the one that could not go on
+
+
+async def test_steps_that_have_no_room_begin_when_others_have_ended(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STEPS_MAX", 2)
+    async with Host(service, store=store) as host:
+        for number in range(12):
+            await host.call(Counter.count, f"c{number}", 3)
+        await host.settle()
+        found = {await host.call(Counter.content, f"c{number}") for number in range(12)}
+        assert found == {("ended", 3)}
+
+
+async def test_a_step_may_delete_its_workflow(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Counter.vanish, "c1")
+        await host.settle()
+        with pytest.raises(Deleted):
+            await host.call(Counter.count, "c1", 1)
+        assert [timer.name for timer in await store.timers(limit=9)] == ["$purge/counter/c1"]
+
+
+async def test_an_ended_workflow_expires(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Counter.count, "c1", 1)
+        await host.advance(timedelta(days=2))
+        assert await host.call(Counter.content, "c1") == ("ended", 1)
+        await host.advance(timedelta(days=2))
+        with pytest.raises(Deleted):
+            await host.call(Counter.content, "c1")
+
+
+async def test_an_effect_that_cannot_be_fails_the_step(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Counter.misspell, "c1")
+        await host.settle()
+        assert await host.call(Counter.content, "c1") == ("failed", 0)
+
+
+async def test_a_reply_that_raises_leaves_nothing(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        with pytest.raises(HandlerFailed):
+            await host.call(Counter.stumble, "c1")
+        await host.settle()
+        assert await host.call(Counter.content, "c1") == ("new", 0)
+        assert await store.timers(limit=9) == []
+
+
+async def test_commands_publish_and_send_as_those_of_entities(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        probe = host.probe(counts)
+        await host.call(Counter.count, "c1", 1)
+        await host.call(Counter.cheer, "c1")
+        await host.settle()
+        assert await probe.expect_one(Counted) == Counted(number=1)
+        assert await host.call(Counter.content, "other") == ("ended", 1)
+        assert (await host.call(Counter.content, "c1"))[1] in (101, 1)
