@@ -14,6 +14,7 @@ from bench.rows import (
     postgres_append,
     postgres_command,
     rebuild,
+    replicated,
     timers,
     windows,
     workflow,
@@ -31,6 +32,7 @@ ROWS: tuple[Row, ...] = (
     postgres_command.ROW,
     forwarding.ROW,
     jetstream.ROW,
+    replicated.ROW,
     timers.ROW,
     workflow.ROW,
 )

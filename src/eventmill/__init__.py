@@ -17,6 +17,20 @@ from eventmill.model.definition import Retry
 from eventmill.model.effect import Effect
 from eventmill.model.events import EntityDeleted, Event, downcast, event_type, upcast
 from eventmill.model.page import Page
+from eventmill.model.replicated import (
+    CounterMap,
+    Flag,
+    GCounter,
+    GSet,
+    LWWRegister,
+    MultiMap,
+    MVRegister,
+    ORMap,
+    ORSet,
+    PNCounter,
+    RegisterMap,
+    Vote,
+)
 from eventmill.model.topic import WHEN_READ, Topic
 from eventmill.model.workflow_effect import branch
 from eventmill.sdk.action import scheduled, timed
@@ -27,6 +41,7 @@ from eventmill.sdk.effects import cancel, ignore, publish, schedule, send
 from eventmill.sdk.endpoints.declaring import RequestContext, ServerSentEvent, endpoint
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import command, on, query
+from eventmill.sdk.replicated import ReplicatedEntity
 from eventmill.sdk.service import Service
 from eventmill.sdk.streams import ServiceStream, stream
 from eventmill.sdk.view import Record, View
@@ -41,19 +56,31 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "Context",
+    "CounterMap",
     "Deleted",
     "Effect",
     "EntityDeleted",
     "Event",
     "EventSourcedEntity",
     "EventmillError",
+    "Flag",
+    "GCounter",
+    "GSet",
     "InvalidPayload",
     "KeyValueEntity",
+    "LWWRegister",
+    "MVRegister",
+    "MultiMap",
     "NotFound",
+    "ORMap",
+    "ORSet",
     "Overloaded",
+    "PNCounter",
     "Page",
     "Record",
+    "RegisterMap",
     "Rejected",
+    "ReplicatedEntity",
     "RequestContext",
     "Retry",
     "ServerSentEvent",
@@ -63,6 +90,7 @@ __all__ = [
     "Topic",
     "Unavailable",
     "View",
+    "Vote",
     "Workflow",
     "WorkflowEnded",
     "branch",

@@ -11,10 +11,11 @@ PUBLIC = """
     Rejected RequestContext Retry ServerSentEvent Service ServiceStream StepContext Topic Unavailable View WHEN_READ
     Workflow WorkflowEnded branch cancel command component consumer downcast endpoint event_type ignore on publish query
     schedule scheduled send step stream timed upcast
+    CounterMap Flag GCounter GSet LWWRegister MVRegister MultiMap ORMap ORSet PNCounter RegisterMap ReplicatedEntity Vote
 """
 
 TESTING = """
-    ActionKit Called ConsumerKit Effects EndpointKit EntityKit FaultyStore Host Published Result Scheduled Sent
+    ActionKit Called ConsumerKit Effects EndpointKit EntityKit FaultyStore Host Published ReplicasKit Result Scheduled Sent
     TopicProbe TransformKit ViewKit VirtualClock WorkflowKit
 """
 

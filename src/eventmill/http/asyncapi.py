@@ -38,6 +38,8 @@ def document(service: ServiceDefinition) -> Schema:
         channels[topic.id] = _channel(None, text, kinds)
         operations[f"receive-from-{topic.id}"] = _operation("receive", topic.id, "Its messages.")
     for entity in service.entities.values():
+        if entity.replicated is not None:
+            continue  # its states are for this service's own consumers and views
         kinds = _messages({id(k): k for k in entity.event_types.values()}.values(), schemas)
         kinds.update(_built_in(entity, schemas))
         messages.update(kinds)

@@ -112,7 +112,7 @@ def _types_of(service: ServiceDefinition) -> Iterable[Any]:
     for entity in service.entities.values():
         handlers += entity.handlers.values()
         yield from {kind.cls: None for kind in entity.event_types.values()}
-        if entity.is_key_value:
+        if entity.is_key_value and entity.replicated is None:
             yield entity.cls
     for topic in (*service.topics.values(), *service.foreign.values()):
         yield from topic.types

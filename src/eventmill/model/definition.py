@@ -9,13 +9,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.model.endpoint import Endpoints
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
+from eventmill.model.replicated.value import Kind
 from eventmill.model.schedule import Schedule
 from eventmill.model.topic import Topic
 
@@ -69,6 +70,21 @@ StartAt = Start | datetime | Mapping[int, int]
 """The same, or at a time, or at given positions of shards."""
 
 
+Consistency = Literal["local", "majority", "all"]
+"""Which nodes must have a replicated entity's change before its reply: this one (and the store), more
+than half of those that are alive, or all of them."""
+
+
+@dataclass(slots=True)
+class Replicated:
+    """What every node changes for itself."""
+
+    fields: dict[str, Kind[Any]]
+    consistency: Consistency
+    show: Callable[[Any], bytes]
+    """Encodes a state as plain values, for people."""
+
+
 @dataclass(slots=True)
 class StepDefinition:
     """A step of a workflow."""
@@ -98,7 +114,7 @@ class WorkflowDefinition:
 
 @dataclass(slots=True)
 class EntityDefinition:
-    """An event-sourced or key-value entity, or a workflow."""
+    """An entity: event-sourced, key-value or replicated; or a workflow."""
 
     id: str
     cls: type
@@ -122,6 +138,8 @@ class EntityDefinition:
     workflow: WorkflowDefinition | None = None
     built_in: dict[str, Handler[Any, Any]] = field(default_factory=dict)
     """Commands of the platform that others may send, by names that begin with `$`."""
+    replicated: Replicated | None = None
+    """What makes it a replicated one; its entries are whole states, as a key-value entity's."""
 
     def __post_init__(self) -> None:
         self.handlers = {**self.queries, **self.commands}
@@ -131,7 +149,14 @@ class EntityDefinition:
         """What it is, for people."""
         if self.workflow is not None:
             return "workflow"
+        if self.replicated is not None:
+            return "replicated entity"
         return "key-value entity" if self.is_key_value else "event-sourced entity"
+
+    @property
+    def show_state(self) -> Callable[[Any], bytes]:
+        """What encodes a state for people."""
+        return self.encode_state if self.replicated is None else self.replicated.show
 
 
 SKIP: Final = object()

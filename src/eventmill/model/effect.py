@@ -15,6 +15,7 @@ import msgspec
 from eventmill.errors import HandlerFailed
 from eventmill.model.action import Action
 from eventmill.model.handler import Handler
+from eventmill.model.replicated.change import Change
 from eventmill.model.topic import Topic
 from eventmill.model.transition import Happening, Transition
 
@@ -70,6 +71,8 @@ class Effect(msgspec.Struct, Generic[T_co]):
     events: tuple[Any, ...] = ()
     changes: dict[str, Any] | None = None
     """Fields of a key-value entity to be replaced."""
+    merged: tuple[Change, ...] = ()
+    """Changes of a replicated entity's values."""
     deleted: bool = False
     value: Any = None
     function: Callable[[Any], Any] | None = None

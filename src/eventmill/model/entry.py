@@ -21,6 +21,10 @@ from eventmill.model import codec
 COMMANDS: Final = "$commands"
 """Source of sent commands; the courier delivers them."""
 
+DELTAS: Final = "$deltas"
+"""Source of what replicated entities changed, a topic of the platform's own: subject is the entity's
+id, type its component."""
+
 TIMER: Final = "timer"
 """Origin of a command that a timer sent."""
 

@@ -172,6 +172,31 @@ CACHE_ENTITIES: Final = 100_000
 CACHE_BYTES: Final = 256 << 20
 """Default size of the entities held in memory, by their encoded size."""
 
+REPLICA_BYTES_MAX: Final = PAYLOAD_BYTES_MAX
+"""A replicated entity, which is stored whole whenever it has changed."""
+
+CACHE_REPLICAS: Final = 100_000
+"""Replicated entities in memory, on each node that is asked for them."""
+
+CACHE_REPLICAS_BYTES: Final = 64 << 20
+"""The same bound in bytes of their encoded size."""
+
+CACHE_COMPACTED: Final = 10_000
+"""Stored states of replicated entities in memory, of those whose changes are being stored."""
+
+CACHE_COMPACTED_BYTES: Final = 16 << 20
+"""The same bound in bytes."""
+
+DELTA_BYTES_MAX: Final = PAYLOAD_BYTES_MAX // 4
+"""Changes of one replicated entity that go into one entry; what comes then is another one."""
+
+REPLICAS_MAX: Final = 1_024
+"""Nodes of a service that change replicated entities at the same time: each has a number of its own,
+and a count in every entity's context."""
+
+SPREAD_BYTES_MAX: Final = 4 << 20
+"""Changes of replicated entities that wait to be told to one node; beyond it, it reads them."""
+
 SNAPSHOT_EVERY: Final = 100
 """Events between two snapshots of an entity (Kalix and Akka default)."""
 

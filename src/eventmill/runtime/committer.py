@@ -64,6 +64,8 @@ class Committer:
         self._wake = asyncio.Event()
         self._closing = False
         self._idle = True
+        self.before_commit: list[Callable[[Batch], None]] = []
+        """Called with each batch when nothing is added to it any more, before it is written."""
         self.on_commit: list[Callable[[Commit], None]] = []
         """Called with each commit when it is durable, in order."""
         self.on_failure: list[Callable[[Batch], None]] = []
@@ -189,6 +191,8 @@ class Committer:
         batch = self._under_way = self._queue.popleft()
         if not self._queue:
             self._queue.append(Batch())
+        for prepare in self.before_commit:
+            prepare(batch)
         if batch.commit.snapshots:
             _drop_large(batch.commit.snapshots)
         try:

@@ -43,6 +43,7 @@ from eventmill.runtime.dispatch.tails import Tails
 from eventmill.runtime.facts import Facts
 from eventmill.runtime.keeping import check_in_store
 from eventmill.runtime.pushing.pushes import Pushes
+from eventmill.runtime.replicated.replication import Execute, replication_of
 from eventmill.runtime.room import Room, RoomMaker
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.schedules import Schedules
@@ -136,6 +137,7 @@ class Runtime:
         self.committer.on_failure.append(lambda batch: self.tails.doubt())
         self.streams = Streams(self, broker, replicas) if broker else None
         """Its topics, if they live in a broker."""
+        self.replication = replication_of(self, membership)
         self.views = Views(
             {id: (view, compile_view(view)) for id, view in service.views.items()},
             self._surroundings(shared=membership is not None),
@@ -146,7 +148,8 @@ class Runtime:
         self.beside = Beside(self, neighbourhood) if neighbourhood is not None else None
 
         self.control = Control(self, self.peers)
-        self.execute = self.entities.execute if self.peers is None else self.peers.execute
+        alone = self.executing(self.entities.execute)
+        self.execute = alone if self.peers is None else self.peers.execute
         """Runs a command or query of an entity, wherever it lives."""
         self.workflows = self._runner(luck)
         """Runs the steps of workflows, if the service has any."""
@@ -208,7 +211,10 @@ class Runtime:
             check_reachable(self.service.foreign, names)
             is_alone = self.peers is None and self.store.placement.shards == 1
             check_in_store(self.service.topics.values(), is_alone=is_alone)
-        placement = await self.store.place([*self.service.topics, *self.service.foreign])
+        topics = [*self.service.topics, *self.service.foreign]
+        if self.replication is not None:
+            topics += self.replication.topics
+        placement = await self.store.place(topics)
         self.supervisor.start("committer", self.committer.run())
         await streams.settle_place(self.store, self.committer, in_broker=self.streams is not None)
         if self.streams is None:
@@ -231,7 +237,12 @@ class Runtime:
         if self.foreign is not None:
             await self.foreign.start()
         subscribe = self.roster.subscribe
-        deliver = courier.Courier(self.entities, self.execute, self.store, self.service.actions)
+        replicas = None
+        if self.replication is not None:
+            await self.replication.start(self.peers)
+            replicas = self.replication.replicas
+        actions = self.service.actions
+        deliver = courier.Courier(self.entities, self.execute, self.store, actions, replicas)
         await subscribe(courier.NAME, deliver)
         if self.streams is not None:
             await subscribe(relay.NAME, self.streams.relay, tails=self.streams.outbox)
@@ -271,6 +282,8 @@ class Runtime:
     async def quiet(self) -> None:
         """End what happens by itself. Commands are run as before: neighbours may wait for some."""
         self.ready = False
+        if self.replication is not None:
+            await self.replication.close()
         if self.peers is not None:
             await self.peers.stop()
         loops = [name for name in self.supervisor.names() if name != "committer"]
@@ -293,6 +306,10 @@ class Runtime:
             if self.streams is not None:
                 await self.streams.close()
             await self.store.close()
+
+    def executing(self, execute: Execute) -> Execute:
+        """Return what runs commands and queries, those of replicated entities on this very node."""
+        return execute if self.replication is None else self.replication.before(execute)
 
     async def serve(self, homes: Collection[int]) -> None:
         """Begin the turns of home shards, which this node holds in the store from now on."""

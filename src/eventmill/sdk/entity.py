@@ -21,13 +21,8 @@ _IDENTITY = "_identity"
 _UNBOUND = Identity("")
 
 
-class _Entity(msgspec.Struct, dict=True, kw_only=True):
-    """What both kinds of entity have in common."""
-
-    retention: ClassVar[timedelta] = timedelta(seconds=limits.RETENTION_DELETED_SECONDS)
-    """How long a deleted entity's events are kept before they are removed."""
-    expire_after: ClassVar[timedelta | None] = None
-    """Delete an entity this long after its last change; an effect's own `expiring` goes before."""
+class Bound:
+    """What every entity's handlers may know of it besides its state."""
 
     @property
     def entity_id(self) -> str:
@@ -61,6 +56,15 @@ class _Entity(msgspec.Struct, dict=True, kw_only=True):
     def reply(self, value: T) -> EntityEffect[Self, T]:
         """Answer without changing anything."""
         return guards.made(EntityEffect(value=value))
+
+
+class _Entity(msgspec.Struct, Bound, dict=True, kw_only=True):
+    """What event-sourced and key-value entities have in common."""
+
+    retention: ClassVar[timedelta] = timedelta(seconds=limits.RETENTION_DELETED_SECONDS)
+    """How long a deleted entity's events are kept before they are removed."""
+    expire_after: ClassVar[timedelta | None] = None
+    """Delete an entity this long after its last change; an effect's own `expiring` goes before."""
 
 
 class EventSourcedEntity(_Entity):

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from eventmill.errors import HandlerFailed
 from eventmill.model.effect import Effect
+from eventmill.model.replicated import change
 
 E = TypeVar("E", bound=Effect[Any])
 
@@ -38,16 +39,20 @@ def watch(place: str) -> Iterator[Returned]:
     Raises `HandlerFailed` that names `place` if one of them was not returned.
     """
     returned = Returned()
-    token = _notes.set([])
+    token, changes = _notes.set([]), change.notes.set([])
     try:
         yield returned
-        lost = [e for e in _notes.get() or () if e is not returned.effect]
+        lost: list[Any] = [e for e in _notes.get() or () if e is not returned.effect]
+        merged = getattr(returned.effect, "merged", ())
+        lost += [c for c in change.notes.get() or () if not any(c is m for m in merged)]
     finally:
         _notes.reset(token)
+        change.notes.reset(changes)
     if lost:
         raise HandlerFailed(
             f"{place} made {len(lost)} effect(s) that it did not return, so nothing of them would "
-            "happen: return the effect, and chain several (self.persist(…).publish(…))",
+            "happen: return the effect, and chain several (self.persist(…).publish(…)); operations of "
+            "replicated values belong into self.update(…)",
             code="guard.effect_lost",
         )
 

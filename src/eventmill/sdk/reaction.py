@@ -26,6 +26,7 @@ from eventmill.sdk.context import Context
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
 from eventmill.sdk.handlers import ON, Command
 from eventmill.sdk.publications import persisted_events
+from eventmill.sdk.replicated import ReplicatedEntity, state_decoder
 
 CATCH_ALL = (Event, object, Any)
 """Annotations of whoever takes every event."""
@@ -69,7 +70,7 @@ def route_of(function: Callable[..., Any], owner: type | None = None) -> Route:
     refuse(
         f"{place_of(function)}: {cls!r} is no event type"
         for cls in types
-        if not (is_event_class(cls) or issubclass_of(cls, KeyValueEntity))
+        if not (is_event_class(cls) or is_state(cls))
     )
     takes_context = any(issubclass_of(hints.get(name), Context) for name in names[1:])
     return Route(function, types, takes_context, is_batch)
@@ -107,6 +108,11 @@ def check_types(types: tuple[type, ...], source: Source, thing: Any, place: str)
         )
 
 
+def is_state(candidate: Any) -> bool:
+    """Whether a class is that of an entity whose entries are whole states."""
+    return issubclass_of(candidate, KeyValueEntity) or issubclass_of(candidate, ReplicatedEntity)
+
+
 def issubclass_of(candidate: Any, base: type) -> bool:
     """`issubclass` for anything."""
     return isinstance(candidate, type) and issubclass(candidate, base)
@@ -124,9 +130,11 @@ def source_of(
         return Source(thing.id, names_of(_carried(thing, place, function, owner), place))
     if issubclass_of(thing, KeyValueEntity) and id_of(thing):
         return Source(id_of(thing), {}, thing, codec.decoder(thing).decode)
+    if issubclass_of(thing, ReplicatedEntity) and id_of(thing):
+        return Source(id_of(thing), {}, thing, state_decoder(thing))
     if issubclass_of(thing, EventSourcedEntity) and id_of(thing):
         return Source(id_of(thing), names_of(map(event_type_of, folds_of(thing)), place))
-    if issubclass_of(thing, KeyValueEntity) or issubclass_of(thing, EventSourcedEntity):
+    if is_state(thing) or issubclass_of(thing, EventSourcedEntity):
         # Said as the service says it of the class, which is then told once.
         raise ConfigurationError(no_component(thing))
     raise ConfigurationError(

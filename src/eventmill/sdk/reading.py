@@ -32,9 +32,12 @@ from eventmill.sdk.reaction import (
     names_of,
     read_folds,
 )
+from eventmill.sdk.replicated import ReplicatedEntity
 from eventmill.sdk.steps import define_workflow
 from eventmill.sdk.view import View
 from eventmill.sdk.workflow import Step, Workflow
+
+Handlers = dict[str, Handler[Any, Any]]
 
 SETTINGS = frozenset(
     {
@@ -43,6 +46,7 @@ SETTINGS = frozenset(
         "snapshot_every",
         "snapshot_version",
         "version",
+        "write_consistency",
         "ignore_unknown",
         "timeout",
         "on_timeout",
@@ -50,6 +54,9 @@ SETTINGS = frozenset(
     }
 )
 """Class attributes of our bases that are made to be replaced."""
+
+BASES = (EventSourcedEntity, Workflow, KeyValueEntity, ReplicatedEntity, View)
+"""What components that are classes are derived from."""
 
 SPAN_MAX = timedelta(days=36_525)
 """A hundred years: longer than any entity is kept, and a time that a store can write."""
@@ -63,24 +70,12 @@ def define_entity(cls: type) -> EntityDefinition:
     id, place, problems = id_of(cls), place_of(cls), Problems()
     with problems.noting(place):
         check_names(cls)
-        _check_spans(cls)  # not if a field has taken a name
+        check_spans(cls)  # not if a field has taken a name
     with problems.noting(place):
         _check_fields(cls)
     with problems.noting(place):
         check_annotated(cls, SETTINGS)
-    members = vars(cls)
-    commands: dict[str, Handler[Any, Any]] = {
-        n: v for n, v in members.items() if isinstance(v, Command)
-    }
-    queries: dict[str, Handler[Any, Any]] = {
-        n: v for n, v in members.items() if isinstance(v, Query)
-    }
-    for name, function in members.items():
-        with problems.noting():
-            _check_unmarked(name, function)
-    for handler in (*commands.values(), *queries.values()):
-        with problems.noting(handler.place):
-            _check_handler(handler)
+    commands, queries = handlers_of(cls, problems)
     is_key_value = issubclass_of(cls, KeyValueEntity)
     folds, wrong = read_folds(cls)
     if is_key_value and (folds or wrong):
@@ -95,7 +90,7 @@ def define_entity(cls: type) -> EntityDefinition:
     else:
         problems.found += [
             f"{value.place}: @step belongs into a Workflow"
-            for value in members.values()
+            for value in vars(cls).values()
             if isinstance(value, Step)
         ]
     problems.refuse()
@@ -116,6 +111,20 @@ def define_entity(cls: type) -> EntityDefinition:
         workflow=workflow,
         built_in=BUILT_IN if workflow is not None else {},
     )
+
+
+def handlers_of(cls: type, problems: Problems) -> tuple[Handlers, Handlers]:
+    """Return the commands and the queries of an entity class; note what is wrong with them."""
+    members = vars(cls)
+    commands: Handlers = {n: v for n, v in members.items() if isinstance(v, Command)}
+    queries: Handlers = {n: v for n, v in members.items() if isinstance(v, Query)}
+    for name, function in members.items():
+        with problems.noting():
+            _check_unmarked(name, function)
+    for handler in (*commands.values(), *queries.values()):
+        with problems.noting(handler.place):
+            _check_handler(handler)
+    return commands, queries
 
 
 def _check_fields(cls: type) -> None:
@@ -143,9 +152,7 @@ def _check_folds(
 
 def check_names(cls: type) -> None:
     """Raise `ConfigurationError` for a member that would hide one of our base class's."""
-    base = next(
-        b for b in (EventSourcedEntity, Workflow, KeyValueEntity, View) if issubclass(cls, b)
-    )
+    base = next(b for b in BASES if issubclass(cls, b))
     taken = {name for name in dir(base) if not name.startswith("_")}
     refuse(
         f"{place_of(cls)}: {name!r} is a name of {base.__name__} itself: give the method "
@@ -164,9 +171,10 @@ def _own_names(cls: type, base: type) -> Iterator[str]:
                 yield name
 
 
-def _check_spans(cls: Any) -> None:
+def check_spans(cls: Any) -> None:
+    """Raise `ConfigurationError` for a time that no entity is kept or no store can write."""
     spans = {"retention": cls.retention}
-    if cls.expire_after is not None:
+    if getattr(cls, "expire_after", None) is not None:
         spans["expire_after"] = cls.expire_after
     for name, span in spans.items():
         if not isinstance(span, timedelta) or not timedelta() <= span <= SPAN_MAX:

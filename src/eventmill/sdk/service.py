@@ -19,6 +19,8 @@ from eventmill.sdk.handlers import ON, Command
 from eventmill.sdk.publications import published_topics
 from eventmill.sdk.reaction import check_event_type, issubclass_of, names_of, no_component
 from eventmill.sdk.reading import check_names, define_entity
+from eventmill.sdk.reading_replicated import define_replicated
+from eventmill.sdk.replicated import ReplicatedEntity
 from eventmill.sdk.streams import Stream
 from eventmill.sdk.transform import Transform
 from eventmill.sdk.view import View, define_view
@@ -173,13 +175,15 @@ class _Reader:
             self.definition.views[id] = view
             return
         with problems.noting(place):
-            if not (
-                issubclass_of(thing, EventSourcedEntity) or issubclass_of(thing, KeyValueEntity)
-            ):
+            if issubclass_of(thing, ReplicatedEntity):
+                entity = define_replicated(thing)
+            elif issubclass_of(thing, EventSourcedEntity) or issubclass_of(thing, KeyValueEntity):
+                entity = define_entity(thing)
+            else:
                 raise ConfigurationError(
-                    f"{place}: derive it from EventSourcedEntity, KeyValueEntity, Workflow or View"
+                    f"{place}: derive it from EventSourcedEntity, KeyValueEntity, "
+                    "ReplicatedEntity, Workflow or View"
                 )
-            entity = define_entity(thing)
         problems.refuse()
         self.definition.entities[id] = entity
 

@@ -1,6 +1,7 @@
 """The public test kit: unit kits, an in-process host with a virtual clock, the store contract.
 
     EntityKit     one entity: run a command, look at events, reply, state
+    ReplicasKit   one replicated entity on several nodes: exchange, part and heal by hand
     ConsumerKit   one consumer: give it an event, look at its effects
     ActionKit     one action: call it as a timer would, look at its effects
     EndpointKit   a service's own routes: send a request, look at the answer
@@ -25,6 +26,7 @@ from eventmill.testing.host import Host
 from eventmill.testing.outgoing import Published, Scheduled, Sent
 from eventmill.testing.probe import TopicProbe
 from eventmill.testing.reacting import Effects
+from eventmill.testing.replicas import ReplicasKit
 from eventmill.testing.transform import TransformKit
 from eventmill.testing.view import ViewKit
 from eventmill.testing.workflow import WorkflowKit
@@ -39,6 +41,7 @@ __all__ = [
     "FaultyStore",
     "Host",
     "Published",
+    "ReplicasKit",
     "Result",
     "Scheduled",
     "Sent",

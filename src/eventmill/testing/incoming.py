@@ -10,6 +10,7 @@ from eventmill.model.entry import DELETED, STATE, Entry, with_members
 from eventmill.model.events import EntityDeleted, event_type_of
 from eventmill.model.topic import Topic
 from eventmill.sdk.component import id_of
+from eventmill.sdk.replicated import ReplicatedEntity, encode_state
 
 
 def entry_of(
@@ -40,6 +41,7 @@ def _stored_form(source: Any, event: Any) -> tuple[str, int, bytes]:
     if isinstance(event, EntityDeleted):
         return DELETED, 1, b"{}"
     if isinstance(event, source):
-        return STATE, 1, codec.encode(event)
+        is_replicated = isinstance(event, ReplicatedEntity)
+        return STATE, 1, encode_state(event) if is_replicated else codec.encode(event)
     kind = event_type_of(type(event))
     return kind.name, kind.version, kind.encode(event)

@@ -10,8 +10,14 @@ from eventmill import (
     WHEN_READ,
     Client,
     Context,
+    CounterMap,
     Effect,
     KeyValueEntity,
+    LWWRegister,
+    ORMap,
+    ORSet,
+    PNCounter,
+    ReplicatedEntity,
     RequestContext,
     Service,
     ServiceStream,
@@ -33,7 +39,7 @@ from eventmill import (
     timed,
 )
 from eventmill.pipelines import Pair, Pane, Results, Session, Stream, Transform, count, fold, max_of
-from eventmill.testing import ActionKit, ConsumerKit, EntityKit, Host, WorkflowKit
+from eventmill.testing import ActionKit, ConsumerKit, EntityKit, Host, ReplicasKit, WorkflowKit
 from examples.shopping_cart.shop import (
     Cart,
     CheckedOut,
@@ -284,3 +290,39 @@ def pipelines() -> None:
 
 def _length(order: OrderPlaced) -> int:
     return len(order.order_id)
+
+
+@component("player")
+class Player(ReplicatedEntity):
+    write_consistency = "majority"
+
+    points: PNCounter
+    name: LWWRegister[str] = LWWRegister("nobody", "reverse")
+    badges: ORSet[str]
+    games: CounterMap[str]
+    rooms: ORMap[int, ORSet[str]]
+
+    @command
+    def score(self, points: int) -> Effect[int]:
+        changes = self.points.increment(points), self.games.increment("go", points)
+        return self.update(*changes).reply(lambda player: player.points.value)
+
+    @command
+    def enter(self, room: int) -> Effect[set[str]]:
+        assert_type(self.rooms[room], ORSet[str])
+        assert_type(self.name.value, str)
+        assert_type(self.games.value, dict[str, int])
+        change = self.rooms[room].add(self.name.value)
+        return self.update(change).reply(lambda player: player.rooms[room].value)
+
+    @command
+    def leave(self) -> Effect[None]:
+        return self.delete()
+
+
+async def play(host: Host, ctx: Context) -> None:
+    assert_type(await host.call(Player.score, "p", 5), int)
+    assert_type(await ctx.call(Player.enter, "p", room=5), set[str])
+    kit = ReplicasKit(Player, nodes=("a", "b"))
+    assert_type(kit.run("a", Player.score, 5).reply, int)
+    assert_type(kit.state("a").badges.value, set[str])

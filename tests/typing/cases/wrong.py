@@ -9,6 +9,10 @@ from eventmill import (
     Context,
     Effect,
     EventSourcedEntity,
+    LWWRegister,
+    ORSet,
+    PNCounter,
+    ReplicatedEntity,
     StepContext,
     Topic,
     Workflow,
@@ -162,3 +166,30 @@ def wrong_pipelines() -> None:
     placed.window(windows, late=items)  # wrong
     placed.window(windows).aggregate(count()).map(lambda pane: pane.begin)  # wrong
     placed.join(orders, within=timedelta(hours=1))  # wrong
+
+
+@component("player")
+class Player(ReplicatedEntity):
+    points: PNCounter
+    badges: ORSet[str]
+    name: LWWRegister[str] = LWWRegister(5)  # wrong
+
+    @command
+    def wrong_amount(self) -> Effect[None]:
+        return self.update(self.points.increment("1"))  # wrong
+
+    @command
+    def wrong_element(self) -> Effect[None]:
+        return self.update(self.badges.add(1))  # wrong
+
+    @command
+    def no_operation(self) -> Effect[None]:
+        return self.update(self.points.value)  # wrong
+
+    @command
+    def key_value(self) -> Effect[None]:
+        return self.update(points=1)  # wrong
+
+    @command
+    def wrong_reply(self) -> Effect[str]:
+        return self.update().reply(lambda player: player.points.value)  # wrong

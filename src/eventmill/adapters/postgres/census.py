@@ -18,7 +18,7 @@ from eventmill.adapters.postgres.text import loaded
 from eventmill.adapters.postgres.writer import fetch
 from eventmill.errors import ConfigurationError
 from eventmill.model.census import StoredType, Subscriber
-from eventmill.model.entry import COMMANDS, Entry
+from eventmill.model.entry import COMMANDS, DELTAS, Entry
 
 SAMPLES = 20
 """Of each type, from either end of the journal."""
@@ -29,7 +29,7 @@ _decode_entry = msgspec.msgpack.Decoder(Entry).decode
 
 
 async def stored_types(dsn: str) -> list[StoredType]:
-    """Count and sample what the journal holds, without sent commands.
+    """Count and sample what the journal holds, without sent commands and deltas.
 
     Raises `ConfigurationError` if there is no store.
     """
@@ -37,7 +37,7 @@ async def stored_types(dsn: str) -> list[StoredType]:
         kinds = [
             StoredType(source, type, version, outside, count, first, last, [], sequence > 0)
             for source, type, version, outside, count, first, last, sequence in await fetch(
-                connection, "stored_types", commands=COMMANDS
+                connection, "stored_types", hidden=[COMMANDS, DELTAS]
             )
         ]
         for kind in kinds:

@@ -410,7 +410,7 @@ FROM (
     SELECT source, type, version, position, sequence, sequence = 0 AND coalesce(
         json_typeof(convert_from(metadata, 'UTF8')::json -> 'cloudevent') = 'object', false)
         AS outside
-    FROM entry WHERE source <> :commands::text) AS seen
+    FROM entry WHERE source <> ALL (:hidden::text[])) AS seen
 GROUP BY source, type, version, outside
 ORDER BY min(position), source, type, version
 

@@ -15,7 +15,7 @@ from eventmill.adapters.sqlite.lock import holder
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.errors import ConfigurationError
 from eventmill.model.census import StoredType, Subscriber
-from eventmill.model.entry import COMMANDS, Entry
+from eventmill.model.entry import COMMANDS, DELTAS, Entry
 
 STRETCH = 100_000
 """Positions counted at once."""
@@ -43,7 +43,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 def stored_types(directory: Path, progress: Callable[[int, int], None]) -> list[StoredType]:
-    """Count what the journal holds, without sent commands; `progress` hears positions.
+    """Count what the journal holds, without sent commands and deltas; `progress` hears positions.
 
     Raises `ConfigurationError` if there is no store.
     """
@@ -56,7 +56,7 @@ def stored_types(directory: Path, progress: Callable[[int, int], None]) -> list[
                 SQL["stretch"], (low, low + STRETCH)
             ):
                 source, type, version, outside = key
-                if texts[source] == COMMANDS:
+                if texts[source] in (COMMANDS, DELTAS):
                     continue
                 kind = found.get(tuple(key))
                 if kind is None:

@@ -210,8 +210,9 @@ def _decoder(service: ServiceDefinition, kind: StoredType) -> _Decode | str:
         if kind.type == STEP and entity.workflow is not None:
             return decode_moved
         if kind.type != STATE:
-            return f"{kind.source!r} stored events, but is a key-value entity now"
-        return entity.decode_state
+            return f"{kind.source!r} stored events, but is a {entity.kind} now"
+        decode, show = entity.decode_state, entity.show_state
+        return decode if entity.replicated is None else lambda payload: show(decode(payload))
     if kind.type == STATE:
         return f"{kind.source!r} stored whole states, but is no key-value entity now"
     if entity is not None:

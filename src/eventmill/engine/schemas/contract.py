@@ -120,7 +120,8 @@ def write(contract: Contract) -> bytes:
 def _entity(entity: EntityDefinition) -> Iterator[tuple[str, Kept]]:
     # An event-sourced entity's state is folded from its events again; this one is what is stored.
     promise = Compatibility.BACKWARD if entity.is_key_value else Compatibility.NONE
-    yield f"states/{entity.id}", Kept(promise, schema_of(entity.cls))
+    if entity.replicated is None:  # a replicated state is a lattice of its own
+        yield f"states/{entity.id}", Kept(promise, schema_of(entity.cls))
     yield from _events(entity.id, entity.event_types.values())
     yield from _handlers("commands", entity.id, entity.commands.values())
     yield from _handlers("queries", entity.id, entity.queries.values())

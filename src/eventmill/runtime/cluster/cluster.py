@@ -85,6 +85,10 @@ class Cluster:
         """Where each shard was held at the last look."""
         self.on_move: list[Callable[[], None]] = []
         """Called when shards were seen to move."""
+        self.members: dict[str, str] = {}
+        """Addresses of the nodes that were alive at the last look, by name."""
+        self.on_look: list[Callable[[], None]] = []
+        """Called after each look."""
         self.on_change: list[Callable[[], None]] = []
         """Called when this node has taken or given shards: the others want to know."""
         self._news = asyncio.Event()
@@ -240,6 +244,9 @@ class Cluster:
         # What was claimed since this was read has a higher epoch here.
         self._lose([s for s, epoch in self._epochs.items() if claims[s].epoch > epoch])
         owners = {shard: claim.owner or "" for shard, claim in claims.items()}
+        self.members = members
+        for told in self.on_look:
+            told()
         self._note({s: members[node] for s, node in owners.items() if node in members})
         self._claims, self._todo = claims, steps(self.node, len(claims), members.keys(), owners)
         self._may_take.set()

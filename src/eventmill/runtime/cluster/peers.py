@@ -20,7 +20,7 @@ from eventmill.errors import ConfigurationError, Conflict, Unavailable
 from eventmill.model.commit import Commit
 from eventmill.ports.cluster import ALONE, Claim, Leases, Member
 from eventmill.ports.directory import Directory
-from eventmill.ports.transport import Transport
+from eventmill.ports.transport import Handler, Transport
 from eventmill.runtime import description
 from eventmill.runtime.cluster.cluster import LEASE_SECONDS, Cluster
 from eventmill.runtime.cluster.forwarding import Forwarder, Reception
@@ -37,6 +37,9 @@ APPENDED: Final = b"appended"
 FACTS: Final = b"facts"
 MOVED: Final = b""
 """Words on the channel of news."""
+
+CONTROL: Final = "control"
+"""Where a node is asked what operators want to know or to be done."""
 
 LOOK_SECONDS: Final = 0.1
 """How often a node looks for itself what others have appended."""
@@ -78,7 +81,7 @@ class Peers:
             )
         )
         router = Router(store, entities, runtime.held, self.cluster, forwarder, clock)
-        self.execute = router.execute
+        self.execute = runtime.executing(router.execute)
         """Runs a command or query, wherever its entity lives."""
         self._reception = Reception(entities.execute, lookup, clock)
         views = runtime.service.views, runtime.views
@@ -118,7 +121,7 @@ class Peers:
         await self.services.start(await self._leases.cluster())
         await self._transport.listen(self._news, self._hear)
         await self._transport.serve(self.cluster.address, self._reception.receive)
-        await self._transport.serve(_control(self.cluster.address), self._runtime.control.answer)
+        await self.open(CONTROL, self._runtime.control.answer)
         await self.cluster.start()
         supervisor = runtime.supervisor
         supervisor.start("cluster", self.cluster.run())
@@ -134,6 +137,19 @@ class Peers:
         """Addresses of the other nodes that are alive, by name."""
         members = await self._leases.members()
         return {m.node: m.address for m in members if m.node != self.cluster.node}
+
+    def alive(self) -> dict[str, str]:
+        """The same, as they were at the last look."""
+        members = self.cluster.members
+        return {node: at for node, at in members.items() if node != self.cluster.node}
+
+    async def open(self, door: str, handler: Handler) -> None:
+        """Answer what other nodes ask at a door from now on."""
+        await self._transport.serve(_door(self.cluster.address, door), handler)
+
+    async def tell(self, address: str, door: str, payload: bytes, seconds: float) -> bytes:
+        """Ask another node at one of its doors."""
+        return await self._transport.request(_door(address, door), payload, seconds)
 
     def owners(self, homes: Iterable[int]) -> dict[str, set[int]]:
         """Home shards by the address of who held them at the last look; "" for this node."""
@@ -153,7 +169,7 @@ class Peers:
 
     async def ask(self, address: str, question: bytes, seconds: float) -> bytes:
         """Ask the control of another node."""
-        return await self._transport.request(_control(address), question, seconds)
+        return await self.tell(address, CONTROL, question, seconds)
 
     async def _shares(self) -> tuple[list[Member], list[Claim]]:
         return await self._leases.members(), await self._leases.claims()
@@ -238,6 +254,6 @@ class Peers:
                 is_failing = True
 
 
-def _control(address: str) -> str:
-    """Where a node's control is reached."""
-    return f"{address}.control"
+def _door(address: str, door: str) -> str:
+    """Where a part of a node is reached."""
+    return f"{address}.{door}"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -33,6 +33,9 @@ from eventmill.ports.store import Store
 from eventmill.runtime.dispatch import lanes
 from eventmill.runtime.dispatch.reaction import Queue, Reacted, queue_of
 from eventmill.runtime.turns.turn import Entities, repeat
+
+if TYPE_CHECKING:
+    from eventmill.runtime.replicated.replicas import Replicas
 
 NAME: Final = "$courier"
 
@@ -68,12 +71,18 @@ class Courier:
     quiet = 0.0
 
     def __init__(
-        self, entities: Entities, execute: Execute, store: Store, actions: Collection[str] = ()
+        self,
+        entities: Entities,
+        execute: Execute,
+        store: Store,
+        actions: Collection[str] = (),
+        replicas: Replicas | None = None,
     ) -> None:
         self._entities = entities
         self._actions = actions
         self._execute = execute
         self._store = store
+        self._replicas = replicas
         self._doubtful: dict[int, int] = {}
         """By shard: up to this position a command may have been delivered before, by whoever held
         the shard then, or by an attempt whose commit failed."""
@@ -169,10 +178,16 @@ class Courier:
         return self._entities.holds(self._store.placement.entity(id))
 
     async def _submit(self, envelope: Envelope) -> bytes | asyncio.Future[bytes]:
+        if self._is_replicated(envelope):
+            assert self._replicas is not None
+            return await self._replicas.submit(envelope)
         shard = self._store.placement.entity(envelope.id)
         if self._entities.holds(shard):
             return await self._entities.submit(envelope)
         return await self._execute(envelope)
+
+    def _is_replicated(self, envelope: Envelope) -> bool:
+        return self._replicas is not None and envelope.component in self._replicas.definitions
 
     def _await_later(self, delivery: _Delivery) -> None:
         """Let the batch wait for all that is decided by now: a command may have been refused by a
@@ -194,6 +209,9 @@ class Courier:
 
         Raises `Rejected` again for one that was refused.
         """
+        if self._is_replicated(envelope):
+            assert self._replicas is not None
+            return await self._replicas.is_done(envelope)
         assert envelope.origin is not None
         key = envelope.origin.encode()
         outcomes = await self._store.journal.outcomes(envelope.component, envelope.id, [key])

@@ -157,6 +157,8 @@ class Inspection:
         if sequence is None and time is None:
             live = Live(definition, id)
             await restore(journal, live)
+            if self._runtime.replication is not None and definition.replicated is not None:
+                live.state.hold((await self._runtime.replication.log.load(component, id))[0])
         else:
             until = round(time.timestamp() * 1e6) if time is not None else None
             live = await past.restore(journal, definition, id, sequence=sequence, time=until)
@@ -169,7 +171,7 @@ class Inspection:
             live.identity.sequence,
             live.deleted,
             live.identity.now,
-            msgspec.Raw(definition.encode_state(live.state)),
+            msgspec.Raw(definition.show_state(live.state)),
         )
 
     async def difference(

@@ -288,7 +288,11 @@ def sources_of(service: ServiceDefinition, source: str | None) -> dict[str, str]
     this service itself.
     """
     every = {id: cloudevent.topic_source(service.name, id) for id in service.topics}
-    every |= {id: cloudevent.entity_source(service.name, id) for id in service.entities}
+    every |= {
+        id: cloudevent.entity_source(service.name, id)
+        for id, entity in service.entities.items()
+        if entity.replicated is None  # what it stores says nothing to others
+    }
     if source is None:
         return every
     foreign = service.foreign.items()

@@ -21,7 +21,7 @@ import structlog
 from eventmill.errors import ConfigurationError, Conflict, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Commit
-from eventmill.model.entry import Entry
+from eventmill.model.entry import DELTAS, Entry
 from eventmill.model.placement import Placement
 from eventmill.ports.broker import Broker, Neighbour, Past, Receipt
 from eventmill.ports.store import Store
@@ -71,13 +71,19 @@ async def settle_place(store: Store, committer: Committer, *, in_broker: bool) -
     if not in_broker:
         return
     ends = await store.journal.ends()
-    if any(end for shard, end in ends.items() if shard >= store.placement.shards):
+    of_users = set(ends) - set(range(store.placement.shards)) - set(_deltas(store.placement))
+    if any(ends[shard] for shard in of_users):
         raise ConfigurationError(
             "there are messages in this store already, so its topics stay there: start with "
             "--topics store, or with a new store",
             code="configuration.topics",
         )
     await committer.write(lambda commit: commit.registry.update({FACT: b"broker"}))
+
+
+def _deltas(placement: Placement) -> range:
+    """Shards of what replicated entities change: these are in the store wherever topics are."""
+    return placement.of_topic(DELTAS) if DELTAS in placement.topics else range(0)
 
 
 class Streams:

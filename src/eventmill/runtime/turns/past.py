@@ -35,7 +35,7 @@ async def restore(
     that it has not reached.
     """
     if definition.is_key_value and definition.workflow is None:
-        raise Conflict(f"{definition.id!r} is a key-value entity: it keeps no history")
+        raise Conflict(f"{definition.id!r} is a {definition.kind}: it keeps no history")
     live = Live(definition, id)
     page = await journal.history(definition.id, id, limit=limits.SCAN_ROWS)
 

@@ -81,6 +81,7 @@ class Entities:
         *,
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
+        cells: Cells | None = None,
     ) -> None:
         self.definitions = {id: guards.watched(d) for id, d in definitions.items()}
         self._store = store
@@ -93,8 +94,10 @@ class Entities:
         self.steps: Steps | None = None
         """Of a service that has workflows."""
         self._room = room
-        self.cells = Cells(
-            self.definitions, store, entities_max=cache_entities, bytes_max=cache_bytes
+        self.cells = (
+            cells
+            if cells is not None
+            else Cells(self.definitions, store, entities_max=cache_entities, bytes_max=cache_bytes)
         )
         self._claims: Claims[tuple[str, str, str], bytes] = Claims()
         committer.on_failure.append(self.cells.forget)
@@ -208,13 +211,15 @@ class Entities:
         return await asyncio.shield(claim)
 
     async def _first_time(self, envelope: Envelope, key: bytes) -> bytes:
-        stored = await self._store.journal.outcomes(envelope.component, envelope.id, [key])
         now = self._clock.now()
-        for outcome in stored:
+        for outcome in await self._outcomes(envelope, key):
             if outcome.expires > now:
                 return repeat(outcome)
         answer = await self.submit(envelope, key)
         return answer if isinstance(answer, bytes) else await answer
+
+    async def _outcomes(self, envelope: Envelope, key: bytes) -> list[Outcome]:
+        return await self._store.journal.outcomes(envelope.component, envelope.id, [key])
 
     def _turn(
         self, key: Key, cell: Cell, envelope: Envelope, once: bytes | None
@@ -394,6 +399,7 @@ def changes_state(effect: Effect[Any]) -> bool:
         or effect.deleted
         or effect.changes is not None
         or effect.transition is not None
+        or effect.merged
     )
 
 

@@ -1,0 +1,129 @@
+"""Decisions of replicated entities: what a command may cause, and how deltas become stored states.
+
+Pure. A change is made as one actor (`Writer`), and is a delta of the lattice in `model.replicated`;
+what is stored is an entry of `DELTAS` per entity and commit, and one entry with the whole state per
+entity, made of these later on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from eventmill.engine import outgoing
+from eventmill.engine.entity import NULL
+from eventmill.engine.outgoing import Author, Expansion
+from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
+from eventmill.model import codec, limits
+from eventmill.model.effect import Effect, Publication
+from eventmill.model.entry import DELETED, DELTAS, STATE, Entry
+from eventmill.model.handler import Handler
+from eventmill.model.placement import Placement
+from eventmill.model.replicated.causal import Causal, Writer, decode, encode
+
+DOT_BYTES: Final = 24
+"""What a change takes, as JSON, besides its values."""
+
+_GONE = ("",)
+"""Where a state says that it is deleted; no field has that name. Nothing ever removes it."""
+
+
+def is_deleted(state: Causal) -> bool:
+    """Whether an entity was deleted, as far as this state knows."""
+    return "" in state.root
+
+
+def size_of_effect(handler: Handler[Any, Any], effect: Effect[Any], size: int) -> int:
+    """Return how many bytes an effect's changes take at most, for an entity that has `size`.
+
+    Raises `TooLarge`.
+    """
+    brought = DOT_BYTES
+    for one in effect.merged:
+        brought += one.size
+    if brought + size > limits.REPLICA_BYTES_MAX:
+        raise TooLarge(
+            f"{handler.place}: the entity would have {brought + size} bytes, "
+            f"{limits.REPLICA_BYTES_MAX} are possible: it is stored whole; use several entities"
+        )
+    return brought
+
+
+def is_plain(effect: Effect[Any]) -> bool:
+    """Whether an effect does nothing but change the entity and reply: the usual case."""
+    return not (
+        effect.outgoing
+        or effect.events
+        or effect.metadata
+        or effect.changes is not None
+        or effect.expire_after is not None
+    )
+
+
+def published(
+    handler: Handler[Any, Any],
+    effect: Effect[Any],
+    now: int,
+    metadata: bytes | None,
+    author: Author,
+) -> Expansion:
+    """Return what a command publishes. It can cause nothing else: no node owns a replicated entity, so
+    nothing of it can be in the order of a shard.
+
+    Raises `HandlerFailed`, `TooLarge`.
+    """
+    if effect.events or effect.changes is not None:
+        raise HandlerFailed(
+            f"{handler.place}: a replicated entity changes with self.update(…) of its operations"
+        )
+    if effect.expire_after is not None or effect.metadata:
+        raise HandlerFailed(
+            f"{handler.place}: a replicated entity has no .expiring(…) and no .with_metadata(…)"
+        )
+    if any(not isinstance(one, Publication) for one in effect.outgoing):
+        raise HandlerFailed(
+            f"{handler.place}: a replicated entity publishes, but sends and schedules nothing: it "
+            "runs on every node, and these belong to the node that owns an entity; do it in a "
+            "consumer that follows it"
+        )
+    try:
+        return outgoing.expand(effect.outgoing, now, metadata, author)
+    except InvalidPayload as error:
+        raise HandlerFailed(f"{handler.place}: {error.message}", code="guard.event") from error
+
+
+def change(writer: Writer, effect: Effect[Any]) -> None:
+    """Make an effect's changes; the writer's delta has them then. It cannot fail."""
+    writer.begin()
+    for one in effect.merged:
+        one.function(writer, one.path, *one.arguments)
+    if effect.deleted:
+        writer.put(_GONE, ())
+
+
+def reply_of(effect: Effect[Any], state: Any) -> bytes:
+    """Encode the reply, on the state after the changes."""
+    if effect.function is not None:
+        return codec.encode(effect.function(state))
+    return NULL if effect.value is None else codec.encode(effect.value)
+
+
+def delta_entry(component: str, id: str, now: int, placement: Placement) -> Entry:
+    """Make the entry of a delta, whose payload comes when its commit begins."""
+    return Entry(DELTAS, id, 0, component, 1, now, b"", shard=placement.message(DELTAS, id))
+
+
+def delta_of(entry: Entry) -> Causal:
+    """Return what an entry of `DELTAS` changes.
+
+    Raises `DataMisfit`.
+    """
+    return decode(entry.payload, is_delta=True)
+
+
+def state_entry(
+    component: str, id: str, sequence: int, state: Causal, now: int, placement: Placement
+) -> Entry:
+    """Make the entry that stores an entity whole, in the place of the one before."""
+    type = DELETED if is_deleted(state) else STATE
+    shard = placement.entity(id)
+    return Entry(component, id, sequence, type, 1, now, encode(state), shard=shard)
