@@ -7,6 +7,9 @@ STAMP := .venv/.installed
 # The clicks of examples/activity.
 CLICKS := retentioneering==5.2.4
 
+# Tests start hundreds of processes: where this is set, each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup fmt lint types test check demo demo-activity bench soak clean
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -22,11 +24,36 @@ settings.load_profile("busy")
 os.environ.pop("COLUMNS", None)
 
 
+FIRST_OWN_TYPE = 16_384
+"""Types of PostgreSQL itself are numbered below, in every database alike."""
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     server = Server()
-    yield server
+    with pytest.MonkeyPatch.context() as patch:
+        types_are_asked_for_once(patch)
+        yield server
     server.close()
+
+
+def types_are_asked_for_once(patch: pytest.MonkeyPatch) -> None:
+    """Let the driver keep what the server said of its own types, for the next connection.
+
+    A connection asks what an array of integers is when it first meets one, and each test has
+    several connections: that took a third of a test's time.
+    """
+    ask, known = asyncpg.Connection._introspect_types, {}
+
+    async def ask_once(self: Any, types: Iterable[int], seconds: float) -> Any:
+        wanted = frozenset(types)
+        if max(wanted) >= FIRST_OWN_TYPE:
+            return await ask(self, types, seconds)
+        if wanted not in known:
+            known[wanted] = await ask(self, types, seconds)
+        return known[wanted]
+
+    patch.setattr(asyncpg.Connection, "_introspect_types", ask_once)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from eventmill import Service, Topic, event_type
 from eventmill.http import asyncapi, openapi
 from eventmill.model import codec
-from eventmill.node.node import checked
+from eventmill.node.checking import checked
 from examples.shopping_cart import shop
 from tests.endpoints import shop as web
 from tests.faults import biller

@@ -23,8 +23,9 @@ from schemathesis.specs.openapi.checks import (
 
 from eventmill.http import openapi
 from eventmill.model import codec
+from eventmill.node.checking import checked
 from eventmill.node.config import NodeConfig
-from eventmill.node.node import Node, checked
+from eventmill.node.node import Node
 from tests.http.serving import service
 
 DEADLINE_PASSED = 504

@@ -12,7 +12,7 @@ from eventmill.adapters.luck import system_luck
 from eventmill.adapters.memory.store import Store as MemoryStore
 from eventmill.errors import StoreFull
 from eventmill.http.health import Health
-from eventmill.node.node import checked
+from eventmill.node.checking import checked
 from eventmill.runtime.runtime import Runtime
 from eventmill.testing import FaultyStore
 from tests.http.serving import Moved, moves, service, serving, session

@@ -13,7 +13,7 @@ from eventmill.cli.surface.exits import REFUSED
 from eventmill.cli.surface.output import counted, show_json
 from eventmill.cli.surface.target import load
 from eventmill.cli.topology import drawing, stored
-from eventmill.node.node import examined
+from eventmill.node.checking import examined
 from eventmill.sdk.topology.graph import Graph, graph_of
 
 

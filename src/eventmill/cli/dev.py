@@ -12,7 +12,7 @@ from eventmill.cli.local.showing import ForPeople, ForPrograms
 from eventmill.cli.surface import logs
 from eventmill.cli.surface.exits import Failure
 from eventmill.cli.surface.target import load
-from eventmill.node.node import checked
+from eventmill.node.checking import checked
 
 DATA = Path(".eventmill/cluster")
 NODES_MAX = 9

@@ -24,7 +24,7 @@ from eventmill.engine.schemas.changes import Change, changes, renewed
 from eventmill.engine.schemas.contract import Contract
 from eventmill.errors import InvalidPayload
 from eventmill.model.definition import ServiceDefinition
-from eventmill.node.node import checked
+from eventmill.node.checking import checked
 
 FILE = Path("schema.json")
 

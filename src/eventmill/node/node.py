@@ -28,13 +28,12 @@ from eventmill.adapters.http_sender import HttpSender
 from eventmill.adapters.luck import system_luck
 from eventmill.adapters.sqlite import lock
 from eventmill.admin.app import admin_app
-from eventmill.engine.views.definition import compile_view
 from eventmill.errors import ConfigurationError, InternalError, StoreFull
 from eventmill.http.problems import document
 from eventmill.http.routes import front
 from eventmill.model import limits
-from eventmill.model.definition import ServiceDefinition
 from eventmill.node import sockets
+from eventmill.node.checking import checked
 from eventmill.node.config import NodeConfig
 from eventmill.node.engine import Surroundings, broker_of, membership_of, store_of
 from eventmill.runtime.operating import orphans
@@ -43,32 +42,6 @@ from eventmill.sdk.service import Service
 
 ANNOUNCEMENT: Final = "node.json"
 """File in the data directory that tells the CLI where a running node is."""
-
-
-def examined(service: Service) -> tuple[ServiceDefinition, list[str]]:
-    """Read a service; return what was understood and every problem found, each with its place."""
-    definition, found = service.define()
-    for view in definition.views.values():
-        try:
-            compile_view(view)
-        except ConfigurationError as error:
-            found += error.details.get("problems", [error.message])
-    return definition, found
-
-
-def checked(service: Service) -> ServiceDefinition:
-    """Read a service that shall run.
-
-    Raises `ConfigurationError` that lists every problem.
-    """
-    definition, found = examined(service)
-    if found:
-        lines = "\n".join(f"  - {problem}" for problem in found)
-        number = "1 problem" if len(found) == 1 else f"{len(found)} problems"
-        raise ConfigurationError(
-            f"service {service.name!r} has {number}:\n{lines}", details={"problems": found}
-        )
-    return definition
 
 
 def _nothing() -> None:

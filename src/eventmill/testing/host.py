@@ -59,7 +59,7 @@ PATIENT_ROUNDS = 20
 SOON_MICROSECONDS = 10_000
 """Waits of the dispatch itself, which `settle` goes through."""
 
-STEPS_MAX = 100
+STEPS_MAX = 10
 """Stops of one `advance` at most; loops that wake more often wake together."""
 
 NO_JITTER = 0.5
