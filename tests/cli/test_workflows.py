@@ -90,6 +90,7 @@ def test_commands_and_queries_are_in_the_contract_and_orders_are_not(wallets: Ru
         document = json.load(response)
     paths = [path for path in document["paths"] if path.startswith("/components/transfer/")]
     assert sorted(paths) == [
+        "/components/transfer/{id}/changes",
         "/components/transfer/{id}/content",
         "/components/transfer/{id}/start",
     ]

@@ -115,8 +115,8 @@ async def test_a_census(seen: Seen) -> None:
 
 async def test_no_store(seen: Seen, postgres: Server) -> None:
     if seen.engine == "postgres":
-        await postgres.execute("DROP DATABASE IF EXISTS nothing WITH (FORCE)")
-        await postgres.execute("CREATE DATABASE nothing")
-        seen.place = postgres.dsn("nothing")
+        await postgres.execute("DROP DATABASE IF EXISTS empty WITH (FORCE)")
+        await postgres.execute("CREATE DATABASE empty")
+        seen.place = postgres.dsn("empty")
     with pytest.raises(ConfigurationError, match="no store"):
         await seen.types()

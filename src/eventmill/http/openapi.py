@@ -73,7 +73,7 @@ _STREAM: Final[Schema] = {
 _PLAIN: Final = {"string", "integer", "number", "boolean", "null"}
 
 _COMMAND_PROBLEMS: Final = (400, 404, 408, 409, 410, 413, 415, 429, 500, 503, 504, 507)
-_QUERY_PROBLEMS: Final = (400, 404, 406, 409, 410, 413, 415, 429, 500, 503, 504)
+_QUERY_PROBLEMS: Final = (400, 404, 406, 409, 410, 413, 414, 415, 429, 500, 503, 504)
 _ENDPOINT_PROBLEMS: Final = (400, 404, 408, 413, 415, 429, 500, 503, 504)
 _TOPIC_PROBLEMS: Final = (400, 404, 408, 413, 415, 429, 500, 503, 507)
 
@@ -98,7 +98,9 @@ def document(service: ServiceDefinition) -> Schema:
         "paths": paths,
         "components": {
             "schemas": {**schemas.components, "Problem": _PROBLEM},
-            "responses": {str(status): _problem(status) for status in sorted(set(STATUS.values()))},
+            "responses": {
+                str(status): _problem(status) for status in sorted({*STATUS.values(), 414})
+            },
             "headers": {"Retry-After": {"schema": {"type": "integer"}}},
             "parameters": {
                 name: {"name": name, "in": "header", **about} for name, about in _HEADERS.items()
@@ -319,6 +321,10 @@ def _problems(statuses: tuple[int, ...]) -> dict[str, Schema]:
 
 
 def _problem(status: int) -> Schema:
+    if status == 414:
+        return {
+            "description": "The URL has more than 64 KiB. Refused by the server, without a body."
+        }
     classes = [cls for cls, number in STATUS.items() if number == status]
     text = " ".join((cls.__doc__ or "").strip().split("\n")[0] for cls in classes)
     content = {"application/problem+json": {"schema": {"$ref": PREFIX + "Problem"}}}

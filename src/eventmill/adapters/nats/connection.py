@@ -203,7 +203,9 @@ class Connection:
             await client.sink(subject, queue, sink)
 
     async def _on_error(self, error: Exception) -> None:
-        self._said = str(error)
+        # A server that refuses says why, and hangs up: the second is no news.
+        if not (self._said and isinstance(error, ConnectionError)):
+            self._said = str(error)
         _log.debug("NATS: %s", error)
 
     async def _on_disconnect(self) -> None:
