@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.model.endpoint import Endpoints
+from eventmill.model.entry import DELETED, STATE, STEP
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
 from eventmill.model.replicated.value import Kind
@@ -152,6 +153,13 @@ class EntityDefinition:
         if self.replicated is not None:
             return "replicated entity"
         return "key-value entity" if self.is_key_value else "event-sourced entity"
+
+    @property
+    def own_types(self) -> list[str]:
+        """Types of the platform that it stores, beside its events."""
+        states = [STATE] if self.is_key_value else []
+        history = [STEP] if self.workflow is not None else []
+        return [DELETED, *states, *history]
 
     @property
     def show_state(self) -> Callable[[Any], bytes]:

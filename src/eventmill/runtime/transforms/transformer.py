@@ -104,7 +104,7 @@ class Transformer(Folding):
         return reacted
 
     def begin(self) -> None:
-        self.weight = 0
+        super().begin()
         self._now = self._clock.now()
         self._given, self._late, self._timers = [], [], {}
 
