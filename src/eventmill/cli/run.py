@@ -31,13 +31,7 @@ DEFAULTS = NodeConfig()
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @options.data
 @options.store
-@click.option(
-    "--broker",
-    default=DEFAULTS.broker,
-    envvar="EVENTMILL_BROKER",
-    metavar="URL",
-    help="nats://…: how several nodes of one --store reach each other, and where topics live.",
-)
+@options.broker
 @click.option(
     "--topics",
     type=click.Choice(["store", "broker"]),
