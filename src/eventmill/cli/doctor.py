@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -19,9 +18,9 @@ from eventmill.cli.surface import options
 from eventmill.cli.surface.client import ANNOUNCEMENT, Client
 from eventmill.cli.surface.exits import REFUSED, Failure
 from eventmill.cli.surface.output import counted, show_json
-from eventmill.errors import EventmillError
+from eventmill.errors import ConfigurationError, EventmillError
 from eventmill.model.finding import Finding
-from eventmill.node import examining, offline
+from eventmill.node import examining, offline, sockets
 from eventmill.node.config import NodeConfig
 
 FREE_BYTES_NEEDED = 1 << 30
@@ -135,15 +134,13 @@ def _node(data: Path) -> Iterator[Finding]:
 
 
 def _port(data: Path, port: int) -> Finding:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            if _serves(data, port):
-                return Finding("port", "ok", f"{port} is that of the node that runs on {data}")
-            text = f"{port} is taken by something else: run with --port, or free it"
-            return Finding("port", "warn", text)
+    try:
+        sockets.try_port("127.0.0.1", port, "--port")
+    except ConfigurationError:
+        if _serves(data, port):
+            return Finding("port", "ok", f"{port} is that of the node that runs on {data}")
+        text = f"{port} is taken by something else: run with --port, or free it"
+        return Finding("port", "warn", text)
     return Finding("port", "ok", f"{port} is free")
 
 

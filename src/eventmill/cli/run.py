@@ -21,8 +21,9 @@ from eventmill.model.addresses import without_secrets
 from eventmill.model.definition import ServiceDefinition
 from eventmill.node import collector
 from eventmill.node.config import NodeConfig
-from eventmill.node.node import Node, free_port
+from eventmill.node.node import Node
 from eventmill.node.process import Process
+from eventmill.node.sockets import free_port
 
 DEFAULTS = NodeConfig()
 
