@@ -24,7 +24,7 @@ from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.dispatch import lanes
 from eventmill.runtime.dispatch.handled import UNKNOWN, Early, Handled, Result, weight_of
-from eventmill.runtime.dispatch.reaction import Queue, Reacted, key_of, queue_of
+from eventmill.runtime.dispatch.reaction import Queue, Reacted, queue_of
 from eventmill.runtime.dispatch.time_limit import within
 from eventmill.runtime.room import Room
 from eventmill.sdk import guards
