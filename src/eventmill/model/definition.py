@@ -192,6 +192,8 @@ class Source:
     state_class: type | None = None
     """The key-value entity's class: its entries are whole states."""
     decode_state: Callable[[bytes], Any] | None = None
+    internal: frozenset[str] = frozenset()
+    """Stored types of the platform's own that nobody takes."""
 
 
 @dataclass(slots=True)
