@@ -11,7 +11,7 @@ import pytest
 
 from eventmill.testing.nats_server import NatsServer
 from eventmill.testing.postgres import Server
-from tests.cli.commands import Outcome, eventmill
+from tests.cli.commands import Outcome, RunningNode, eventmill
 
 STATEMENT = re.compile(r"(?:GRANT|CREATE ROLE) [^;]+?(?= *;|$)")
 DATABASE = "shards16"
@@ -40,6 +40,16 @@ def test_servers_that_a_node_can_run_on(
     assert findings["durability"][0] == "warn"  # the tests' server has fsync off
     assert "data file" not in findings
     assert "power failure" not in seen.err
+
+
+def test_a_node_whose_store_is_elsewhere(tmp_path: Path, postgres: Server) -> None:
+    store = asyncio.run(postgres.fresh(16))
+    with RunningNode(tmp_path / "data", "--store", store) as node:
+        status, text = found(eventmill("doctor", "--data", node.data))["data file"]
+        assert status == "warn"
+        assert "give --store" in text
+        assert found(eventmill("doctor", "--data", node.data, "--store", store))["node"][0] == "ok"
+        assert node.stop() == 0
 
 
 @pytest.fixture

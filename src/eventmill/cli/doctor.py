@@ -84,6 +84,10 @@ def _data(data: Path, thorough: bool) -> Iterator[Finding]:
         return
     recent = tuple(map(int, health.sqlite_version.split("."))) >= offline.SQLITE_NEEDED
     yield Finding("sqlite", "ok" if recent else "fail", f"{health.sqlite_version}, through apsw")
+    if not health.exists and health.holder:
+        text = f"none in {data}, which {health.holder} has: its store is elsewhere; give --store"
+        yield Finding("data file", "warn", text)
+        return
     if not health.exists:
         yield Finding("data file", "ok", f"none in {data}: made at the first start")
         return

@@ -62,10 +62,7 @@ async def examine(dsn: str) -> AsyncIterator[Finding]:
 
 async def _server(connection: Connection) -> Finding:
     found = connection.get_server_version()
-    user, database = await connection.fetchrow("SELECT current_user, current_database()") or (
-        "",
-        "",
-    )
+    ((user, database),) = await connection.fetch("SELECT current_user, current_database()")
     text = f"{found.major}.{found.minor}, database {database!r} as {user!r}"
     if found.major < TESTED:
         return Finding("postgresql", "warn", f"{text}; tested with {TESTED} and later: update it")
