@@ -26,7 +26,7 @@ def entry(value: Entry) -> dict[str, Any]:
         "type": value.type,
         "version": value.version,
         "time": time(value.time),
-        "data": embedded(value.payload),
+        "data": embedded(told(value.payload) if value.type == STEP else value.payload),
         "metadata": embedded(value.metadata) if value.metadata else {},
     }
 
@@ -139,7 +139,7 @@ def line(value: Line) -> dict[str, Any]:
     if did.number:
         shown |= {"number": did.number, "input": did.input}
     if did.attempt:
-        shown |= {"attempt": did.attempt, "seconds": round((did.ended - did.began) / 1e6, 6)}
+        shown |= {"attempt": did.attempt, "seconds": did.seconds}
     if did.error:
         shown |= {"code": did.code, "error": did.error}
     return shown

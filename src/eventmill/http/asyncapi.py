@@ -11,6 +11,7 @@ from eventmill.http.schemas import PREFIX, Schema, Schemas, summary_of
 from eventmill.model import cloudevents
 from eventmill.model.definition import EntityDefinition, ServiceDefinition
 from eventmill.model.entry import DELETED, STATE, STEP
+from eventmill.model.progress import WorkflowMoved
 from eventmill.model.events import EventType
 
 _NOT_IN_KEYS = re.compile(r"[^a-zA-Z0-9._-]")
@@ -75,7 +76,7 @@ def _built_in(entity: EntityDefinition, schemas: Schemas) -> dict[str, Schema]:
     if entity.is_key_value:
         kinds[BUILT_IN[STATE]] = schemas.of(entity.cls)
     if entity.workflow is not None:
-        kinds[BUILT_IN[STEP]] = {"type": "object"}
+        kinds[BUILT_IN[STEP]] = schemas.of(WorkflowMoved)
     return {
         _key(f"{entity.id}.{name}"): {
             "name": name,
