@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from eventmill.model.commit import Letter, Timer
-from eventmill.model.entry import Entry
+from eventmill.model.entry import STEP, Entry
+from eventmill.model.progress import told
 from eventmill.runtime.control.acts import letter_id
 from eventmill.runtime.operating.inspection import Comparison, State
 from eventmill.runtime.operating.reading import Lifted

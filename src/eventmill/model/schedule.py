@@ -47,7 +47,7 @@ class Schedule:
 
     def __str__(self) -> str:
         if self.every:
-            return f"every {timedelta(microseconds=self.every)}"
+            return f"every {_span(self.every)}"
         return f"{self.cron} ({self.timezone})"
 
     @property
