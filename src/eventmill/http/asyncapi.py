@@ -11,8 +11,8 @@ from eventmill.http.schemas import PREFIX, Schema, Schemas, summary_of
 from eventmill.model import cloudevents
 from eventmill.model.definition import EntityDefinition, ServiceDefinition
 from eventmill.model.entry import DELETED, STATE, STEP
-from eventmill.model.progress import WorkflowMoved
 from eventmill.model.events import EventType
+from eventmill.model.progress import WorkflowMoved
 
 _NOT_IN_KEYS = re.compile(r"[^a-zA-Z0-9._-]")
 _ADDRESS_OF: Final = "Followed by consumers, views and pushed subscriptions."
