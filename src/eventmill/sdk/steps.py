@@ -160,6 +160,6 @@ def _calls_of(methods: frozenset[str], handler: Any) -> Iterator[ast.Call]:
     except (OSError, SyntaxError):
         return  # made without source
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr in methods:
+        match node:
+            case ast.Call(func=ast.Attribute(attr=name)) if name in methods:
                 yield node
