@@ -82,11 +82,9 @@ def reader_of(entity: type) -> Callable[[bytes], Change]:
 
     Raises `ConfigurationError` for a class that no service would take.
     """
-    if issubclass(entity, ReplicatedEntity):
-        definition, state = define_replicated(entity), dict
-    else:
-        definition, state = define_entity(entity), entity
-    decode_state = codec.decoder(state).decode
+    is_replicated = issubclass(entity, ReplicatedEntity)
+    definition = define_replicated(entity) if is_replicated else define_entity(entity)
+    decode_state = codec.decoder(dict if is_replicated else entity).decode
 
     def read(data: bytes) -> Change:
         told = cloudevents.decode_structured(data)

@@ -172,8 +172,8 @@ class ConsumerReaction:
 
     async def _guarded_call(self, arguments: tuple[Any, ...]) -> Effect[Any] | None:
         with guards.watch(self.definition.place) as returned:
-            returned.effect = await self._plain_call(arguments)
-        return returned.effect
+            returned.effect = effect = await self._plain_call(arguments)
+        return effect
 
     async def _plain_call(self, arguments: tuple[Any, ...]) -> Effect[Any] | None:
         definition = self.definition
