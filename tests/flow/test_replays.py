@@ -14,6 +14,8 @@ from eventmill.model.commit import LetterStatus
 from eventmill.runtime.control.replays import ReplayStatus
 from eventmill.runtime.dispatch.shadow import FACT
 from eventmill.testing import FaultyStore, Host
+from tests.flow import weather
+from tests.flow.arcade import arcade
 from tests.flow.bank import Account, Booked, ledger
 
 copies = Topic("copies", Booked, key="account")
@@ -193,6 +195,15 @@ async def test_it_is_forgotten_with_all_that_came_of_it(host: Host) -> None:
     assert all("replay" not in one.name for one in await host.operations.consumers())
     await host.operations.replay("copier", "beginning")
     assert (await ended(host)).tally.events == 1
+
+
+async def test_only_consumers_are_replayed() -> None:
+    async with Host(arcade) as host:
+        with pytest.raises(InvalidPayload, match="'scores' is a view: it is rebuilt"):
+            await host.operations.replay("scores", "beginning")
+    async with Host(weather.service(weather.hourly())) as host:
+        with pytest.raises(InvalidPayload, match="'hourly' is a transform: only consumers are"):
+            await host.operations.replay("hourly", "beginning")
 
 
 async def test_what_cannot_be_replayed_is_refused(host: Host) -> None:

@@ -6,7 +6,7 @@ Place on the road: the way out (streams, pushed subscriptions) and the way in of
 |---|---|
 | `type`, `eventversion` | type, version |
 | `subject` | subject; left out when it is empty |
-| `data` | payload, byte for byte |
+| `data` | payload, byte for byte; of a workflow's step what others are told of it |
 | `id`, `source`, `time`, `dataschema`, other extensions | metadata `cloudevent`, if it came from outside |
 | `traceparent`, `tracestate` | metadata of the same name |
 | `correlationid`, `causationid` | metadata `correlation`, `causation` |
@@ -23,6 +23,7 @@ from typing import Any, Final
 from eventmill.model.cloudevents import CloudEvent
 from eventmill.model.cloudevents.attributes import Value
 from eventmill.model.entry import DELETED, STATE, STEP, Entry, metadata_of
+from eventmill.model.progress import told
 
 OUTSIDE: Final = "cloudevent"
 """Metadata member that holds what an event from outside brought along."""
@@ -74,7 +75,7 @@ def of_entry(entry: Entry, source: str) -> CloudEvent:
         time=outside.get("time") or time_text(entry.time),
         datacontenttype="application/json",
         dataschema=outside.get("dataschema"),
-        data=entry.payload,
+        data=told(entry.payload) if entry.type == STEP else entry.payload,
         extensions=extensions,
     )
 

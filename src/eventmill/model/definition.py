@@ -162,6 +162,11 @@ class EntityDefinition:
         return [DELETED, *states, *history]
 
     @property
+    def has_history(self) -> bool:
+        """Whether its past can be asked: each of its entries is kept."""
+        return not self.is_key_value or self.workflow is not None
+
+    @property
     def show_state(self) -> Callable[[Any], bytes]:
         """What encodes a state for people."""
         return self.encode_state if self.replicated is None else self.replicated.show

@@ -7,7 +7,7 @@ so the newest entry says where the workflow is, whatever came before, and no cod
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -159,12 +159,39 @@ class Did(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
     next: str = ""
 
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return round((self.ended - self.began) / 1e6, 6)
+
 
 class Moved(msgspec.Struct, frozen=True):
     """Payload of a `$step` entry."""
 
     did: Did
     progress: Progress
+
+
+class WorkflowMoved(msgspec.Struct, frozen=True):
+    """What happened to a workflow, as those who follow it are told: `eventmill.step`."""
+
+    status: Status
+    """Where it is now."""
+    what: str
+    """`command`, `step`, `compensation`, `timeout`, `event`, or an operator's order."""
+    name: str
+    """Of the command or step; of an event's source."""
+    number: int
+    """Of the step."""
+    attempt: int
+    seconds: float
+    input: Any
+    result: Any
+    """Fields that were changed."""
+    next: str
+    """Steps that come now, or the status."""
+    code: str
+    error: str
 
 
 class Whole(msgspec.Struct, frozen=True):
@@ -174,5 +201,27 @@ class Whole(msgspec.Struct, frozen=True):
     progress: Progress
 
 
+_encode = msgspec.json.Encoder().encode
 decode_moved = msgspec.json.Decoder(Moved).decode
 decode_whole = msgspec.json.Decoder(Whole).decode
+
+
+def told(payload: bytes) -> bytes:
+    """Return what of a `$step` entry's payload is others' business, as JSON of a `WorkflowMoved`."""
+    moved = decode_moved(payload)
+    did = moved.did
+    return _encode(
+        WorkflowMoved(
+            status=moved.progress.status,
+            what=did.what,
+            name=did.name,
+            number=did.number,
+            attempt=did.attempt,
+            seconds=did.seconds,
+            input=did.input,
+            result=did.result,
+            next=did.next,
+            code=did.code,
+            error=did.error,
+        )
+    )

@@ -84,7 +84,7 @@ class WorkflowEffect(EntityEffect[S, T_co], Generic[S, T_co]):
         kind = event_type_of(event)
         names = (kind.name, *kind.aliases)
         return self._next(
-            WaitFor(_id_of(source), key, names, where or {}, then, timeout, on_timeout)
+            WaitFor(awaited_id(source), key, names, where or {}, then, timeout, on_timeout)
         )
 
     def wait_for_end(
@@ -99,7 +99,7 @@ class WorkflowEffect(EntityEffect[S, T_co], Generic[S, T_co]):
         """Wait for the end of another workflow, then run a step with its `WorkflowEnded`. To start it
         in the same commit, chain `.send(Child.start, id, …)`."""
         _check_time("wait_for_end()", timeout, on_timeout)
-        return self._next(WaitFor(_id_of(workflow), id, (), {}, then, timeout, on_timeout))
+        return self._next(WaitFor(awaited_id(workflow), id, (), {}, then, timeout, on_timeout))
 
     def end(self) -> Self:
         """The workflow is done."""
@@ -134,5 +134,6 @@ def _check_time(what: str, timeout: timedelta | None, on_timeout: Next[[]] | Non
         )
 
 
-def _id_of(source: Any) -> str:
+def awaited_id(source: Any) -> str:
+    """Return the id of a topic, entity or workflow that is waited for; empty for anything else."""
     return source.id if isinstance(source, Topic) else getattr(source, "__eventmill_id__", "")
