@@ -94,6 +94,19 @@ async def test_a_message_is_in_the_store_until_it_was_relayed(store: MemoryAndBr
         assert (await store.journal.read(shard, 0, limit=9)).entries == []
 
 
+async def test_a_plain_client_need_not_name_the_key_that_the_topic_makes(
+    store: MemoryAndBroker,
+) -> None:
+    async with Host(service, store=store) as host:
+        assert store.topics is not None
+        headers = b"ce-specversion: 1.0\r\nce-id: 1\r\nce-source: /till\r\nce-type: Paid\r\n"
+        store.topics.publish("payments", headers, b'{"account":"a","amount":7}')
+        await host.settle()
+        (message,) = await store.messages()
+        assert message.subject == "a"
+        assert await host.call(Account.content, "a") == 7
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 async def test_what_was_appended_again_when_the_broker_had_forgotten_it_has_one_effect(
     store: MemoryAndBroker, restarts: bool

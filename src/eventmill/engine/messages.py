@@ -125,20 +125,23 @@ def reason_of(entry: Entry) -> str:
     return msgspec.json.decode(entry.payload, type=Malformed).reason
 
 
-def key_of(arrived: Arrived) -> str:
-    """Return the key of a message that is not in a partition yet; that of no valid event is empty."""
-    entry = entry_of(arrived)
-    return "" if entry.type == MALFORMED else entry.subject
+def admitted(arrived: Arrived, key_of: Callable[[str, int, bytes], str]) -> tuple[str, Arrived]:
+    """Return a message from outside with its key, as it is taken.
 
-
-def admitted(arrived: Arrived) -> Arrived:
-    """Return a message from outside as it is taken: what only an `append` may say is left out."""
-    lines = b"".join(
-        b"%s: %s\r\n" % (name, value)
-        for name, value in header_pairs(arrived.headers)
-        if name.lower() not in _OURS
-    )
-    return msgspec.structs.replace(arrived, headers=lines)
+    What only an `append` may say is left out. `key_of` makes the key of an event that brings none; it
+    is stored as the subject, as if its sender had named it. That of no valid event is empty.
+    """
+    pairs = [pair for pair in header_pairs(arrived.headers) if pair[0].lower() not in _OURS]
+    taken = msgspec.structs.replace(arrived, headers=_lines(pairs))
+    entry = entry_of(taken)
+    if entry.type == MALFORMED:
+        return "", taken
+    if entry.subject or not (key := key_of(entry.type, entry.version, entry.payload)):
+        return entry.subject, taken
+    (event,) = cloudevents.decode(pairs, taken.payload)
+    known, data = cloudevents.encode_binary(msgspec.structs.replace(event, subject=key))
+    others = [(name, value) for name, value in pairs if not _of_an_event(name.lower())]
+    return key, msgspec.structs.replace(taken, headers=_lines(known + others), payload=data)
 
 
 def header_pairs(lines: bytes) -> list[tuple[bytes, bytes]]:
@@ -175,6 +178,14 @@ _OWN = re.compile(
 _UNENCODED: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _PLAIN = re.compile("[!#$&-~]*")
 """The same characters: texts of these alone are quick."""
+
+
+def _of_an_event(header: bytes) -> bool:
+    return header.startswith(b"ce-") or header == b"content-type"
+
+
+def _lines(pairs: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(b"%s: %s\r\n" % pair for pair in pairs)
 
 
 def _own(arrived: Arrived) -> Entry | None:

@@ -22,6 +22,7 @@ from eventmill.http.problems import UnsupportedMediaType
 from eventmill.http.wire import JSON_HEADERS, TOPICS, Receive, Scope, Send, check_encoding
 from eventmill.model import cloudevents, limits
 from eventmill.model.cloudevents import attributes
+from eventmill.ports.broker import KeyOf
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.topics.publisher import Message
 
@@ -41,9 +42,10 @@ class Publishing:
         self._runtime = runtime
         self._meter = meter
         self._bodies = bodies
+        self._topics = runtime.service.topics
         self._versions = {
             id: {name: kind.version for kind in topic.event_types() for name in _names_of(kind)}
-            for id, topic in runtime.service.topics.items()
+            for id, topic in self._topics.items()
         }
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +66,8 @@ class Publishing:
             elif name in _CONTEXT_HEADERS:
                 context[_CONTEXT_HEADERS[name]] = _context_value(name, value)
         events = _decoded(headers, await self._bodies.read(receive, limits.BODY_BYTES_MAX))
-        messages = [_message(event, versions, context) for event in events]
+        key_of = self._topics[topic].key_of
+        messages = [_message(event, versions, key_of, context) for event in events]
         self._check_types(topic, {m.type for m in messages} - versions.keys())
         fresh = await self._runtime.publisher.messages(topic, messages) if messages else 0
         duplicates = len(messages) - fresh
@@ -125,16 +128,14 @@ def _advice(headers: list[tuple[bytes, bytes]]) -> str:
 
 
 def _message(
-    event: cloudevents.CloudEvent, versions: dict[str, int], context: dict[str, Any]
+    event: cloudevents.CloudEvent, versions: dict[str, int], key_of: KeyOf, context: dict[str, Any]
 ) -> Message:
-    kind, subject = event.type, event.subject or ""
+    kind, data = event.type, event.data or b"{}"
     if len(kind) > limits.NAME_CHARACTERS_MAX or kind[0] == "$":
         raise InvalidPayload(
             f"event type {kind[:200]!r}: use 1 to {limits.NAME_CHARACTERS_MAX} characters, "
             "not beginning with '$'"
         )
-    if len(subject) > limits.SUBJECT_CHARACTERS_MAX:
-        raise TooLarge(f"a subject has at most {limits.SUBJECT_CHARACTERS_MAX} characters")
     if event.datacontenttype is not None and not attributes.is_json(event.datacontenttype):
         raise UnsupportedMediaType(
             f"data of type {event.datacontenttype!r}: topics carry application/json"
@@ -145,12 +146,15 @@ def _message(
     version = versions.get(kind, 1)
     if event.extensions:
         version = _version(event.extensions.get(cloudevent.VERSION, version))
+    subject = event.subject or key_of(kind, version, data)
+    if len(subject) > limits.SUBJECT_CHARACTERS_MAX:
+        raise TooLarge(f"a subject has at most {limits.SUBJECT_CHARACTERS_MAX} characters")
     encoded = msgspec.json.encode(metadata)
     if len(encoded) > limits.METADATA_BYTES_MAX:
         raise TooLarge(f"attributes of one event have at most {limits.METADATA_BYTES_MAX} bytes")
     # A space cannot stand in a source, so no two pairs read the same.
     dedupe = f"{event.source} {event.id}"
-    return Message(kind, version, subject, event.data or b"{}", encoded, dedupe)
+    return Message(kind, version, subject, data, encoded, dedupe)
 
 
 def _version(value: object) -> int:

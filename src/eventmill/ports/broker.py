@@ -28,6 +28,15 @@ from eventmill.model.entry import Entry
 from eventmill.ports.store import Scan
 
 
+KeyOf = Callable[[str, int, bytes], str]
+"""Makes a key of an event's type, version and payload; an empty one if it cannot."""
+
+
+def keyless(type: str, version: int, payload: bytes) -> str:
+    """Make no keys: of topics that have none."""
+    return ""
+
+
 class TopicLayout(msgspec.Struct, frozen=True):
     """How a topic's messages are kept."""
 
@@ -169,9 +178,10 @@ class Broker(Protocol):
         """Return how large a topic is. Raises `BrokerUnavailable`."""
         ...
 
-    async def admit(self, topic: str) -> int:
+    async def admit(self, topic: str, key_of: KeyOf = keyless) -> int:
         """Move messages that plain clients sent to the topic into the partitions of their keys.
 
+        `key_of` makes the key of an event that brings none; it becomes its subject.
         Returns how many were moved: each exactly once, whoever else does it at the same time. Call
         it until it moves none, and again at news of the topic's first shard.
         """

@@ -318,7 +318,7 @@ class Streams:
 
     async def _admit(self, topic: str) -> None:
         try:
-            while await self._broker.admit(topic):
+            while await self._broker.admit(topic, self._topics[topic].key_of):
                 pass
         except Unavailable as error:
             log.warning("messages of plain clients not taken", topic=topic, error=str(error))

@@ -12,6 +12,7 @@ that no broker likes.
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -357,6 +358,35 @@ class BrokerContract(NeighbourContract):
         assert await broker.admit(ORDERS) == 1
         (read,) = await taken(broker, news, shard_of("k"), 1)
         assert (read.type, read.payload) == ("Placed", b'{"n":2}')
+
+    @pytest.mark.parametrize("is_structured", [False, True])
+    async def test_an_event_without_subject_gets_the_key_that_is_made_of_it(
+        self, opened: tuple[Broker, News], is_structured: bool
+    ) -> None:
+        def account(type: str, version: int, payload: bytes) -> str:
+            return f"{msgspec.json.decode(payload)['account']} of {type} v{version}"
+
+        broker, news = opened
+        event = {"specversion": "1.0", "id": "e1", "source": "/till", "type": "Paid", "to": "é"}
+        data = '{"account":"ä 7"}'.encode()
+        if is_structured:
+            headers = {"content-type": "application/cloudevents+json"}
+            body = msgspec.json.encode({**event, "data": msgspec.Raw(data)})
+        else:
+            headers = {f"ce-{name}": quote(value) for name, value in event.items()}
+            body = data
+        await self.publish(ORDERS, {**headers, "x-own": "kept"}, body)
+        named = event_headers(id="e2", subject="k")
+        await self.publish(ORDERS, named, b'{"account":"other"}')
+        assert await broker.admit(ORDERS, account) == 2
+        key = "ä 7 of Paid v1"
+        (made,) = [e for e in await taken(broker, news, shard_of(key), 1) if e.subject == key]
+        outside = msgspec.json.decode(made.metadata or b"")["cloudevent"]
+        assert (made.type, made.payload) == ("Paid", data)
+        assert (outside["id"], outside["source"]) == ("e1", "/till")
+        assert outside["extensions"] == {"to": "é"}
+        (other,) = [e for e in await taken(broker, news, shard_of("k"), 1) if e.subject == "k"]
+        assert other.payload == b'{"account":"other"}'
 
     @pytest.mark.parametrize(
         ("headers", "payload"),
