@@ -199,10 +199,14 @@ def test_whatever_an_upcaster_or_downcaster_raises_is_a_payload_that_does_not_fi
 
     upcast(Rated, from_version=1)(fail)
     kind = event_type_of(Rated)
-    with pytest.raises(InvalidPayload, match=f"'Rated' version 1: .*fail raised {type(error).__name__}"):
+    with pytest.raises(
+        InvalidPayload, match=f"'Rated' version 1: .*fail raised {type(error).__name__}"
+    ):
         kind.decode(b"{}", 1)
     downcast(Rated)(fail)
-    with pytest.raises(InvalidPayload, match=f"'Rated' version 2: .*fail raised {type(error).__name__}"):
+    with pytest.raises(
+        InvalidPayload, match=f"'Rated' version 2: .*fail raised {type(error).__name__}"
+    ):
         kind.stored(Rated(rate=1.5))
 
 

@@ -27,7 +27,6 @@ import msgspec
 from eventmill.model.entry import Entry
 from eventmill.ports.store import Scan
 
-
 KeyOf = Callable[[str, int, bytes], str]
 """Makes a key of an event's type, version and payload; an empty one if it cannot."""
 
