@@ -30,6 +30,7 @@ __all__ = [
     "export",
     "health",
     "payloads",
+    "progresses",
     "restore",
     "stored_types",
     "subscribers",
@@ -79,6 +80,16 @@ def payloads(data: Path, store: str, kind: StoredType) -> Iterable[tuple[int, by
     if not store:
         return census.payloads(data, kind)
     found: list[tuple[int, bytes]] = asyncio.run(postgres("census", store).payloads(store, kind))
+    return found
+
+
+def progresses(data: Path, store: str, workflow: str) -> Iterable[tuple[str, bytes]]:
+    """Return id and newest progress of the workflows of a component that are not deleted."""
+    if not store:
+        return census.progresses(data, workflow)
+    found: list[tuple[str, bytes]] = asyncio.run(
+        postgres("census", store).progresses(store, workflow)
+    )
     return found
 
 

@@ -15,7 +15,7 @@ from eventmill.adapters.sqlite.lock import holder
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.errors import ConfigurationError
 from eventmill.model.census import StoredType, Subscriber
-from eventmill.model.entry import COMMANDS, DELTAS, Entry
+from eventmill.model.entry import COMMANDS, DELETED, DELTAS, STEP, Entry
 
 STRETCH = 100_000
 """Positions counted at once."""
@@ -77,6 +77,18 @@ def payloads(directory: Path, kind: StoredType) -> Iterator[tuple[int, bytes]]:
         numbers = {text: number for number, text in db.execute(SQL["names"])}
         key = [numbers[kind.source], numbers[kind.type], kind.version, int(kind.is_outside)]
         yield from db.execute(SQL["alike"], (kind.first, kind.last, *key, -1))
+
+
+def progresses(directory: Path, workflow: str) -> Iterator[tuple[str, bytes]]:
+    """Yield id and newest progress of the workflows of a component that are not deleted."""
+    with _reading(directory) as db:
+        numbers = {text: number for number, text in db.execute(SQL["names"])}
+        step = numbers.get(STEP)
+        for id, type, payload, _ in db.execute(
+            SQL["newest"], (numbers.get(workflow), step, numbers.get(DELETED))
+        ):
+            if type == step:
+                yield id, payload
 
 
 def waiting_commands(directory: Path, courier: str) -> list[tuple[str, Entry]]:

@@ -251,11 +251,20 @@ _ADVICE: Final = {
     ("steps", "refused"): "keep the parameter, with a default: what was planned before has it",
     ("steps", "value"): "take what was planned before, too, or keep this step and give the new one "
     "another name",
-    ("steps", "forward"): "nodes of the release before cannot run it: give the new one another name, "
+    (
+        "steps",
+        "forward",
+    ): "nodes of the release before cannot run it: give the new one another name, "
     "and go to it from the next release on",
-    ("steps", "removed"): "workflows that are at it are stuck, and what it undoes stays done: keep it "
+    (
+        "steps",
+        "removed",
+    ): "workflows that are at it are stuck, and what it undoes stays done: keep it "
     "as long as there are any",
-    ("windows", "value"): "windows that are open cannot be read: give the transform an id of its own, "
+    (
+        "windows",
+        "value",
+    ): "windows that are open cannot be read: give the transform an id of its own, "
     "or begin anew with `eventmill consumers reset`",
     ("windows", "forward"): "nodes of the release before cannot read the windows: stop them before "
     "this one starts",

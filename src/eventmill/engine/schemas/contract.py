@@ -173,6 +173,7 @@ def _transform(transform: TransformDefinition) -> Iterator[tuple[str, Kept]]:
     }
     yield f"windows/{transform.id}", Kept(Compatibility.BACKWARD, schema)
 
+
 def _view(view: ViewDefinition) -> Iterator[tuple[str, Kept]]:
     for table in view.tables.values():
         # Rows are made of the journal again.

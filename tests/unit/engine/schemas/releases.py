@@ -16,9 +16,7 @@ from eventmill.engine.schemas.contract import Contract, contract_of, event_types
 class Release:
     """The service of a module's text, with some lines changed."""
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, text: str, *edits: tuple[str, str]
-    ) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, text: str, *edits: tuple[str, str]) -> None:
         for old, new in edits:
             assert old in text
             text = text.replace(old, new)
