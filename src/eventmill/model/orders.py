@@ -22,6 +22,9 @@ PURGE: Final = "$purge"
 ARRIVED: Final = "$arrived"
 """What it waits for has happened."""
 
+ORPHANED: Final = "$orphaned"
+"""The workflow that started it as its child has ended: so does it, unless it has, or is being undone."""
+
 OUTCOME: Final = "$outcome"
 """An attempt of a step has ended. Never leaves the node that ran it."""
 
@@ -38,7 +41,7 @@ def _arrived(self: Any, number: int, event: msgspec.Raw) -> None:
 
 
 def _order(self: Any) -> None:
-    """Do what an operator wants."""
+    """Do what an operator, or the end of its parent, wants."""
 
 
 def _made(function: Any, name: str) -> Handler[Any, Any]:
@@ -54,7 +57,7 @@ OF_ENTITIES: Final = {name: _made(_end, name) for name in (EXPIRE, PURGE)}
 OF_WORKFLOWS: Final = (
     OF_ENTITIES
     | {ARRIVED: _made(_arrived, ARRIVED)}
-    | {f"${order}": _made(_order, f"${order}") for order in Order}
+    | {name: _made(_order, name) for name in (ORPHANED, *(f"${order}" for order in Order))}
 )
 """Those of a workflow."""
 
