@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from eventmill.adapters.lines import Progress
 from eventmill.adapters.sqlite import archive, census
@@ -32,6 +32,7 @@ __all__ = [
     "payloads",
     "progresses",
     "restore",
+    "rows",
     "stored_types",
     "subscribers",
     "waiting_commands",
@@ -90,6 +91,14 @@ def progresses(data: Path, store: str, workflow: str) -> Iterable[tuple[str, byt
     found: list[tuple[str, bytes]] = asyncio.run(
         postgres("census", store).progresses(store, workflow)
     )
+    return found
+
+
+def rows(data: Path, store: str, table: str) -> Iterable[tuple[Any, ...]]:
+    """Return the rows of a table of a view or transform; none if there is no such table."""
+    if not store:
+        return census.rows(data, table)
+    found: list[tuple[Any, ...]] = asyncio.run(postgres("census", store).rows(store, table))
     return found
 
 

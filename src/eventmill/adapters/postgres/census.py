@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from eventmill.adapters.postgres import view_sql
 from eventmill.adapters.postgres.connection import SCHEMA, Connection, connect_patiently, errors
 from eventmill.adapters.postgres.journal import entries_of
 from eventmill.adapters.postgres.text import loaded
@@ -62,6 +63,15 @@ async def progresses(dsn: str, workflow: str) -> list[tuple[str, bytes]]:
     async with _reading(dsn) as connection:
         rows = await fetch(connection, "newest", source=workflow, types=[STEP, DELETED])
         return [(loaded(id), payload) for id, type, payload in rows if type == STEP]
+
+
+async def rows(dsn: str, table: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a table of a view or transform; none if there is no such table."""
+    async with _reading(dsn) as connection:
+        if not await connection.fetch(view_sql.COLUMNS, view_sql.quoted(table)):
+            return []
+        found = await connection.fetch(f"SELECT * FROM {view_sql.quoted(table)}")  # noqa: S608
+        return [tuple(loaded(v) if isinstance(v, str) else v for v in row) for row in found]
 
 
 async def waiting_commands(dsn: str, courier: str) -> list[tuple[str, Entry]]:

@@ -70,7 +70,7 @@ class Stored(msgspec.Struct):
     types: list[Reading]
     undeliverable: list[str]
     stuck: list[str]
-    """What keeps workflows from going on."""
+    """What keeps workflows and windows from going on."""
     leftovers: list[str]
     """Of consumers and views that are gone: they break nothing."""
 
@@ -108,7 +108,10 @@ def examined(service: ServiceDefinition, data: Path | None, store: str) -> Store
         kinds = offline.stored_types(data, store, progress)
     waiting = list(undeliverable(service, offline.waiting_commands(data, store)))
     types = judged(service, kinds, lambda kind: offline.payloads(data, store, kind))
-    stuck = list(underway.stuck(service, lambda id: offline.progresses(data, store, id)))
+    stuck = [
+        *underway.stuck(service, lambda id: offline.progresses(data, store, id)),
+        *underway.unreadable_windows(service, lambda table: offline.rows(data, store, table)),
+    ]
     left = list(leftovers(service, offline.subscribers(data, store)))
     return Stored("PostgreSQL" if store else str(data), types, waiting, stuck, left)
 

@@ -44,6 +44,7 @@ def _planned(progress: Progress) -> Iterator[Run | Planned | Undo]:
     yield from progress.undo
     if progress.problem is not None:
         yield from progress.problem.runs
-    for one in (progress.after_undo, progress.join and progress.join.then):
-        if one is not None:
-            yield one
+    if progress.after_undo is not None:
+        yield progress.after_undo
+    if progress.join is not None:
+        yield progress.join.then
