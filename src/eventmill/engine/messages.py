@@ -125,23 +125,23 @@ def reason_of(entry: Entry) -> str:
     return msgspec.json.decode(entry.payload, type=Malformed).reason
 
 
-def admitted(arrived: Arrived, key_of: Callable[[str, int, bytes], str]) -> tuple[str, Arrived]:
+def admitted(arrived: Arrived, complete: Callable[[CloudEvent], CloudEvent]) -> tuple[str, Arrived]:
     """Return a message from outside with its key, as it is taken.
 
-    What only an `append` may say is left out. `key_of` makes the key of an event that brings none; it
-    is stored as the subject, as if its sender had named it. That of no valid event is empty.
+    What only an `append` may say is left out. `complete` adds to an event what its sender left to the
+    topic to say. The key of no valid event is empty.
     """
     pairs = [pair for pair in header_pairs(arrived.headers) if pair[0].lower() not in _OURS]
     taken = msgspec.structs.replace(arrived, headers=_lines(pairs))
-    entry = entry_of(taken)
-    if entry.type == MALFORMED:
+    if entry_of(taken).type == MALFORMED:
         return "", taken
-    if entry.subject or not (key := key_of(entry.type, entry.version, entry.payload)):
-        return entry.subject, taken
     (event,) = cloudevents.decode(pairs, taken.payload)
-    known, data = cloudevents.encode_binary(msgspec.structs.replace(event, subject=key))
-    others = [(name, value) for name, value in pairs if not _of_an_event(name.lower())]
-    return key, msgspec.structs.replace(taken, headers=_lines(known + others), payload=data)
+    whole = complete(event)
+    if whole is not event:
+        known, data = cloudevents.encode_binary(whole)
+        others = [(name, value) for name, value in pairs if not _of_an_event(name.lower())]
+        taken = msgspec.structs.replace(taken, headers=_lines(known + others), payload=data)
+    return whole.subject or "", taken
 
 
 def header_pairs(lines: bytes) -> list[tuple[bytes, bytes]]:
@@ -231,7 +231,7 @@ def _foreign(arrived: Arrived) -> Entry:
         event.subject or "",
         0,
         event.type,
-        _version(event),
+        cloudevent.version_of(event),
         arrived.stored,
         event.data or b"{}",
         metadata,
@@ -250,13 +250,6 @@ def _check(kind: str, subject: str) -> None:
         raise InvalidCloudEvent(
             f"a subject has at most {limits.SUBJECT_CHARACTERS_MAX} characters", "subject"
         )
-
-
-def _version(event: CloudEvent) -> int:
-    text = str(event.extensions.get(cloudevent.VERSION, 1))
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
-        raise InvalidCloudEvent(f"{cloudevent.VERSION} is a whole number from 1")
-    return int(text)
 
 
 def _encoded(text: str) -> bytes:

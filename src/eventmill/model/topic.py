@@ -124,6 +124,11 @@ class Topic(Generic[E]):
         """Return the key of an event as text."""
         return str(self._key_of(event)) if callable(self._key_of) else ""
 
+    def version_of(self, type: str) -> int:
+        """Return the current version of a type; 1 of one that it does not carry."""
+        kind = self._kinds.get(type)
+        return 1 if kind is None else kind.version
+
     def key_of(self, type: str, version: int, payload: bytes) -> str:
         """Return the key that it makes of an event that came in without one.
 

@@ -24,16 +24,17 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from eventmill.model.cloudevents import CloudEvent
 from eventmill.model.entry import Entry
 from eventmill.ports.store import Scan
 
-KeyOf = Callable[[str, int, bytes], str]
-"""Makes a key of an event's type, version and payload; an empty one if it cannot."""
+Complete = Callable[[CloudEvent], CloudEvent]
+"""Adds to an event what its sender left to the topic to say; returns the same one if that is nothing."""
 
 
-def keyless(type: str, version: int, payload: bytes) -> str:
-    """Make no keys: of topics that have none."""
-    return ""
+def as_it_is(event: CloudEvent) -> CloudEvent:
+    """Add nothing to an event."""
+    return event
 
 
 class TopicLayout(msgspec.Struct, frozen=True):
@@ -177,10 +178,10 @@ class Broker(Protocol):
         """Return how large a topic is. Raises `BrokerUnavailable`."""
         ...
 
-    async def admit(self, topic: str, key_of: KeyOf = keyless) -> int:
+    async def admit(self, topic: str, complete: Complete = as_it_is) -> int:
         """Move messages that plain clients sent to the topic into the partitions of their keys.
 
-        `key_of` makes the key of an event that brings none; it becomes its subject.
+        `complete` tells what they lack: the key becomes an event's subject.
         Returns how many were moved: each exactly once, whoever else does it at the same time. Call
         it until it moves none, and again at news of the topic's first shard.
         """

@@ -24,7 +24,7 @@ from eventmill.adapters.nats.subjects import Subjects
 from eventmill.engine import messages
 from eventmill.errors import BrokerUnavailable, Unavailable
 from eventmill.model import limits
-from eventmill.ports.broker import KeyOf
+from eventmill.ports.broker import Complete
 
 
 class Mark(msgspec.Struct):
@@ -64,14 +64,14 @@ class Admission:
         self._stream = subjects.stream(topic)
         self._reader = Reader(connection, self._stream, [subjects.plain(topic)], _as_it_is, tell)
 
-    async def move(self, key_of: KeyOf) -> int:
+    async def move(self, complete: Complete) -> int:
         """Move what waits, up to a batch; return how many were moved by this call.
 
         Raises `BrokerUnavailable`.
         """
         mark, version = await self._mark()
         found = await self._reader.read(mark.moved, limits.BROKER_ADMITTED_MAX)
-        taken = _within_a_batch([self._admitted(stored, key_of) for _, stored in found])
+        taken = _within_a_batch([self._admitted(stored, complete) for _, stored in found])
         if not taken:
             return 0
         if not await self._store(taken, version):
@@ -153,12 +153,12 @@ class Admission:
             except api.JetStreamError as error:
                 raise api.unavailable(error) from error
 
-    def _admitted(self, stored: Stored, key_of: KeyOf) -> _Taken:
+    def _admitted(self, stored: Stored, complete: Complete) -> _Taken:
         """Cut a message that with a batch's headers is more than the server takes.
 
         It is far too large for an event; cut and without its headers, it is read as malformed.
         """
-        key, arrived = messages.admitted(stored.arrived(self._topic, 0), key_of)
+        key, arrived = messages.admitted(stored.arrived(self._topic, 0), complete)
         taken = _Taken(key, arrived)
         if taken.size <= self._connection.max_payload:
             return taken

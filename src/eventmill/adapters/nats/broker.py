@@ -26,7 +26,7 @@ from eventmill.engine import cloudevent, messages
 from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge, Unreachable
 from eventmill.model import limits
 from eventmill.model.entry import Entry
-from eventmill.ports.broker import KeyOf, Neighbour, Past, Receipt, Size, TopicLayout, keyless
+from eventmill.ports.broker import Complete, Neighbour, Past, Receipt, Size, TopicLayout, as_it_is
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Scan
 
@@ -186,7 +186,7 @@ class Broker:
         except api.JetStreamError as error:
             raise api.unavailable(error) from error
 
-    async def admit(self, topic: str, key_of: KeyOf = keyless) -> int:
+    async def admit(self, topic: str, complete: Complete = as_it_is) -> int:
         admission = self._admissions.get(topic)
         if admission is None:
             first = self._topics[topic].number * self._shards
@@ -197,7 +197,7 @@ class Broker:
                 self._partition_of,
                 lambda: self._on_news(first),
             )
-        return await admission.move(key_of)
+        return await admission.move(complete)
 
     async def _establish(self, past: Mapping[str, Past]) -> list[str]:
         if self._connection.server_version < OLDEST:
