@@ -125,7 +125,7 @@ class EventType:
             name = getattr(caster, "__qualname__", repr(caster))
             raise InvalidPayload(
                 f"event type {self.name!r} version {version}: {name} raised "
-                f"{type(error).__name__}: {error}; let it take what is stored"
+                f"{type(error).__name__}: {error}; mend it"
             ) from error
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
+
+import msgspec
 
 from eventmill.cli.surface.output import counted
 from eventmill.engine.transforms.windows import stage_of
@@ -17,7 +20,6 @@ from eventmill.runtime.transforms.rows import tables_of
 Newest = Callable[[str], Iterable[tuple[str, bytes]]]
 """Gives id and newest progress of every workflow of a component."""
 
-
 Rows = Callable[[str], Iterable[tuple[Any, ...]]]
 """Gives the rows of a table."""
 
@@ -29,8 +31,10 @@ def stuck(service: ServiceDefinition, newest: Newest) -> Iterator[str]:
             continue
         found: dict[str, list[str]] = {}
         for id, payload in newest(entity.id):
-            for reason in dict.fromkeys(unfit(entity.workflow, decode_moved(payload).progress)):
-                found.setdefault(reason, []).append(id)
+            with suppress(msgspec.DecodeError):  # told where types are judged
+                progress = decode_moved(payload).progress
+                for reason in dict.fromkeys(unfit(entity.workflow, progress)):
+                    found.setdefault(reason, []).append(id)
         for reason, ids in found.items():
             number = counted(len(ids), "workflow")
             yield f"{entity.id}/{ids[0]}: {reason} ({number} of {entity.id!r} under way)"
