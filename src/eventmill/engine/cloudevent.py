@@ -102,7 +102,10 @@ def version_of(event: CloudEvent) -> int:
 
     Raises `InvalidCloudEvent` for one that is none.
     """
-    text = str(event.extensions.get(VERSION, 1))
+    value = event.extensions.get(VERSION)
+    if value is None:
+        return 1
+    text = str(value)
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
         raise InvalidCloudEvent(f"{VERSION} is a whole number from 1", VERSION)
     return int(text)
