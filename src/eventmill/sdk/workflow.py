@@ -11,6 +11,7 @@ from typing import (
     Concatenate,
     Generic,
     ParamSpec,
+    Protocol,
     Self,
     TypeVar,
     get_origin,
@@ -306,7 +307,7 @@ def step(method: Any = None, **options: Any) -> Any:
     return lambda function: Step(function, **options)
 
 
-class Marker:
+class Marker(Protocol):
     """What `@step(…)` with options is: for type checkers."""
 
     @overload
@@ -315,5 +316,3 @@ class Marker:
     ) -> Step[C, P]: ...
     @overload
     def __call__(self, method: Callable[Concatenate[C, P], Returned], /) -> Step[C, P]: ...
-    def __call__(self, method: Any) -> Any:
-        raise NotImplementedError
