@@ -20,10 +20,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from eventmill.model.cloudevents import CloudEvent
+import msgspec
+
+from eventmill.model.cloudevents import CloudEvent, InvalidCloudEvent
 from eventmill.model.cloudevents.attributes import Value
 from eventmill.model.entry import DELETED, STATE, STEP, Entry, metadata_of
 from eventmill.model.progress import told
+from eventmill.model.topic import Topic
 
 OUTSIDE: Final = "cloudevent"
 """Metadata member that holds what an event from outside brought along."""
@@ -78,6 +81,35 @@ def of_entry(entry: Entry, source: str) -> CloudEvent:
         data=told(entry.payload) if entry.type == STEP else entry.payload,
         extensions=extensions,
     )
+
+
+def completed(event: CloudEvent, topic: Topic[Any]) -> CloudEvent:
+    """Return an event that came to a topic as if its sender had said all of it: without a version it is of
+    the topic's, without a subject it has the key that the topic makes of it.
+
+    Raises `InvalidCloudEvent` for a version that is none.
+    """
+    extensions, version = event.extensions, version_of(event)
+    if VERSION not in extensions and (current := topic.version_of(event.type)) != version:
+        extensions, version = {**extensions, VERSION: current}, current
+    subject = event.subject or topic.key_of(event.type, version, event.data or b"{}") or None
+    if subject == event.subject and extensions is event.extensions:
+        return event
+    return msgspec.structs.replace(event, subject=subject, extensions=extensions)
+
+
+def version_of(event: CloudEvent) -> int:
+    """Return an event's version, 1 if it does not say.
+
+    Raises `InvalidCloudEvent` for one that is none.
+    """
+    value = event.extensions.get(VERSION)
+    if value is None:
+        return 1
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
+        raise InvalidCloudEvent(f"{VERSION} is a whole number from 1", VERSION)
+    return int(text)
 
 
 def metadata_from(event: CloudEvent) -> dict[str, Any]:

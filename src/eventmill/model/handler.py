@@ -39,6 +39,8 @@ class Handler(Generic[P, R_co]):
 
     writes: bool = True
     """Whether it may change anything: commands do, queries do not."""
+    is_of_workflow: bool = False
+    """Whether its component is a workflow."""
     leading: int = 1
     """Parameters in front that no caller gives: self, and in a step the context."""
 

@@ -107,6 +107,13 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     join: Join | None = None
 
 
+class Child(msgspec.Struct, frozen=True):
+    """Another workflow, which this one has started as its own."""
+
+    component: str
+    id: str
+
+
 class Progress(msgspec.Struct, omit_defaults=True):
     """Where a workflow is."""
 
@@ -119,6 +126,8 @@ class Progress(msgspec.Struct, omit_defaults=True):
     undo: list[Undo] = []
     """What was begun, the latest last."""
     after_undo: Planned | None = None
+    children: list[Child] = []
+    """Those that are not known to have ended."""
     problem: Problem | None = None
     suspended: bool = False
     has_deadline: bool = False

@@ -66,6 +66,12 @@ class Workflow(KeyValueEntity):
     waits_on: ClassVar[tuple[Any, ...]] = ()
     """Topics, entities and workflows that `wait_for` and `wait_for_end` may name."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for value in vars(cls).values():
+            if isinstance(value, Handler):
+                value.is_of_workflow = True
+
     @property
     def status(self) -> str:
         """Where it is: `new`, `running`, `paused`, `waiting`, `compensating`, `ended`,

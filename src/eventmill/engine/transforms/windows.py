@@ -57,7 +57,7 @@ class WindowStage:
         self._adds = [(at, a.add) for at, a in enumerate(self._aggregates, 1)]
         self._results = [(at, a.result) for at, a in enumerate(self._aggregates, 1)]
         self._inits = [a.init for a in self._aggregates]
-        self._shape = _shape_of(windowing)
+        self._shape = _short(shape_of(windowing))
         states = (aggregate.state for aggregate in self._aggregates)
         rows: Any = list[tuple[(int, int, *states)]]  # type: ignore[valid-type]
         self._decode_open = codec.decoder(rows).decode
@@ -229,11 +229,16 @@ def _first_end(state: Windows) -> int:
     return min([window[0] for window in state.open.values()], default=EVER)
 
 
-def _shape_of(windowing: Windowing) -> str:
-    """What a state is made of, in short: with another one it does not fit."""
-    text = repr((windowing.window, [_name_of(a) for a in windowing.aggregates]))
-    return f"{crc32(text.encode()):08x}"
+def shape_of(windowing: Windowing) -> dict[str, str]:
+    """Return what a state is made by: with anything else it does not fit."""
+    aggregates = ", ".join(map(_name_of, windowing.aggregates))
+    return {"window": repr(windowing.window), "aggregates": aggregates}
 
 
-def _name_of(aggregate: Aggregate[Any, Any]) -> tuple[str, str]:
-    return aggregate.name, getattr(aggregate.state, "__qualname__", repr(aggregate.state))
+def _short(shape: dict[str, str]) -> str:
+    return f"{crc32(repr(shape).encode()):08x}"
+
+
+def _name_of(aggregate: Aggregate[Any, Any]) -> str:
+    state = getattr(aggregate.state, "__qualname__", repr(aggregate.state))
+    return f"{aggregate.name} of {state}"

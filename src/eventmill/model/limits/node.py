@@ -145,6 +145,9 @@ WORKFLOW_UNDO_MAX: Final = 256
 WORKFLOW_BRANCHES_MAX: Final = 100
 """Steps of one workflow that run at the same time."""
 
+WORKFLOW_CHILDREN_MAX: Final = 100
+"""Children of one workflow that it does not know to have ended: each line of its history tells them all."""
+
 WORKFLOW_WAIT_SECONDS: Final = 30.0
 """How long a command without a deadline of its own waits for the end of a step."""
 

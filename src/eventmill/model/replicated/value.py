@@ -25,10 +25,10 @@ _NOWHERE = Causal()
 class Texts(Generic[T]):
     """Values of one type as JSON texts and back."""
 
-    __slots__ = ("_decode", "_type")
+    __slots__ = ("_decode", "type")
 
     def __init__(self, type: Any) -> None:
-        self._type = type
+        self.type = type
         self._decode: Callable[[str], T] = codec.decoder(type).decode
 
     def write(self, value: T) -> str:
@@ -40,7 +40,7 @@ class Texts(Generic[T]):
         try:
             read = self._decode(text)
         except (msgspec.ValidationError, ValueError) as error:
-            raise TypeError(f"{value!r:.80} is no {self._type}: {error}") from error
+            raise TypeError(f"{value!r:.80} is no {self.type}: {error}") from error
         return codec.encode(read).decode()  # 1 and 1.0 of a float are one element
 
     def read(self, text: str) -> T:

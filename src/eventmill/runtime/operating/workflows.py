@@ -17,7 +17,17 @@ from eventmill.errors import DataMisfit, InvalidPayload, NotFound, UnknownCompon
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.entry import STEP
 from eventmill.model.envelope import Envelope
-from eventmill.model.progress import Did, Problem, Progress, Run, Status, Undo, Wait, decode_moved
+from eventmill.model.progress import (
+    Child,
+    Did,
+    Problem,
+    Progress,
+    Run,
+    Status,
+    Undo,
+    Wait,
+    decode_moved,
+)
 from eventmill.model.transition import Order
 from eventmill.runtime.operating.inspection import PAGE_MAX, Inspection
 from eventmill.runtime.runtime import Runtime
@@ -50,6 +60,7 @@ class Details(msgspec.Struct, frozen=True):
     runs: list[Run]
     wait: Wait | None
     undo: list[Undo]
+    children: list[Child]
     problem: Problem | None
     state: msgspec.Raw
 
@@ -118,6 +129,7 @@ class Workflows:
             progress.runs,
             progress.wait,
             progress.undo,
+            progress.children,
             progress.problem,
             msgspec.Raw(definition.encode_state(live.state)),
         )

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eventmill.engine.entity import NULL
-from eventmill.engine.outgoing import PURGE, Author, Expansion
+from eventmill.engine.outgoing import Author, Expansion
 from eventmill.engine.replicated import (
     change,
     delta_entry,
@@ -35,6 +35,7 @@ from eventmill.model.effect import Effect
 from eventmill.model.entry import DELTAS, Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
+from eventmill.model.orders import PURGE
 from eventmill.model.placement import Placement
 from eventmill.model.replicated.causal import Causal, Writer, encode
 from eventmill.ports.clock import Clock

@@ -19,7 +19,6 @@ from typing import Any, Protocol
 import msgspec
 
 from eventmill.engine import entity as engine
-from eventmill.engine.outgoing import EXPIRE, PURGE
 from eventmill.engine.workflows import deciding
 from eventmill.engine.workflows.moving import NotNow
 from eventmill.errors import (
@@ -39,7 +38,7 @@ from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
-from eventmill.model.orders import LOCAL
+from eventmill.model.orders import EXPIRE, LOCAL, PURGE
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.claims import Claims

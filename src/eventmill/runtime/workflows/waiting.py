@@ -19,7 +19,7 @@ from eventmill.model import codec, limits
 from eventmill.model.commit import Timer
 from eventmill.model.definition import EntityDefinition, Retry, Source, Start
 from eventmill.model.entry import COMMANDS, DELETED, STATE, STEP, Entry
-from eventmill.model.orders import ARRIVED, BUILT_IN
+from eventmill.model.orders import ARRIVED, OF_WORKFLOWS
 from eventmill.model.progress import FINAL, decode_moved
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
@@ -119,7 +119,7 @@ class WaitReaction:
         event = self._ended(entry) if not due.types else self._event(entry, due)
         if event is None:
             return None
-        payload = BUILT_IN[ARRIVED].encode_arguments((due.number, msgspec.Raw(event)))
+        payload = OF_WORKFLOWS[ARRIVED].encode_arguments((due.number, msgspec.Raw(event)))
         home = self._store.placement.home(entry.shard)
         now, cause = self._clock.now(), caused_by(entry)
         subject = wait.command.subject
