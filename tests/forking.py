@@ -78,9 +78,11 @@ class Fork:
         self.send_signal(signal.SIGKILL)
 
     def _see_its_end(self, says: int) -> None:
-        self.returncode = _number(says)
-        os.close(says)
-        self._ended.set()
+        try:
+            self.returncode = _number(says)
+        finally:
+            os.close(says)
+            self._ended.set()
 
 
 def _number(says: int) -> int:
