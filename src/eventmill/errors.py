@@ -11,7 +11,8 @@
     ├── NotFound                   the thing asked for does not exist
     ├── Deleted                    the entity was deleted
     ├── Conflict                   it clashes with what is already there
-    │   └── Busy                   a step of the workflow runs: it is delivered again soon
+    │   ├── Busy                   a step of the workflow runs: it is delivered again soon
+    │   └── Stuck                  the workflow's author must deploy code that knows its step
     ├── Unavailable                try again later: nothing was acknowledged
     │   ├── Overloaded             a queue is full
     │   │   └── TopicFull          a topic has as many bytes as it may have
@@ -119,6 +120,12 @@ class Busy(Conflict):
     """A step of the workflow is running; what was sent to it is delivered again soon."""
 
     code = "conflict.busy"
+
+
+class Stuck(Conflict):
+    """The workflow is where this code cannot go on; what was sent to it is delivered again later."""
+
+    code = "workflow.stuck"
 
 
 class Unavailable(EventmillError):

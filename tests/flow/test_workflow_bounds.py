@@ -28,7 +28,7 @@ class Counted(Event):
     number: int
 
 
-counts = Topic("counts", Counted)
+counts = Topic("counts", Counted, key=lambda event: "all")
 
 
 @component("counter")
@@ -93,6 +93,25 @@ class Counter(Workflow):
     @step
     async def mistake(self) -> Effect[None]:
         return self.update(nmuber=1).end()
+
+
+@component("listener")
+class Listener(Workflow):
+    waits_on = (counts,)
+
+    number: int = 0
+
+    @command
+    def listen(self) -> Effect[None]:
+        return self.wait_for(counts, Counted, "all", then=Listener.heard)
+
+    @query
+    def content(self) -> tuple[str, int]:
+        return self.status, self.number
+
+    @step
+    async def heard(self, event: Counted) -> Effect[None]:
+        return self.update(number=event.number).end()
 
 
 service = Service("counters", components=[Counter], topics=[counts])
@@ -185,3 +204,18 @@ async def test_commands_publish_and_send_as_those_of_entities(store: FaultyStore
         assert await probe.expect_one(Counted) == Counted(number=1)
         assert await host.call(Counter.content, "other") == ("ended", 1)
         assert (await host.call(Counter.content, "c1"))[1] in (101, 1)
+
+
+async def test_however_many_wait_for_an_event_all_of_them_get_it(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WAITS_AT_ONCE", 10)
+    monkeypatch.setattr(limits, "COMMIT_BYTES_MAX", 2_000)
+    ids = [f"l{number}" for number in range(35)]
+    listening = Service("listeners", components=[Listener], topics=[counts])
+    async with Host(listening, store=store) as host:
+        for id in ids:
+            await host.call(Listener.listen, id)
+        await host.publish(counts, Counted(number=1), Counted(number=2), Counted(number=3))
+        await host.settle()
+        assert {await host.call(Listener.content, id) for id in ids} == {("ended", 1)}

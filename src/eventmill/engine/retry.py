@@ -15,6 +15,7 @@ from eventmill.errors import (
     InternalError,
     InvalidPayload,
     Rejected,
+    Stuck,
     TooLarge,
 )
 from eventmill.model import limits
@@ -49,7 +50,8 @@ def park(
     if entry.origin == TIMER:
         policy = PATIENT  # whatever it is for others
     is_busy = isinstance(error, Busy)  # it waits for its turn, which is no failure
-    dead = isinstance(error, HOPELESS) or (attempts >= policy.attempts and not is_busy)
+    waits = is_busy or isinstance(error, Stuck)
+    dead = isinstance(error, HOPELESS) or (attempts >= policy.attempts and not waits)
     wait = delay(policy, attempts, luck)
     if is_busy:
         wait = min(wait, BUSY_SECONDS)

@@ -20,6 +20,7 @@ from eventmill.errors import HandlerFailed, NotFound, Rejected, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.commit import Timer
 from eventmill.model.definition import StepDefinition, WorkflowDefinition
+from eventmill.model.handler import Handler
 from eventmill.model.progress import (
     EMPTY,
     FINAL,
@@ -203,7 +204,7 @@ class Move:
                 self._fork(transition)
             case Pause(after, at, on_timeout):
                 progress.number += 1
-                name = on_timeout.name if on_timeout is not None else ""
+                name = self._name(on_timeout)
                 progress.wait = Wait(progress.number, on_timeout=name)
                 progress.status = Status.PAUSED
                 if name:
@@ -270,8 +271,8 @@ class Move:
             )
         progress = self.progress
         progress.number += 1
-        name = wait.on_timeout.name if wait.on_timeout is not None else ""
-        progress.wait = Wait(progress.number, wait.source, wait.key, wait.then.name, name)
+        then, late = self._name(wait.then), self._name(wait.on_timeout)
+        progress.wait = Wait(progress.number, wait.source, wait.key, then, late)
         progress.status = Status.WAITING
         at = self._due("a wait", wait.after, None) if wait.after is not None else rows.NEVER
         where = msgspec.to_builtins(wait.where)
@@ -453,6 +454,10 @@ class Move:
         if len(payload) > limits.PAYLOAD_BYTES_MAX:
             raise TooLarge(f"{self._place} gives step {go.step.name!r} {len(payload)} bytes")
         return Planned(go.step.name, msgspec.Raw(payload))
+
+    def _name(self, step: Handler[Any, Any] | None) -> str:
+        """Return the name of a step that is stored for later."""
+        return self._step(step.name).handler.name if step is not None else ""
 
     def _step(self, name: str) -> StepDefinition:
         step = self._definition.steps.get(name)
