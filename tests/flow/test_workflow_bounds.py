@@ -10,6 +10,7 @@ from eventmill import (
     Deleted,
     Effect,
     Event,
+    Retry,
     Service,
     StepContext,
     Topic,
@@ -56,6 +57,10 @@ class Counter(Workflow):
         return self.begin(Counter.mistake)
 
     @command
+    def open_file(self) -> Effect[None]:
+        return self.begin(Counter.unreadable)
+
+    @command
     def stumble(self) -> Effect[int]:
         return self.update(number=7).begin(Counter.one).reply(lambda counter: 1 // 0)
 
@@ -89,6 +94,10 @@ class Counter(Workflow):
     @step
     async def delete_all(self) -> Effect[None]:
         return self.delete()
+
+    @step(retry=Retry(attempts=2))
+    async def unreadable(self) -> Effect[None]:
+        raise FileNotFoundError("report-\udcff.txt")
 
     @step
     async def mistake(self) -> Effect[None]:
@@ -204,6 +213,13 @@ async def test_commands_publish_and_send_as_those_of_entities(store: FaultyStore
         assert await probe.expect_one(Counted) == Counted(number=1)
         assert await host.call(Counter.content, "other") == ("ended", 1)
         assert (await host.call(Counter.content, "c1"))[1] in (101, 1)
+
+
+async def test_a_step_fails_whatever_its_error_says(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Counter.open_file, "c1")
+        await host.advance(timedelta(seconds=10))
+        assert await host.call(Counter.content, "c1") == ("failed", 0)
 
 
 async def test_however_many_wait_for_an_event_all_of_them_get_it(

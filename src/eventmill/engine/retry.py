@@ -6,7 +6,7 @@ are not retried.
 
 from __future__ import annotations
 
-from eventmill.engine.tracebacks import told
+from eventmill.engine.tracebacks import storable, told
 from eventmill.errors import (
     Busy,
     Deleted,
@@ -67,20 +67,12 @@ def park(
         attempts=attempts,
         due=now + round(wait * 1e6),
         parked=now,
-        code=_storable(
+        code=storable(
             error.code if isinstance(error, EventmillError) else type(error).__qualname__
         ),
-        error=_storable(str(error)[: limits.ERROR_CHARACTERS_MAX]),
-        traceback=_storable(text[-limits.ERROR_CHARACTERS_MAX :]),
+        error=storable(str(error)[: limits.ERROR_CHARACTERS_MAX]),
+        traceback=storable(text[-limits.ERROR_CHARACTERS_MAX :]),
     )
-
-
-def _storable(text: str) -> str:
-    """What went wrong may be told in text that no store takes: a file's name with bytes that are no
-    UTF-8. The letter must be written all the same."""
-    if text.isascii():
-        return text
-    return text.encode(errors="backslashreplace").decode()
 
 
 def park_behind(subscription: str, key: str, entry: Entry, now: int) -> Letter:

@@ -15,7 +15,7 @@ import structlog
 
 from eventmill.engine import retry
 from eventmill.engine.entity import Live
-from eventmill.engine.tracebacks import told
+from eventmill.engine.tracebacks import storable, told
 from eventmill.engine.workflows.deciding import Outcome
 from eventmill.errors import EventmillError, HandlerFailed, Rejected, Unavailable
 from eventmill.model import codec, limits
@@ -167,7 +167,7 @@ def _failed(error: BaseException) -> Failed:
     is_ours = isinstance(error, EventmillError)
     code = error.code if isinstance(error, EventmillError) else type(error).__qualname__
     text = str(error) if is_ours else f"{type(error).__name__}: {error}"
-    return Failed(trouble, code, text[: limits.ERROR_CHARACTERS_MAX])
+    return Failed(trouble, storable(code), storable(text[: limits.ERROR_CHARACTERS_MAX]))
 
 
 def _copy(live: Live, now: int) -> Any:
