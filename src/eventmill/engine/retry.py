@@ -6,7 +6,7 @@ are not retried.
 
 from __future__ import annotations
 
-from eventmill.engine.tracebacks import storable, told
+from eventmill.engine.tracebacks import told
 from eventmill.errors import (
     Busy,
     Deleted,
@@ -17,6 +17,7 @@ from eventmill.errors import (
     Rejected,
     Stuck,
     TooLarge,
+    storable,
 )
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterStatus

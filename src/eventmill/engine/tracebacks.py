@@ -52,14 +52,6 @@ def of_users(at: TracebackType | None) -> TracebackType | None:
     return users or at
 
 
-def storable(text: str) -> str:
-    """Return what went wrong as text that every store takes: it may name a file with bytes that are no
-    UTF-8, and must be written all the same."""
-    if text.isascii():
-        return text
-    return text.encode(errors="backslashreplace").decode()
-
-
 def let_go(error: BaseException) -> None:
     """Take the tracebacks off an error that has been answered, and off what led to it.
 

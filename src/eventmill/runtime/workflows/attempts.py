@@ -15,9 +15,9 @@ import structlog
 
 from eventmill.engine import retry
 from eventmill.engine.entity import Live
-from eventmill.engine.tracebacks import storable, told
+from eventmill.engine.tracebacks import told
 from eventmill.engine.workflows.deciding import Outcome
-from eventmill.errors import EventmillError, HandlerFailed, Rejected, Unavailable
+from eventmill.errors import EventmillError, HandlerFailed, Rejected, Unavailable, storable
 from eventmill.model import codec, limits
 from eventmill.model.definition import StepDefinition
 from eventmill.model.effect import Effect
