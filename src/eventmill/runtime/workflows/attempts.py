@@ -48,6 +48,14 @@ def run_key(component: str, id: str, number: int) -> str:
     return f"{component}/{id}/{number}"
 
 
+def key_of(component: str, id: str, run: Run) -> str:
+    """Return the key that what a run causes carries. A compensation that failed may be begun anew: it
+    undoes the same step, so its key follows from that."""
+    if run.undoes:
+        return f"{run_key(component, id, run.undoes)}/undo"
+    return run_key(component, id, run.number)
+
+
 class Attempts:
     """Makes attempts of steps."""
 
@@ -92,13 +100,13 @@ class Attempts:
             metadata = bytes(live.progress.cause)
         now, sequence = self._clock.now(), live.identity.sequence
         entry = Entry(source, subject, sequence, STEP, 1, now, b"{}", metadata, shard=live.shard)
-        return renamed(entry, run_key(source, subject, run.number))
+        return renamed(entry, key_of(source, subject, run))
 
     def _context(self, live: Live, run: Run, cause: Entry, step: StepDefinition) -> StepContext:
         component, id = live.definition.id, live.id
         return StepContext(
             cause,
-            run_key(component, id, run.number),
+            key_of(component, id, run),
             self._calls,
             run.attempt,
             self._clock.monotonic() + step.timeout,
