@@ -42,7 +42,8 @@ class Expansion(msgspec.Struct):
     def add_to(self, commit: Commit) -> None:
         """Let them become true with a commit; it counts the bytes of entries itself."""
         commit.entries += self.entries
-        commit.timers.update(self.timers)
+        if self.timers:
+            commit.timers.update(self.timers)
 
 
 class Author(NamedTuple):
@@ -159,7 +160,8 @@ def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int 
         )
     check_subject("an entity id", sending.id)
     payload = handler.encode_arguments(sending.arguments)
-    handler.decode_arguments(payload)
+    if not handler.is_exact:
+        handler.decode_arguments(payload)
     _check_size(f"the command {handler.component}.{handler.name}", payload)
     subject = f"{handler.component}/{sending.id}"
     return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, metadata, None, home)

@@ -31,6 +31,8 @@ NO_VALUES = [""]
 
 _NULL = b"null"
 
+_EXACT = (str, int, bool)
+
 
 class Handler(Generic[P, R_co]):
     """One command or query of a component."""
@@ -90,6 +92,9 @@ class Handler(Generic[P, R_co]):
             )
             self.lists = {name for name, kind, *_ in fields if _is_list(kind)}
             """Parameters that take several values."""
+            self.is_exact = all(kind in _EXACT and not default for _, kind, *default in fields)
+            """Whether what fits the types is read back as it was: no struct inside it holds a value
+            that nobody checked, no number is a NaN."""
             self._decode = codec.decoder(self.arguments_type).decode
             self._decode_reply = codec.decoder(self.result_type).decode
         except TypeError as error:

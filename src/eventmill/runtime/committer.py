@@ -33,19 +33,30 @@ Reply = tuple["asyncio.Future[Any]", Any]
 class Batch:
     """What one commit will write, and who waits for it."""
 
-    __slots__ = ("commit", "done", "holders", "replies")
+    __slots__ = ("_durable", "commit", "done", "holders", "replies")
 
     def __init__(self) -> None:
         self.commit = Commit()
         self.replies: list[Reply] = []
+        self._durable: asyncio.Future[Any] | None = None
         self.holders: list[Any] = []
         """Entities whose memory is ahead of the store until this batch is committed."""
         self.done = False
+
+    def durable(self, answer: Any = None) -> asyncio.Future[Any]:
+        """Return the one future of all who need no answer of their own: done when it is durable, with
+        the first one's answer, or holds the error. Nobody may cancel it."""
+        if self._durable is None:
+            self._durable = asyncio.get_running_loop().create_future()
+            self._durable.add_done_callback(look_at)
+            self.replies.append((self._durable, answer))
+        return self._durable
 
     def let_go(self) -> None:
         """It is over. Entities go on pointing here: what hangs on it must not live as long as they do,
         nor they as long as the collector leaves them, because it points to them."""
         self.commit, self.replies, self.holders = _NOTHING, [], []
+        self._durable = None
 
 
 _NOTHING = Commit()
@@ -247,6 +258,12 @@ class Committer:
                 if not future.done():
                     future.set_exception(_answer_to(error))
             batch.let_go()
+
+
+def look_at(future: asyncio.Future[Any]) -> None:
+    """Its error may be of no interest to anybody: the loop need not complain of that."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _drop_large(snapshots: list[Snapshot]) -> None:

@@ -21,7 +21,7 @@ import apsw
 from eventmill.adapters.sqlite.names import Names
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.errors import Conflict
-from eventmill.model.entry import Entry, size_of_all
+from eventmill.model.entry import Entry, size_of, size_of_all
 
 FILED: Final = "$filed"
 """Name in the registry of the position up to which all entries are filed."""
@@ -49,11 +49,13 @@ Row = tuple[int, str, int, int]
 class Change:
     """What one transaction does to the entries in memory, in this order."""
 
-    __slots__ = ("added", "compacted", "filed", "finished", "mark", "purged")
+    __slots__ = ("added", "bytes", "compacted", "filed", "finished", "mark", "purged")
 
     def __init__(self) -> None:
         self.purged: set[Key] = set()
         self.added: dict[Key, list[Entry]] = {}
+        self.bytes = 0
+        """Of those added."""
         self.compacted: dict[Key, int] = {}
         """Below which sequence."""
         self.filed: dict[Key, int] = {}
@@ -141,6 +143,7 @@ class Unfiled:
         if entry.sequence <= last:
             raise _stale(key, entry.sequence)
         mine.append(entry)
+        change.bytes += size_of(entry)
 
     def purge(self, db: apsw.Connection, change: Change, key: Key) -> None:
         """Delete all of an entity's entries, before any are added."""
@@ -159,6 +162,8 @@ class Unfiled:
         here = [*self._remaining(change, key), *mine]
         self._delete(db, key, [entry for entry in here if entry.sequence < below], below)
         change.compacted[key] = below
+        change.bytes -= size_of_all(entry for entry in mine if entry.sequence < below)
+        mine[:] = [entry for entry in mine if entry.sequence >= below]
 
     def file_some(self, db: apsw.Connection, change: Change, count: int, end: int) -> None:
         """File a portion for `count` entries added, if it is time; `end` is the last position that
@@ -166,8 +171,7 @@ class Unfiled:
         if not count or not (self._round or self._begin_round(end)):
             return
         rows: list[Row] = []
-        size = sum([size_of_all(entries) for entries in change.added.values()])
-        room = FILED_PER_ADDED * (count + size // ENTRY_BYTES)
+        room = FILED_PER_ADDED * (count + change.bytes // ENTRY_BYTES)
         for key in reversed(self._round):
             entries = self._remaining(change, key)
             some = entries[: room - len(rows)]
@@ -208,11 +212,9 @@ class Unfiled:
         if change.mark:
             self._mark = change.mark
         for key, entries in change.added.items():
-            if below := change.compacted.get(key, 0):
-                entries = [entry for entry in entries if entry.sequence >= below]
             self._entries.setdefault(key, []).extend(entries)
             self._count += len(entries)
-            self._bytes += size_of_all(entries)
+        self._bytes += change.bytes
 
     def _read_all(self, db: apsw.Connection) -> None:
         self._entries, self._round, self._count, self._bytes = {}, [], 0, 0
@@ -221,9 +223,9 @@ class Unfiled:
         change = Change()
         for r in db.execute(SQL["unfiled"], (self._mark,)):
             source = texts[r[1]]
-            change.added.setdefault((source, r[2]), []).append(
-                Entry(source, r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])
-            )
+            e = Entry(source, r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])
+            change.added.setdefault((source, r[2]), []).append(e)
+            change.bytes += size_of(e)
         self.keep(change)
 
     def _last(self, db: apsw.Connection, change: Change, key: Key) -> int:

@@ -23,8 +23,8 @@ from eventmill.model.events import EntityDeleted
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.dispatch import lanes
-from eventmill.runtime.dispatch.handled import Early, Handled, Result, weight_of
-from eventmill.runtime.dispatch.reaction import Queue, Reacted, key_of, queue_of
+from eventmill.runtime.dispatch.handled import UNKNOWN, Early, Handled, Result, weight_of
+from eventmill.runtime.dispatch.reaction import Queue, Reacted, queue_of
 from eventmill.runtime.dispatch.time_limit import within
 from eventmill.runtime.room import Room
 from eventmill.sdk import guards
@@ -104,7 +104,7 @@ class ConsumerReaction:
         self._store = store
         self._clock = clock
         self._room = room
-        self._guarded = guarded
+        self._call = self._guarded_call if guarded else self._plain_call
         self._early: Early = {}
         """What was handled when a commit was full already."""
 
@@ -142,11 +142,13 @@ class ConsumerReaction:
         for at, entry in places:
             if failed and queue_of(entry) in failed:
                 continue
-            if not handled.has(at):
-                if not handled.has_room(at):
+            result = handled.results[at]
+            if result is UNKNOWN:
+                if handled.is_full and not handled.has_room(at):
                     return
-                handled.put(at, await self._result(entry, attempt))
-            if handled.has_failed(at):
+                result = await self._result(entry, attempt)
+                handled.put(at, result)
+            if isinstance(result, Exception):
                 failed.add(queue_of(entry))
 
     async def _result(self, entry: Entry, attempt: int) -> Result:
@@ -168,33 +170,32 @@ class ConsumerReaction:
             return None
         return (event, self._context(entry, attempt)) if route.takes_context else (event,)
 
-    async def _call(self, arguments: tuple[Any, ...]) -> Effect[Any] | None:
-        if self._guarded:
-            with guards.watch(self.definition.place) as returned:
-                returned.effect = result = await self._invoke(arguments)
-        else:
-            result = await self._invoke(arguments)
-        if result is not None and not isinstance(result, Effect):
-            raise HandlerFailed(
-                f"{self.definition.place} returned {type(result).__name__}; return an effect "
-                "(publish, send, schedule, cancel) or None",
-                code="guard.no_effect",
-            )
-        return result
+    async def _guarded_call(self, arguments: tuple[Any, ...]) -> Effect[Any] | None:
+        with guards.watch(self.definition.place) as returned:
+            returned.effect = await self._plain_call(arguments)
+        return returned.effect
 
-    async def _invoke(self, arguments: tuple[Any, ...]) -> Any:
-        function = self.definition.route.function
+    async def _plain_call(self, arguments: tuple[Any, ...]) -> Effect[Any] | None:
+        definition = self.definition
         try:
-            if not self.definition.is_async:
-                return function(*arguments)
-            return await within(self.definition.timeout, function(*arguments))
+            result: Any = definition.route.function(*arguments)
+            if definition.is_async:
+                result = await within(definition.timeout, result)
         except asyncio.CancelledError as error:
             if lanes.is_ending():
                 raise
             raise HandlerFailed(
-                f"{self.definition.place} ended with CancelledError, but was not cancelled; "
+                f"{definition.place} ended with CancelledError, but was not cancelled; "
                 "catch it where the handler waits for a task or future of its own"
             ) from error
+        if result is not None and not isinstance(result, Effect):
+            raise HandlerFailed(
+                f"{definition.place} returned {type(result).__name__}; return an effect "
+                "(publish, send, schedule, cancel) or None",
+                code="guard.no_effect",
+            )
+        effect: Effect[Any] | None = result
+        return effect
 
     async def _whole(self, entries: list[Entry], attempt: int) -> Reacted:
         """Give a batch handler the whole list; if it fails, one by one to find the culprit."""
@@ -272,4 +273,5 @@ class ConsumerReaction:
 
 
 def _key_of(place: Place) -> str:
-    return key_of(place[1])
+    """Of one source, the subject tells the key."""
+    return place[1].subject

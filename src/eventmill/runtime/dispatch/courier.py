@@ -30,8 +30,9 @@ from eventmill.model.entry import COMMANDS, Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.transform import IDLE
 from eventmill.ports.store import Store
+from eventmill.runtime.committer import look_at
 from eventmill.runtime.dispatch import lanes
-from eventmill.runtime.dispatch.reaction import Queue, Reacted, queue_of
+from eventmill.runtime.dispatch.reaction import Queue, Reacted
 from eventmill.runtime.turns.turn import Entities, repeat
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class _Delivery:
         """By shard: up to this position a command may have been delivered before."""
         self.reacted = Reacted()
         self.failed: set[Queue] = set()
-        self.waiting: list[asyncio.Future[bytes]] = []
+        self.waiting: set[asyncio.Future[bytes]] = set()
+        """Commits, most of them of many commands."""
         self.latest: dict[Queue, asyncio.Future[bytes]] = {}
         """Of each entity and shard, the latest command that waits for its commit."""
         self.trouble: BaseException | None = None
@@ -91,7 +93,7 @@ class Courier:
         delivery = _Delivery(self._tried(entries))
         if self._actions:
             entries = self._passed_on(entries, delivery.reacted)
-        away = [entry for entry in entries if not self._is_here(entry)]
+        away = [] if self._is_alone() else [e for e in entries if not self._is_here(e)]
         if not away:
             await self._lane(entries, delivery)
         else:
@@ -126,7 +128,7 @@ class Courier:
         for entry in entries:
             if delivery.trouble is not None:
                 return
-            queue = queue_of(entry)
+            queue = entry.shard, entry.subject
             if queue in failed:
                 reacted.behind.append(entry)
                 continue
@@ -136,7 +138,7 @@ class Courier:
                 if answer is None:
                     answer = await self._deliver(entry, envelope, queue, delivery)
                 if not isinstance(answer, bytes):
-                    delivery.waiting.append(answer)
+                    delivery.waiting.add(answer)
                     delivery.latest[queue] = answer
             except Unavailable as error:
                 delivery.trouble = error
@@ -170,8 +172,12 @@ class Courier:
         ):
             # If the earlier one failed, this one must not pass it: its mark, once committed, says
             # that everything up to it was done.
-            await before
+            await asyncio.shield(before)
         return await self._submit(envelope)
+
+    def _is_alone(self) -> bool:
+        """Whether there is one home shard: then all entities are where their commands are."""
+        return self._store.placement.shards == 1
 
     def _is_here(self, entry: Entry) -> bool:
         _, _, id = entry.subject.partition("/")
@@ -193,7 +199,7 @@ class Courier:
         """Let the batch wait for all that is decided by now: a command may have been refused by a
         state that is not committed yet, and never will be."""
         try:
-            delivery.waiting.append(self._entities.settled())
+            delivery.waiting.add(self._entities.settled())
         except Unavailable as error:
             delivery.trouble = error
 
@@ -243,17 +249,15 @@ def _subject(entry: Entry) -> str:
     return entry.subject
 
 
-async def _failures(waiting: list[asyncio.Future[bytes]]) -> list[BaseException]:
+async def _failures(waiting: set[asyncio.Future[bytes]]) -> list[BaseException]:
     """Wait for every answer; return those that are errors: a batch that is repeated must find the
     marks of its first try, not overlap it."""
+    if not waiting:
+        return []
     try:
-        # One after the other: a commit gives all of its answers at once.
-        for answer in waiting:
-            if not answer.done():
-                await asyncio.wait({answer})
+        done, _ = await asyncio.wait(waiting)
     except asyncio.CancelledError:
         for answer in waiting:
-            if not answer.cancel():
-                answer.exception()  # looked at: the loop need not complain of it
+            answer.add_done_callback(look_at)
         raise
-    return [error for answer in waiting if (error := answer.exception()) is not None]
+    return [error for answer in done if (error := answer.exception()) is not None]

@@ -10,6 +10,9 @@ is known before it leaves room, so what is kept is bounded by the lanes that run
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import Final, Literal
+
 from eventmill.engine.outgoing import Expansion
 from eventmill.model import limits
 from eventmill.model.entry import Entry
@@ -17,6 +20,15 @@ from eventmill.runtime.dispatch.reaction import Queue, Reacted, queue_of
 
 Result = Expansion | Exception | None
 """Effects, an error, or nothing to do."""
+
+
+class Unknown(Enum):
+    """Of an entry that is not handled yet."""
+
+    UNKNOWN = "unknown"
+
+
+UNKNOWN: Final = Unknown.UNKNOWN
 
 Early = dict[tuple[int, int], Result]
 """By shard and position: results of entries that no commit has taken yet."""
@@ -30,10 +42,12 @@ class Handled:
 
     def __init__(self, entries: list[Entry], early: Early) -> None:
         self.entries = entries
-        self._results: dict[int, Result] = {}
+        self.results: list[Result | Literal[Unknown.UNKNOWN]] = [UNKNOWN] * len(entries)
         self._weights: dict[int, int] = {}
         """Of those that have effects."""
         self._weight = 0
+        self.is_full = False
+        """Whether they are more than a commit takes: there may be room before some of them."""
         if early:
             for at, entry in enumerate(entries):
                 if (entry.shard, entry.position) in early:
@@ -41,23 +55,14 @@ class Handled:
 
     def put(self, at: int, result: Result) -> None:
         """Note what became of an entry."""
-        self._results[at] = result
+        self.results[at] = result
         if result.__class__ is Expansion:
             self._weights[at] = weight = weight_of(result)
             self._weight += weight
-
-    def has(self, at: int) -> bool:
-        """Whether an entry is handled."""
-        return at in self._results
-
-    def has_failed(self, at: int) -> bool:
-        """Whether an entry was handled in vain."""
-        return isinstance(self._results.get(at), Exception)
+            self.is_full = self._weight >= limits.COMMIT_BYTES_MAX
 
     def has_room(self, at: int) -> bool:
         """Whether a commit that takes what is known before an entry takes it, too."""
-        if self._weight < limits.COMMIT_BYTES_MAX:
-            return True
         before = sum(weight for nth, weight in self._weights.items() if nth < at)
         return before < limits.COMMIT_BYTES_MAX
 
@@ -65,16 +70,16 @@ class Handled:
         """Return what one commit takes; what is behind it becomes `early`."""
         reacted = Reacted()
         failed: set[Queue] = set()
-        for at, entry in enumerate(self.entries):
+        for at, result in enumerate(self.results):
+            entry = self.entries[at]
             is_full = reacted.weight >= limits.COMMIT_BYTES_MAX
             if failed and not is_full and queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue
-            if is_full or at not in self._results:
+            if is_full or result is UNKNOWN:
                 reacted.left = self.entries[at:]
                 self._keep(at, early)
                 break
-            result = self._results[at]
             if isinstance(result, Exception):
                 failed.add(queue_of(entry))
                 reacted.failed.append((entry, result))
@@ -86,9 +91,8 @@ class Handled:
     def _keep(self, start: int, early: Early) -> None:
         if len(early) > limits.DISPATCH_BATCH:
             early.clear()  # of entries that an operator took away; others are handled again
-        for at, result in self._results.items():
-            if at >= start:
-                entry = self.entries[at]
+        for entry, result in zip(self.entries[start:], self.results[start:], strict=True):
+            if result is not UNKNOWN:
                 early[entry.shard, entry.position] = result
 
 

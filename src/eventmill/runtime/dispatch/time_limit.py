@@ -19,18 +19,16 @@ T = TypeVar("T")
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine for at most that long.
+    """Await a coroutine for at most that long, from where it first waits.
 
     Raises `TimeoutError` where it waits when the time is over; what never waits is not limited.
     """
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
     try:
         waits_for = work.send(None)
     except StopIteration as stop:
         result: T = stop.value
         return result
-    async with asyncio.timeout_at(end):
+    async with asyncio.timeout(seconds):
         return await _rest(work, waits_for)
 
 

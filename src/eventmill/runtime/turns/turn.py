@@ -144,8 +144,10 @@ class Entities:
         Raises `UnknownComponent` or `UnknownHandler`.
         """
         definition = self.definitions.get(component)
-        if definition is not None and name in definition.built_in:
-            return definition.built_in[name]
+        if definition is not None:
+            handler = definition.handlers.get(name) or definition.built_in.get(name)
+            if handler is not None:
+                return handler
         return self.handler(component, name)
 
     async def execute(self, envelope: Envelope) -> bytes:
@@ -169,7 +171,10 @@ class Entities:
                 # Whoever delivers it is elsewhere, and hears of no state that may never be true.
                 await self.settled()
             raise
-        return answer if isinstance(answer, bytes) else await answer
+        if isinstance(answer, bytes):
+            return answer
+        # Others may wait for what a sent command waits for.
+        return await (answer if envelope.origin is None else asyncio.shield(answer))
 
     async def submit(
         self, envelope: Envelope, once: bytes | None = None
@@ -177,7 +182,8 @@ class Entities:
         """Run the turn; return the reply, or the future of a reply that waits for its commit.
 
         For a sent command (`origin`) an error is raised at once, so that its sender can hold back
-        what comes behind it; other errors wait for the commit that they depend on.
+        what comes behind it, and its future, which nobody may cancel, is that of all in the commit;
+        other errors wait for the commit that they depend on.
         """
         key = (envelope.component, envelope.id)
         while (cell := self.cells.get(key)) is None:
@@ -310,17 +316,22 @@ class Entities:
             # Without an entry of its own the entity keeps no mark: the outcome is the mark.
             key_of_origin = envelope.origin.encode()
             batch.commit.outcomes.append(self._outcome(cell, key_of_origin, reply, None))
-        promise = self._promise(cell, batch, reply)
+        promise = self._promise(cell, batch, reply, is_sent=envelope.origin is not None)
         self.cells.grow(cell.bytes - size)
         if effect.transition is not None and self.steps is not None:
             self.steps.moved(key, cell)
         return promise
 
-    def _promise(self, cell: Cell, batch: Batch, reply: Any) -> asyncio.Future[bytes]:
-        """Answer when the batch, which holds what the entity just decided, is durable."""
+    def _promise(
+        self, cell: Cell, batch: Batch, reply: Any, *, is_sent: bool = False
+    ) -> asyncio.Future[bytes]:
+        """Answer when the batch, which holds what the entity just decided, is durable. Nobody reads
+        the reply to a command that was sent."""
         if cell.batch is not batch:
             cell.batch = batch
             batch.holders.append(cell)
+        if is_sent:
+            return batch.durable(engine.NULL)
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         batch.replies.append((future, reply))
         return future
