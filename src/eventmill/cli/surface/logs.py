@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
@@ -56,7 +56,7 @@ def configure(kind: str) -> bool:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=structlog.PrintLoggerFactory(_Log(sys.stderr)),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Log(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     return for_people
