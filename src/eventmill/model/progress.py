@@ -143,9 +143,22 @@ class Progress(msgspec.Struct, omit_defaults=True):
                 return run
         return None
 
+    def unknown_to(self, definition: WorkflowDefinition) -> str:
+        """Return a step that is outstanding, or may come next by what is stored, which this code does
+        not have; empty if it has them all, or nothing comes by itself any more."""
+        if self.status in FINAL:
+            return ""
+        names = [run.step for run in self.runs] + [undo.step for undo in self.undo]
+        if self.wait is not None:
+            names += [self.wait.then, self.wait.on_timeout]
+        names += [
+            planned.step for planned in (self.after_undo, self.join and self.join.then) if planned
+        ]
+        return next((name for name in names if name and name not in definition.steps), "")
+
     def shown_in(self, definition: WorkflowDefinition) -> Status:
         """Return the status as people see it, with this code."""
-        if any(run.step not in definition.steps for run in self.runs):
+        if self.unknown_to(definition):
             return Status.STUCK
         return Status.SUSPENDED if self.suspended else self.status
 

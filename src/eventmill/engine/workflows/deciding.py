@@ -17,7 +17,7 @@ from eventmill.engine.outgoing import Author
 from eventmill.engine.workflows import rows
 from eventmill.engine.workflows.moving import Move
 from eventmill.engine.workflows.rows import Owner
-from eventmill.errors import HandlerFailed, InvalidPayload
+from eventmill.errors import HandlerFailed, InvalidPayload, Stuck
 from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Snapshot
 from eventmill.model.effect import Effect, Sending
@@ -67,6 +67,20 @@ def effect_of(live: Live, name: str, arguments: tuple[Any, ...]) -> Effect[Any] 
     return Effect(transition=Order(name.removeprefix("$")))
 
 
+def stuck(live: Live) -> str:
+    """Return why this code cannot go on with a workflow; empty if it knows all its steps."""
+    definition, progress = live.definition.workflow, live.progress
+    assert definition is not None
+    assert progress is not None
+    if not (unknown := progress.unknown_to(definition)):
+        return ""
+    return (
+        f"workflow {live.definition.id}/{live.id} is at step {unknown!r}, or may come to it, which this "
+        f"code does not have (it has {', '.join(definition.steps)}): deploy code that has it, or "
+        "terminate the workflow"
+    )
+
+
 def decide(
     live: Live,
     handler: Handler[Any, Any],
@@ -79,12 +93,15 @@ def decide(
     """Add what an effect causes to `commit`, take it as the state and progress, return the encoded
     reply.
 
-    Raises `NotNow` for what the workflow cannot do where it is, `HandlerFailed` or `TooLarge` for an
-    effect that cannot be; nothing is added then, and after `NotNow` nothing has changed.
+    Raises `NotNow` for what the workflow cannot do where it is, `Stuck` where this code lacks a step of
+    it, `HandlerFailed` or `TooLarge` for an effect that cannot be; nothing is added then, and after
+    `NotNow` nothing has changed.
     """
     transition = effect.transition
     progress = live.progress
     assert progress is not None
+    if transition is not Order.TERMINATE and (why := stuck(live)):
+        raise Stuck(why)
     if isinstance(transition, Go) and transition.if_new and progress.status is not Status.NEW:
         return _reply(effect, live.state)
     place = _place_of(live, handler, transition)

@@ -235,7 +235,7 @@ class Move:
                 self._fork(transition)
             case Pause(after, at, on_timeout):
                 progress.number += 1
-                name = on_timeout.name if on_timeout is not None else ""
+                name = self._plans.name(on_timeout)
                 progress.wait = Wait(progress.number, on_timeout=name)
                 progress.status = Status.PAUSED
                 if name:
@@ -302,8 +302,8 @@ class Move:
             )
         progress = self.progress
         progress.number += 1
-        name = wait.on_timeout.name if wait.on_timeout is not None else ""
-        progress.wait = Wait(progress.number, wait.source, wait.key, wait.then.name, name)
+        then, late = self._plans.name(wait.then), self._plans.name(wait.on_timeout)
+        progress.wait = Wait(progress.number, wait.source, wait.key, then, late)
         progress.status = Status.WAITING
         at = self._due("a wait", wait.after, None) if wait.after is not None else rows.NEVER
         where = msgspec.to_builtins(wait.where)

@@ -9,6 +9,7 @@ import msgspec
 from eventmill.errors import HandlerFailed, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.definition import StepDefinition, WorkflowDefinition
+from eventmill.model.handler import Handler
 from eventmill.model.progress import EMPTY, Planned
 from eventmill.model.transition import Go
 
@@ -33,6 +34,10 @@ class Plans:
         if len(payload) > limits.PAYLOAD_BYTES_MAX:
             raise TooLarge(f"{self._place} gives step {go.step.name!r} {len(payload)} bytes")
         return Planned(go.step.name, msgspec.Raw(payload))
+
+    def name(self, step: Handler[Any, Any] | None) -> str:
+        """Return the name of a step that is stored for later; "" for none. Raises as `step`."""
+        return self.step(step.name).handler.name if step is not None else ""
 
     def step(self, name: str) -> StepDefinition:
         """Find a step.
