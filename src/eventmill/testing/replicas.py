@@ -138,8 +138,7 @@ class ReplicasKit(Generic[S]):
             )
         before = encode(replica.causal)
         writer.seal(self._actors[node])
-        writer.now = now
-        engine.change(writer, effect)
+        engine.change(writer, effect, now)
         try:
             reply = engine.reply_of(effect, replica.state)
         except Exception:
