@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,9 @@ from eventmill.model.placement import EMBEDDED, Placement
 from eventmill.model.subject import check_subject
 from eventmill.model.topic import Topic, not_ours
 
+LEAST_WEIGHT: Final = limits.COMMIT_BYTES_MAX // limits.COMMIT_ENTRIES_MAX
+"""What an entry or a timer takes of a commit, be it ever so small."""
+
 
 class Expansion(msgspec.Struct):
     """Entries and timers that effects lead to."""
@@ -33,6 +36,8 @@ class Expansion(msgspec.Struct):
     """None cancels."""
     bytes: int = 0
     """Of all payloads and metadata."""
+    weight: int = 0
+    """Share of a commit, in bytes: few large things fill it, or many small ones."""
 
     def add_to(self, commit: Commit) -> None:
         """Let them become true with a commit; it counts the bytes of entries itself."""
@@ -89,7 +94,7 @@ def expand(
                 expansion.timers[name] = Timer(timer_name(name), due, command)
             case Cancelling(name):
                 expansion.timers[timer_name(name)] = None
-    expansion.bytes = _weighed(expansion, author.place)
+    _weigh(expansion, author.place)
     return expansion
 
 
@@ -107,7 +112,7 @@ def messages(
     expansion = Expansion(
         [message_entry(topic, event, now, metadata, placement) for topic, event in events]
     )
-    expansion.bytes = _weighed(expansion, place)
+    _weigh(expansion, place)
     return expansion
 
 
@@ -208,7 +213,7 @@ def purge_timer(component: str, id: str, sequence: int, due: int, now: int, home
     return Timer(f"{PURGE}/{component}/{id}", due, entry)
 
 
-def _weighed(expansion: Expansion, place: str) -> int:
+def _weigh(expansion: Expansion, place: str) -> None:
     entries = expansion.entries
     if expansion.timers:
         entries = [*entries, *(t.command for t in expansion.timers.values() if t is not None)]
@@ -222,7 +227,8 @@ def _weighed(expansion: Expansion, place: str) -> int:
             f"{place} publishes, sends and schedules {size} bytes at once, "
             f"{limits.EFFECT_BYTES_MAX} are possible: do it in several steps"
         )
-    return size + extra
+    expansion.bytes = size + extra
+    expansion.weight = max(expansion.bytes, len(entries) * LEAST_WEIGHT)
 
 
 def _check_size(what: str, payload: bytes) -> None:

@@ -21,7 +21,7 @@ from eventmill.model.entry import Entry
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.dispatch import lanes
-from eventmill.runtime.dispatch.handled import UNKNOWN, Early, Handled, Result, weight_of
+from eventmill.runtime.dispatch.handled import UNKNOWN, Early, Handled, Result
 from eventmill.runtime.dispatch.reaction import Queue, Reacted, queue_of
 from eventmill.runtime.dispatch.taking import event_of, skipped_by
 from eventmill.runtime.dispatch.time_limit import within
@@ -163,7 +163,7 @@ class ConsumerReaction:
             if effect is not None and effect.outgoing:
                 expansion = self._expanded(effect, taken[-1])
                 reacted.fills.append(expansion.add_to)
-                reacted.weight = weight_of(expansion)
+                reacted.weight = expansion.weight
         except Exception as error:  # user code may raise anything; see below
             if len(taken) > 1:
                 return await self._singly(entries, attempt)

@@ -43,8 +43,6 @@ class Handled:
     def __init__(self, entries: list[Entry], early: Early) -> None:
         self.entries = entries
         self.results: list[Result | Literal[Unknown.UNKNOWN]] = [UNKNOWN] * len(entries)
-        self._weights: dict[int, int] = {}
-        """Of those that have effects."""
         self._weight = 0
         self.is_full = False
         """Whether they are more than a commit takes: there may be room before some of them."""
@@ -56,15 +54,14 @@ class Handled:
     def put(self, at: int, result: Result) -> None:
         """Note what became of an entry."""
         self.results[at] = result
-        if result.__class__ is Expansion:
-            self._weights[at] = weight = weight_of(result)
-            self._weight += weight
+        if isinstance(result, Expansion):
+            self._weight += result.weight
             self.is_full = self._weight >= limits.COMMIT_BYTES_MAX
 
     def has_room(self, at: int) -> bool:
         """Whether a commit that takes what is known before an entry takes it, too."""
-        before = sum(weight for nth, weight in self._weights.items() if nth < at)
-        return before < limits.COMMIT_BYTES_MAX
+        before = [r.weight for r in self.results[:at] if isinstance(r, Expansion)]
+        return sum(before) < limits.COMMIT_BYTES_MAX
 
     def reacted(self, early: Early) -> Reacted:
         """Return what one commit takes; what is behind it becomes `early`."""
@@ -85,7 +82,7 @@ class Handled:
                 reacted.failed.append((entry, result))
             elif result is not None:
                 reacted.fills.append(result.add_to)
-                reacted.weight += self._weights[at]
+                reacted.weight += result.weight
         return reacted
 
     def _keep(self, start: int, early: Early) -> None:
@@ -94,9 +91,3 @@ class Handled:
         for entry, result in zip(self.entries[start:], self.results[start:], strict=True):
             if result is not UNKNOWN:
                 early[entry.shard, entry.position] = result
-
-
-def weight_of(expansion: Expansion) -> int:
-    """Return the bytes of what effects lead to; each entry and timer has its share of a commit."""
-    count = len(expansion.entries) + len(expansion.timers)
-    return max(expansion.bytes, count * (limits.COMMIT_BYTES_MAX // limits.COMMIT_ENTRIES_MAX))

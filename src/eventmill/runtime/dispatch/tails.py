@@ -13,7 +13,7 @@ never changed; an end never moves back.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -247,6 +247,8 @@ class Tail:
         self._entries: list[Entry] = []
         self._first = position + 1
         self._bytes = 0
+        self._parts: deque[tuple[int, int]] = deque()
+        """Of each commit, how many of them it brought and their bytes."""
         self._entries_max = entries_max
         self._bytes_max = bytes_max
 
@@ -263,7 +265,9 @@ class Tail:
             self._empty(entries[0].position - 1)
         self._entries += entries
         self.position = entries[-1].position
-        self._bytes += size_of_all(entries)
+        size = size_of_all(entries)
+        self._parts.append((len(entries), size))
+        self._bytes += size
         self._trim()
 
     def move_to(self, end: int) -> bool:
@@ -304,16 +308,21 @@ class Tail:
     def _empty(self, position: int) -> None:
         """Nothing up to a position is in memory."""
         self._entries, self._bytes = [], 0
+        self._parts.clear()
         self._first = position + 1
         self.position = position
 
     def _trim(self) -> None:
+        """Forget the oldest, not with every commit: what stays is moved."""
         if len(self._entries) <= 2 * self._entries_max and self._bytes <= 2 * self._bytes_max:
             return
-        half = len(self._entries) // 2
-        self._bytes -= size_of_all(self._entries[:half])
-        del self._entries[:half]
-        self._first += half
+        gone = 0
+        while len(self._entries) - gone > self._entries_max or self._bytes > self._bytes_max:
+            count, size = self._parts.popleft()
+            self._bytes -= size
+            gone += count
+        del self._entries[:gone]
+        self._first += gone
 
 
 def within(scan: Scan, size: int) -> Scan:

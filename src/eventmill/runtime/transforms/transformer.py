@@ -26,7 +26,6 @@ from eventmill.model.events import EventType
 from eventmill.model.transform import IDLE, Input, Joining, TransformDefinition, applied
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
-from eventmill.runtime.dispatch.handled import weight_of
 from eventmill.runtime.dispatch.reaction import Reacted
 from eventmill.runtime.dispatch.taking import event_of
 from eventmill.runtime.folding.folding import Folding, fetched
@@ -279,7 +278,7 @@ class Transformer(Folding):
                 events, self._now, caused_by(entry), self._placement, definition.place
             )
             self._given.append(expansion.add_to)
-            self.weight += weight_of(expansion)
+            self.weight += expansion.weight
         if is_late and definition.late is None:
             self._late.append((entry, _too_late(definition)))
 
