@@ -23,7 +23,7 @@ from eventmill.sdk.reading_replicated import define_replicated
 from eventmill.sdk.replicated import ReplicatedEntity
 from eventmill.sdk.streams import Stream
 from eventmill.sdk.transform import Transform
-from eventmill.sdk.view import View, define_view
+from eventmill.sdk.view import View, read_view
 from eventmill.sdk.workflow import Step, Workflow
 
 
@@ -170,9 +170,9 @@ class _Reader:
             with problems.noting(place):
                 check_names(thing)
             with problems.noting(place):
-                view = define_view(thing)
+                # A broken one, too: its queries have problems of their own.
+                self.definition.views.setdefault(id, read_view(thing, problems))
             problems.refuse()
-            self.definition.views[id] = view
             return
         with problems.noting(place):
             if issubclass_of(thing, ReplicatedEntity):
