@@ -1,7 +1,9 @@
 """What is measured and what it must reach: samples, contestants, rows and targets.
 
 A `Row` is one piece of work done by several `Contestant`s in turn, several rounds; the median round
-counts. Its `Target`s say what the issue asks for and are judged from the medians.
+counts. Its `Target`s say what the issue asks for and are judged from the medians. A ratio is taken in
+each round, of what ran right after each other, because the same machine is faster and slower by the
+minute; the median of these ratios counts.
 """
 
 from __future__ import annotations
@@ -97,11 +99,16 @@ class Row:
 
 
 def ratio(system: str, beside: str, at_least: float) -> Target:
-    """The first system's rate over the second's."""
+    """The first system's rate over the second's of the same round."""
+
+    def value(figures: Mapping[str, Figure]) -> float:
+        pairs = zip(figures[system].samples, figures[beside].samples, strict=True)
+        return statistics.median(ours.per_second / other.per_second for ours, other in pairs)
+
     return Target(
         text=f"{system} ≥ {at_least:g} × {beside}",
         systems=(system, beside),
-        value=lambda f: f[system].median.per_second / f[beside].median.per_second,
+        value=value,
         bound=at_least,
     )
 

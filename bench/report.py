@@ -15,7 +15,7 @@ HEAD = """\
 # Benchmarks
 
 Measured by `{command}` on {date}. All systems ran on this one machine in this one run, one at a time, in turn;
-each figure is the median of {rounds} rounds. Load generator and server share the cores. "Others" is the share of the
+each figure is the median of {rounds} rounds, each ratio that of the rounds' ratios. Load generator and server share the cores. "Others" is the share of the
 machine that processes outside the run took meanwhile: above a few per cent the figure is disturbed. Figures from
 other machines do not compare; the ratios are the point.
 

@@ -42,6 +42,20 @@ def test_the_median_round_counts_and_targets_are_judged_by_it() -> None:
     assert [(v.value, v.met) for v in result.verdicts] == [(0.8, True), (80.0, False)]
 
 
+def test_a_ratio_is_taken_within_each_round_because_the_machine_changes_its_speed() -> None:
+    row = Row(
+        id="row",
+        work="work",
+        unit="things/s",
+        contestants=(contestant("ours", 50.0, 200.0, 90.0), contestant("peer", 100.0, 100.0, 60.0)),
+        targets=(ratio("ours", "peer", at_least=1),),
+    )
+
+    result = measure_row(row, rounds=3, seconds=1, progress=lambda line: None)
+
+    assert [v.value for v in result.verdicts] == [1.5]
+
+
 def test_a_lag_must_stay_below_its_bound() -> None:
     row = Row(
         id="row",

@@ -16,7 +16,8 @@ from eventmill.model import limits
 from eventmill.model.cloudevents import CloudEvent
 from eventmill.model.commit import LetterStatus
 from eventmill.node.config import NodeConfig
-from eventmill.node.node import Node, free_port
+from eventmill.node.node import Node
+from eventmill.node.sockets import free_port
 from eventmill.runtime.operating.operations import Operations
 from eventmill.runtime.pushing.push import PushReaction
 from tests.faults import inprocess

@@ -10,6 +10,7 @@ from eventmill.cli.surface import options
 from eventmill.cli.surface.asking import confirm
 from eventmill.cli.surface.client import Client
 from eventmill.cli.surface.exits import REFUSED
+from eventmill.cli.surface.orders import order
 from eventmill.cli.surface.output import done, show
 
 
@@ -32,22 +33,20 @@ def list_(client: Client, output: str) -> None:
     show(shown, columns, output, empty="Nothing follows the journal.")
 
 
-@command.command()
-@click.argument("name")
-@options.node
-def pause(client: Client, output: str, name: str) -> None:
-    """Pause a consumer; it stays paused when the node restarts."""
-    answer = client.post(f"/consumers/{name}/pause")
-    done(f"{name} is paused at position {answer['position']:,}.", answer, output)
-
-
-@command.command()
-@click.argument("name")
-@options.node
-def resume(client: Client, output: str, name: str) -> None:
-    """Resume a paused consumer."""
-    answer = client.post(f"/consumers/{name}/resume")
-    done(f"{name} goes on from position {answer['position']:,}.", answer, output)
+order(
+    command,
+    "/consumers",
+    "pause",
+    "Pause a consumer; it stays paused when the node restarts.",
+    "{name} is paused at position {position:,}.",
+)
+order(
+    command,
+    "/consumers",
+    "resume",
+    "Resume a paused consumer.",
+    "{name} goes on from position {position:,}.",
+)
 
 
 @command.command()
@@ -138,13 +137,13 @@ def replays(client: Client, output: str) -> None:
     show(shown, columns, output, empty="Nothing is replayed.")
 
 
-@command.command()
-@click.argument("name")
-@options.node
-def forget(client: Client, output: str, name: str) -> None:
-    """End a replay, NAME as in `replays`, and let go of what came of it."""
-    answer = client.post(f"/replays/{name}/forget")
-    done(f"{name} is forgotten.", answer, output)
+order(
+    command,
+    "/replays",
+    "forget",
+    "End a replay, NAME as in `replays`, and let go of what came of it.",
+    "{name} is forgotten.",
+)
 
 
 def _place(

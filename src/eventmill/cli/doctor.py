@@ -1,16 +1,15 @@
-"""`eventmill doctor`: examine this machine and a data directory."""
+"""`eventmill doctor`: examine this machine, a data directory, and the servers of a shared store."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 from urllib.parse import urlsplit
 
 import click
@@ -19,8 +18,9 @@ from eventmill.cli.surface import options
 from eventmill.cli.surface.client import ANNOUNCEMENT, Client
 from eventmill.cli.surface.exits import REFUSED, Failure
 from eventmill.cli.surface.output import counted, show_json
-from eventmill.errors import EventmillError
-from eventmill.node import offline
+from eventmill.errors import ConfigurationError, EventmillError
+from eventmill.model.finding import Finding
+from eventmill.node import examining, offline, sockets
 from eventmill.node.config import NodeConfig
 
 FREE_BYTES_NEEDED = 1 << 30
@@ -29,22 +29,22 @@ LOG_BYTES_USUAL = 256 << 20
 LIBRARIES = ("apsw", "granian", "msgspec", "uvloop", "sqlglot", "starlette")
 
 
-class Finding(NamedTuple):
-    """One thing that was examined."""
-
-    name: str
-    status: Literal["ok", "warn", "fail"]
-    text: str
-
-
 @click.command()
 @options.data
+@options.store
+@options.broker
 @options.output
 @click.option("--thorough", is_flag=True, help="Read every page and compare every index.")
 @click.option("--port", type=click.IntRange(1, 65_535), default=NodeConfig().port)
-def command(data: Path, output: str, thorough: bool, port: int) -> int:
-    """Examine this machine and a data directory; exits with 1 if something fails."""
-    findings = [*_machine(), *_data(data, thorough), *_node(data), _port(data, port)]
+def command(data: Path, store: str, broker: str, output: str, thorough: bool, port: int) -> int:
+    """Examine this machine and a data directory; exits with 1 if something fails.
+
+    With --store and --broker, the servers: whether they answer, and what a node may do there.
+    """
+    findings = list(_machine())
+    findings += examining.store(store) if store else _data(data, thorough)
+    findings += examining.broker(broker) if broker else ()
+    findings += [_space(data), *_node(data), _port(data, port)]
     if output == "json":
         show_json([finding._asdict() for finding in findings])
     else:
@@ -77,7 +77,6 @@ def _machine() -> Iterator[Finding]:
 
 
 def _data(data: Path, thorough: bool) -> Iterator[Finding]:
-    yield _space(data)
     try:
         health = offline.health(data, thorough=thorough)
     except (EventmillError, OSError) as error:
@@ -85,6 +84,10 @@ def _data(data: Path, thorough: bool) -> Iterator[Finding]:
         return
     recent = tuple(map(int, health.sqlite_version.split("."))) >= offline.SQLITE_NEEDED
     yield Finding("sqlite", "ok" if recent else "fail", f"{health.sqlite_version}, through apsw")
+    if not health.exists and health.holder:
+        text = f"none in {data}, which {health.holder} has: its store is elsewhere; give --store"
+        yield Finding("data file", "warn", text)
+        return
     if not health.exists:
         yield Finding("data file", "ok", f"none in {data}: made at the first start")
         return
@@ -135,15 +138,13 @@ def _node(data: Path) -> Iterator[Finding]:
 
 
 def _port(data: Path, port: int) -> Finding:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            if _serves(data, port):
-                return Finding("port", "ok", f"{port} is that of the node that runs on {data}")
-            text = f"{port} is taken by something else: run with --port, or free it"
-            return Finding("port", "warn", text)
+    try:
+        sockets.try_port("127.0.0.1", port, "--port")
+    except ConfigurationError:
+        if _serves(data, port):
+            return Finding("port", "ok", f"{port} is that of the node that runs on {data}")
+        text = f"{port} is taken by something else: run with --port, or free it"
+        return Finding("port", "warn", text)
     return Finding("port", "ok", f"{port} is free")
 
 

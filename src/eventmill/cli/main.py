@@ -39,7 +39,7 @@ COMMANDS = {
     "workflows": "List and read workflows; suspend, retry, terminate them.",
     "export": "Write a data directory to a file.",
     "import": "Make a data directory from an exported file.",
-    "doctor": "Examine this machine and a data directory.",
+    "doctor": "Examine this machine, a data directory, and servers.",
     "completion": "Print the shell's completion script.",
 }
 """Name → one line. The module of `x-y` is `cli/x_y.py`, the command in it is `command`."""

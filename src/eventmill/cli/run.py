@@ -21,8 +21,9 @@ from eventmill.model.addresses import without_secrets
 from eventmill.model.definition import ServiceDefinition
 from eventmill.node import collector
 from eventmill.node.config import NodeConfig
-from eventmill.node.node import Node, free_port
+from eventmill.node.node import Node
 from eventmill.node.process import Process
+from eventmill.node.sockets import free_port
 
 DEFAULTS = NodeConfig()
 
@@ -31,13 +32,7 @@ DEFAULTS = NodeConfig()
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @options.data
 @options.store
-@click.option(
-    "--broker",
-    default=DEFAULTS.broker,
-    envvar="EVENTMILL_BROKER",
-    metavar="URL",
-    help="nats://…: how several nodes of one --store reach each other, and where topics live.",
-)
+@options.broker
 @click.option(
     "--topics",
     type=click.Choice(["store", "broker"]),

@@ -6,7 +6,8 @@ import click
 
 from eventmill.cli.surface import options
 from eventmill.cli.surface.client import Client
-from eventmill.cli.surface.output import done, show
+from eventmill.cli.surface.orders import order
+from eventmill.cli.surface.output import show
 
 
 @click.group()
@@ -22,28 +23,24 @@ def list_(client: Client, output: str) -> None:
     show(client.get("/schedules"), columns, output, empty="The service has no schedules.")
 
 
-@command.command()
-@click.argument("name")
-@options.node
-def run(client: Client, output: str, name: str) -> None:
-    """Run a schedule's function now, also if it is paused; its ticks stay as they are."""
-    answer = client.post(f"/schedules/{name}/run")
-    done(f"{name} runs.", answer, output)
-
-
-@command.command()
-@click.argument("name")
-@options.node
-def pause(client: Client, output: str, name: str) -> None:
-    """Let the ticks of a schedule pass without a run; it stays so when the node restarts."""
-    answer = client.post(f"/schedules/{name}/pause")
-    done(f"{name} is paused.", answer, output)
-
-
-@command.command()
-@click.argument("name")
-@options.node
-def resume(client: Client, output: str, name: str) -> None:
-    """Let the next tick of a paused schedule have its run."""
-    answer = client.post(f"/schedules/{name}/resume")
-    done(f"{name} runs again: next at {answer['next']}.", answer, output)
+order(
+    command,
+    "/schedules",
+    "run",
+    "Run a schedule's function now, also if it is paused; its ticks stay as they are.",
+    "{name} runs.",
+)
+order(
+    command,
+    "/schedules",
+    "pause",
+    "Let the ticks of a schedule pass without a run; it stays so when the node restarts.",
+    "{name} is paused.",
+)
+order(
+    command,
+    "/schedules",
+    "resume",
+    "Let the next tick of a paused schedule have its run.",
+    "{name} runs again: next at {next}.",
+)

@@ -10,7 +10,7 @@ from eventmill.engine.cloudevent import BUILT_IN
 from eventmill.http.schemas import PREFIX, Schema, Schemas, summary_of
 from eventmill.model import cloudevents
 from eventmill.model.definition import EntityDefinition, ServiceDefinition
-from eventmill.model.entry import DELETED, STATE, STEP
+from eventmill.model.entry import STATE
 from eventmill.model.events import EventType
 
 _NOT_IN_KEYS = re.compile(r"[^a-zA-Z0-9._-]")
@@ -71,11 +71,10 @@ def _messages(kinds: Iterable[EventType], schemas: Schemas) -> dict[str, Schema]
 
 def _built_in(entity: EntityDefinition, schemas: Schemas) -> dict[str, Schema]:
     """Return what every entity emits besides its own events, and a key-value entity instead."""
-    kinds: dict[str, Schema] = {BUILT_IN[DELETED]: {"type": "object"}}
-    if entity.is_key_value:
-        kinds[BUILT_IN[STATE]] = schemas.of(entity.cls)
-    if entity.workflow is not None:
-        kinds[BUILT_IN[STEP]] = {"type": "object"}
+    kinds: dict[str, Schema] = {
+        BUILT_IN[type]: schemas.of(entity.cls) if type == STATE else {"type": "object"}
+        for type in entity.own_types
+    }
     return {
         _key(f"{entity.id}.{name}"): {
             "name": name,

@@ -189,15 +189,20 @@ def _view(view: ViewDefinition, schemas: Schemas) -> Iterator[tuple[str, Schema]
 
 
 def _changes(entity: EntityDefinition) -> Schema:
+    summary = "Follow one entity: CloudEvents, each with its sequence as id."
+    return {"parameters": [_ID], "get": _follow(entity.id, CHANGES, summary)}
+
+
+def _follow(followed: str, operation: str, summary: str) -> Schema:
+    """Return a stream of what happens from now on, or from a place that is given."""
     start = {"name": "from", "in": "query", "schema": {"type": "string", "default": "latest"}}
-    operation = {
-        "operationId": f"{entity.id}.{CHANGES}",
-        "tags": [entity.id],
-        "summary": "Follow one entity: CloudEvents, each with its sequence as id.",
+    return {
+        "operationId": f"{followed}.{operation}",
+        "tags": [followed],
+        "summary": summary,
         "parameters": [start, _header("Last-Event-ID")],
         "responses": {"200": _STREAM, **_problems((400, 404, 406, 429))},
     }
-    return {"parameters": [_ID], "get": operation}
 
 
 def _endpoint(route: EndpointDefinition, schemas: Schemas) -> dict[str, Schema]:
@@ -275,18 +280,8 @@ def _topic(topic: Topic[Any], schemas: Schemas) -> Schema:
             **_problems(_TOPIC_PROBLEMS),
         },
     }
-    start = {"name": "from", "in": "query", "schema": {"type": "string", "default": "latest"}}
-    follow = {
-        "operationId": f"{topic.id}.follow",
-        "tags": [topic.id],
-        "summary": "Follow the topic: CloudEvents in structured mode, one an event of the stream.",
-        "parameters": [start, _header("Last-Event-ID")],
-        "responses": {
-            "200": _STREAM,
-            **_problems((400, 404, 406, 429)),
-        },
-    }
-    return {"post": publish, "get": follow}
+    summary = "Follow the topic: CloudEvents in structured mode, one an event of the stream."
+    return {"post": publish, "get": _follow(topic.id, "follow", summary)}
 
 
 def _built_in() -> Iterator[tuple[str, Schema]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 from eventmill.model.endpoint import Endpoints
+from eventmill.model.entry import DELETED, STATE, STEP
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
 from eventmill.model.replicated.value import Kind
@@ -154,6 +155,13 @@ class EntityDefinition:
         return "key-value entity" if self.is_key_value else "event-sourced entity"
 
     @property
+    def own_types(self) -> list[str]:
+        """Types of the platform that it stores, beside its events."""
+        states = [STATE] if self.is_key_value else []
+        history = [STEP] if self.workflow is not None else []
+        return [DELETED, *states, *history]
+
+    @property
     def show_state(self) -> Callable[[Any], bytes]:
         """What encodes a state for people."""
         return self.encode_state if self.replicated is None else self.replicated.show
@@ -184,6 +192,8 @@ class Source:
     state_class: type | None = None
     """The key-value entity's class: its entries are whole states."""
     decode_state: Callable[[bytes], Any] | None = None
+    internal: frozenset[str] = frozenset()
+    """Stored types of the platform's own that nobody takes."""
 
 
 @dataclass(slots=True)

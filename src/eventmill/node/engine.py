@@ -55,8 +55,8 @@ def broker_of(config: NodeConfig, clock: Clock, service: str) -> Broker | None:
         raise ConfigurationError("--topics broker needs a --broker nats://…")
     if not config.broker or config.topics == "store":
         return None
-    nats = _extra("eventmill.adapters.nats.broker", "nats")
-    broker: Broker = nats.Broker(_servers(config.broker), clock, service=service, prefix=service)
+    addresses = servers(config.broker)
+    broker: Broker = nats("broker").Broker(addresses, clock, service=service, prefix=service)
     return broker
 
 
@@ -118,13 +118,24 @@ def neighbourhood_at(broker: str, name: str) -> tuple[Transport, Directory]:
 
     Raises `ConfigurationError` for a URL of an unknown kind, or a missing extra.
     """
-    nats = _extra("eventmill.adapters.nats.transport", "nats")
-    transport: Transport = nats.Transport(_servers(broker), node=name)
-    directory: Directory = _extra("eventmill.adapters.nats.directory", "nats").Directory(transport)
+    transport: Transport = nats("transport").Transport(servers(broker), node=name)
+    directory: Directory = nats("directory").Directory(transport)
     return transport, directory
 
 
-def _servers(broker: str) -> list[str]:
+def nats(module: str) -> ModuleType | Any:
+    """Return a module of the broker's adapter.
+
+    Raises `ConfigurationError` for a missing extra.
+    """
+    return _extra(f"eventmill.adapters.nats.{module}", "nats")
+
+
+def servers(broker: str) -> list[str]:
+    """Return the addresses in a broker's URL.
+
+    Raises `ConfigurationError` for one of an unknown kind.
+    """
     if not broker.startswith(("nats://", "tls://")):
         raise ConfigurationError("--broker begins with nats:// or tls://")
     return broker.split(",")

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -28,7 +27,7 @@ from eventmill.adapters.http_sender import HttpSender
 from eventmill.adapters.luck import system_luck
 from eventmill.adapters.sqlite import lock
 from eventmill.admin.app import admin_app
-from eventmill.errors import ConfigurationError, InternalError, StoreFull
+from eventmill.errors import InternalError, StoreFull
 from eventmill.http.problems import document
 from eventmill.http.routes import front
 from eventmill.model import limits
@@ -105,8 +104,8 @@ class Node:
         """
         config = self.config
         self._check_unused()  # first: whoever starts a node twice meets its ports as well
-        _taken(config.host, config.port, "--port")
-        _taken(config.admin_host, config.admin_port, "--admin-port")
+        sockets.try_port(config.host, config.port, "--port")
+        sockets.try_port(config.admin_host, config.admin_port, "--admin-port")
 
     async def open(self) -> None:
         """Take the store and let neighbours come in; first of the three steps of a start. Whatever
@@ -266,7 +265,7 @@ class Node:
         websockets: bool = False,
     ) -> str:
         # Chosen at the last moment: the server shares a port with whoever took it in between.
-        port = port or free_port(host)
+        port = port or sockets.free_port(host)
         server = Server(
             app,
             address=host,
@@ -284,42 +283,9 @@ class Node:
         )
         task = asyncio.get_running_loop().create_task(server.serve())
         self._servers.append((server, task))
-        await _listening(host, port, task)
+        await sockets.listening(host, port, task)
         sockets.close_dead(port)
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def free_port(host: str = "127.0.0.1", count: int = 1) -> int:
-    """Return a port that nobody listens on, nor on the `count - 1` after it."""
-    while True:
-        first = _taken(host, 0, "--port")
-        with contextlib.suppress(ConfigurationError, OverflowError):
-            for port in range(first + 1, first + count):
-                _taken(host, port, "--port")
-            return first
-
-
-def _taken(host: str, port: int, option: str) -> int:
-    """Return the port, or a free one for 0, after trying that it can be taken.
-
-    Raises `ConfigurationError`.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            return int(probe.getsockname()[1])
-    except OSError as error:
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            host_option = option.replace("port", "host")
-            text = f"{host} is no address of this machine: choose another with {host_option}"
-        else:
-            text = (
-                f"port {port} on {host} cannot be taken ({error.strerror}); choose another with "
-                f"{option}, or 0 for a free one"
-            )
-        raise ConfigurationError(text, code="configuration.port") from error
 
 
 async def first_of(*events: asyncio.Event) -> None:
@@ -349,17 +315,3 @@ def _push_private(config: NodeConfig) -> bool:
     if config.push_private is not None:
         return config.push_private
     return config.host in ("localhost", "::1") or config.host.startswith("127.")
-
-
-async def _listening(host: str, port: int, task: asyncio.Task[None]) -> None:
-    """Wait until the server accepts connections."""
-    while True:
-        if task.done():
-            raise ConfigurationError(f"the HTTP server on {host}:{port} did not start")
-        try:
-            _, writer = await asyncio.open_connection(host, port)
-        except OSError:
-            await asyncio.sleep(0.005)
-        else:
-            writer.close()
-            return

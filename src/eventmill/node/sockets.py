@@ -1,4 +1,4 @@
-"""What a node asks of the system for its connections: file descriptors, and an end to dead ones.
+"""What a node asks of the system for its connections: ports, file descriptors, an end to dead ones.
 
 The server is given a number of connections that fits into the process's file descriptors: if it
 accepted more, it would fail at each attempt, and try again without a pause.
@@ -6,13 +6,16 @@ accepted more, it would fail at each attempt, and try again without a pause.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
 import os
 import socket
 import sys
 
 import structlog
 
+from eventmill.errors import ConfigurationError
 from eventmill.model import limits
 
 log = structlog.get_logger()
@@ -35,6 +38,53 @@ def connections_possible() -> int:
     if soft < wanted:
         log.warning("few file descriptors: raise `ulimit -n`", files=soft, wanted=wanted)
     return max(1, soft - limits.FILES_RESERVED)
+
+
+def free_port(host: str = "127.0.0.1", count: int = 1) -> int:
+    """Return a port that nobody listens on, nor on the `count - 1` after it."""
+    while True:
+        first = try_port(host, 0, "--port")
+        with contextlib.suppress(ConfigurationError, OverflowError):
+            for port in range(first + 1, first + count):
+                try_port(host, port, "--port")
+            return first
+
+
+def try_port(host: str, port: int, option: str) -> int:
+    """Return the port, or a free one for 0, after trying that it can be taken.
+
+    Raises `ConfigurationError`.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            host_option = option.replace("port", "host")
+            text = f"{host} is no address of this machine: choose another with {host_option}"
+        else:
+            text = (
+                f"port {port} on {host} cannot be taken ({error.strerror}); choose another with "
+                f"{option}, or 0 for a free one"
+            )
+        raise ConfigurationError(text, code="configuration.port") from error
+
+
+async def listening(host: str, port: int, task: asyncio.Task[None]) -> None:
+    """Wait until the server accepts connections."""
+    while True:
+        if task.done():
+            raise ConfigurationError(f"the HTTP server on {host}:{port} did not start")
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(0.005)
+        else:
+            writer.close()
+            return
 
 
 def close_dead(port: int) -> None:

@@ -12,7 +12,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
-from eventmill.engine.views.definition import compile_view
 from eventmill.errors import Unavailable
 from eventmill.model import limits
 from eventmill.model.definition import ServiceDefinition
@@ -26,10 +25,8 @@ from eventmill.runtime.cluster.services import Services
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.control.control import Control
 from eventmill.runtime.control.replays import Replays
-from eventmill.runtime.dispatch import courier
-from eventmill.runtime.dispatch.action import ActionReaction
+from eventmill.runtime.dispatch import starting as dispatch
 from eventmill.runtime.dispatch.changes import Changes
-from eventmill.runtime.dispatch.consumer import ConsumerReaction
 from eventmill.runtime.dispatch.roster import Roster
 from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.dispatch.tails import Tails
@@ -42,7 +39,7 @@ from eventmill.runtime.room import Room, RoomMaker
 from eventmill.runtime.scheduler import Scheduler
 from eventmill.runtime.schedules import Schedules
 from eventmill.runtime.supervisor import Supervisor
-from eventmill.runtime.topics import relay, streams
+from eventmill.runtime.topics import streams
 from eventmill.runtime.topics.foreign import ForeignTopics, check_reachable
 from eventmill.runtime.topics.publisher import Publisher
 from eventmill.runtime.topics.readers import Readers
@@ -53,9 +50,7 @@ from eventmill.runtime.turns.guards import Guards
 from eventmill.runtime.turns.turn import Entities
 from eventmill.runtime.views.opening import Surroundings
 from eventmill.runtime.views.views import Views
-from eventmill.runtime.workflows import waiting
-from eventmill.runtime.workflows.attempts import Attempts
-from eventmill.runtime.workflows.runner import Runner
+from eventmill.runtime.workflows import starting as workflows
 
 log = structlog.get_logger()
 
@@ -89,9 +84,7 @@ class Runtime(Doors):
         cache_entities: int = limits.CACHE_ENTITIES,
         cache_bytes: int = limits.CACHE_BYTES,
     ) -> None:
-        self.service = service
-        self.store = store
-        self.clock = clock
+        self.service, self.store, self.clock = service, store, clock
         self.guarded = guards
         self.supervisor = Supervisor()
         self.committer = Committer(store)
@@ -119,28 +112,20 @@ class Runtime(Doors):
         )
         self.subscriptions = self.roster.subscriptions
         self.schedules, self.scheduler = self._timers()
-        self.readers = Readers(
-            store, clock, self.subscriptions, self.in_use_elsewhere, self._read_beside
-        )
-        self.retention = Retention(
-            service.topics, store, clock, self.held, self.subscriptions, self.readers, broker
-        )
-        self.committer.on_commit.append(self.tails.extend)
-        self.committer.on_failure.append(lambda batch: self.tails.doubt())
+        self.readers = Readers(self)
+        self.retention = Retention(self, broker)
+        self.tails.follow(self.committer)
         self.streams = Streams(self, broker, replicas) if broker else None
         """Its topics, if they live in a broker."""
         self.replication = replication_of(self, membership)
-        self.views = Views(
-            {id: (view, compile_view(view)) for id, view in service.views.items()},
-            self._surroundings(shared=membership is not None),
-        )
+        self.views = Views(service.views, Surroundings.of(self, shared=membership is not None))
         self.pushes = Pushes(self, sender, luck)
         self.replays = Replays(self)
         self.peers = Peers(self, membership) if membership is not None else None
         self.beside = Beside(self, neighbourhood) if neighbourhood is not None else None
         self.control = Control(self, self.peers)
         self.execute = self.peers.execute if self.peers else self.executing(self.entities.execute)
-        self.workflows = self._runner(luck)
+        self.workflows = workflows.runner_of(self, luck)
         """Runs the steps of workflows, if the service has any."""
         self.ready = False
 
@@ -225,35 +210,21 @@ class Runtime(Doors):
     async def _begin(self) -> None:
         if self.foreign is not None:
             await self.foreign.start()
-        subscribe = self.roster.subscribe
-        replicas = None
         if self.replication is not None:
             await self.replication.start(self.peers)
-            replicas = self.replication.replicas
-        actions = self.service.actions
-        deliver = courier.Courier(self.entities, self.execute, self.store, actions, replicas)
-        await subscribe(courier.NAME, deliver)
         if self.streams is not None:
-            await subscribe(relay.NAME, self.streams.relay, tails=self.streams.outbox)
-        for consumer in self.service.consumers.values():
-            reaction = ConsumerReaction(
-                consumer, self, self.store, self.clock, self.room, guarded=self.guarded
-            )
-            await subscribe(consumer.subscription, reaction, consumer.start)
-        for id, action in self.service.actions.items():
-            reaction = ActionReaction(
-                action, self, self.store, self.clock, self.room, guarded=self.guarded
-            )
-            await subscribe(id, reaction)
+            await self.streams.begin()
+        await dispatch.start(self)
         await self.views.start()
         await transforms.start(self)
         await self.pushes.start()
         await self.replays.start()
-        self.supervisor.start("facts", self.facts.run())
         if self.workflows is not None:
-            await waiting.subscribe(self)
-            self.supervisor.start("workflows", self.workflows.run())
-            self.supervisor.start("holding", self.workflows.holding.run())
+            await workflows.start(self, self.workflows)
+        self._start_loops()
+
+    def _start_loops(self) -> None:
+        self.supervisor.start("facts", self.facts.run())
         self.supervisor.start("changes", self.changes.run())
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
@@ -347,34 +318,14 @@ class Runtime(Doors):
         """Subscriptions and versions of views that other nodes have."""
         return await self.control.in_use_elsewhere()
 
-    async def _read_beside(self) -> Mapping[str, int]:
+    async def read_beside(self) -> Mapping[str, int]:
+        """Up to where services of the same process have read topics."""
         return {} if self.beside is None else await self.beside.read()
-
-    def _surroundings(self, *, shared: bool) -> Surroundings:
-        return Surroundings(
-            self.store,
-            self.tails,
-            self.clock,
-            self.supervisor,
-            self.facts,
-            self.roster,
-            self.in_use_elsewhere,
-            shared=shared,
-        )
 
     def _timers(self) -> tuple[Schedules, Scheduler]:
         store, committer, clock, held = self.store, self.committer, self.clock, self.held
         schedules = Schedules(self.service.actions, store, committer, clock, self.facts, held)
         return schedules, Scheduler(store, committer, clock, held, self.subscriptions, schedules)
-
-    def _runner(self, luck: Callable[[], float]) -> Runner | None:
-        if not any(entity.workflow for entity in self.service.entities.values()):
-            return None
-        attempts = Attempts(self, self.clock, luck, guarded=self.guarded)
-        store, committer = self.store, self.committer
-        runner = Runner(self.entities, store, committer, self.clock, attempts, self.held)
-        self.scheduler.on_due = runner.due
-        return runner
 
     def _messages_of(self, home: int) -> list[int]:
         return self.store.placement.read_by(home, [*self.service.topics, *self.service.foreign])

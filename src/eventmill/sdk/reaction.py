@@ -17,6 +17,7 @@ import msgspec
 from eventmill.errors import ConfigurationError
 from eventmill.model import codec
 from eventmill.model.definition import Route, Source
+from eventmill.model.entry import STEP
 from eventmill.model.events import EntityDeleted, Event, EventType, event_type_of, is_event_class
 from eventmill.model.handler import Handler
 from eventmill.model.problems import Problems, refuse
@@ -30,6 +31,9 @@ from eventmill.sdk.replicated import ReplicatedEntity, state_decoder
 
 CATCH_ALL = (Event, object, Any)
 """Annotations of whoever takes every event."""
+
+_HISTORY = frozenset({STEP})
+"""Of an entity that is a workflow, or was one: how it moved is nobody's event."""
 
 
 def hints_of(function: Callable[..., Any], owner: type | None = None) -> dict[str, Any]:
@@ -129,11 +133,12 @@ def source_of(
     if isinstance(thing, Topic):
         return Source(thing.id, names_of(_carried(thing, place, function, owner), place))
     if issubclass_of(thing, KeyValueEntity) and id_of(thing):
-        return Source(id_of(thing), {}, thing, codec.decoder(thing).decode)
+        return Source(id_of(thing), {}, thing, codec.decoder(thing).decode, _HISTORY)
     if issubclass_of(thing, ReplicatedEntity) and id_of(thing):
-        return Source(id_of(thing), {}, thing, state_decoder(thing))
+        return Source(id_of(thing), {}, thing, state_decoder(thing), _HISTORY)
     if issubclass_of(thing, EventSourcedEntity) and id_of(thing):
-        return Source(id_of(thing), names_of(map(event_type_of, folds_of(thing)), place))
+        kinds = names_of(map(event_type_of, folds_of(thing)), place)
+        return Source(id_of(thing), kinds, internal=_HISTORY)
     if is_state(thing) or issubclass_of(thing, EventSourcedEntity):
         # Said as the service says it of the class, which is then told once.
         raise ConfigurationError(no_component(thing))

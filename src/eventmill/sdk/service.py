@@ -6,33 +6,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from eventmill.errors import ConfigurationError
-from eventmill.model.action import Action
-from eventmill.model.definition import ServiceDefinition
+from eventmill.model.definition import ConsumerDefinition, ServiceDefinition
 from eventmill.model.problems import Problems
 from eventmill.model.topic import WHEN_READ, Topic, not_ours
-from eventmill.sdk.action import define_action
 from eventmill.sdk.component import check_name, id_of, place_of
-from eventmill.sdk.consumer import Consumer
 from eventmill.sdk.endpoints.reading import EndpointReader, has_routes, is_endpoint
-from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
-from eventmill.sdk.handlers import ON, Command
-from eventmill.sdk.publications import published_topics
-from eventmill.sdk.reaction import check_event_type, issubclass_of, names_of, no_component
-from eventmill.sdk.reading import check_names, define_entity
-from eventmill.sdk.reading_replicated import define_replicated
-from eventmill.sdk.replicated import ReplicatedEntity
+from eventmill.sdk.kinds import kind_of
+from eventmill.sdk.reaction import check_event_type, names_of, no_component
 from eventmill.sdk.streams import Stream
-from eventmill.sdk.transform import Transform
-from eventmill.sdk.view import View, read_view
-from eventmill.sdk.workflow import Step, Workflow
 
 
 class Service:
     """A named set of components and topics: what `eventmill run` runs.
 
     Parameters: `name` is part of CloudEvents sources; `components` are entity and view classes,
-    consumers, transforms and endpoints, in any order; `topics` are the topics they publish to and consume from, those of other
-    services included.
+    consumers, transforms and endpoints, in any order; `topics` are the topics they publish to and
+    consume from, those of other services included.
     """
 
     def __init__(
@@ -147,74 +136,26 @@ class _Reader:
     def read_component(self, thing: Any) -> None:
         if isinstance(thing, Stream):
             self.read_topic(thing.topic)
-        if isinstance(thing, Consumer):
-            self.read_consumer(thing)
-            return
-        if isinstance(thing, Action):
-            self.read_action(thing)
-            return
         if is_endpoint(thing):
             self.endpoints.read(thing)
             return
-        if isinstance(thing, Transform):
-            self.read_transform(thing)
-            return
-        id, place, problems = id_of(thing), place_of(thing), Problems()
-        if not id:
+        kind = kind_of(thing)
+        id = kind.id(thing) if kind is not None else ""
+        if kind is None or not id:
             if id_of(type(thing)):
-                self.claim(id_of(type(thing)), thing, place)
+                self.claim(id_of(type(thing)), thing, place_of(thing))
             raise ConfigurationError(_unmarked(thing))
+        place, problems = kind.place(thing), Problems()
         with problems.noting():
-            self.claim(id, thing, place)
-        if issubclass_of(thing, View):
-            with problems.noting(place):
-                check_names(thing)
-            with problems.noting(place):
-                # A broken one, too: its queries have problems of their own.
-                self.definition.views.setdefault(id, read_view(thing, problems))
-            problems.refuse()
-            return
+            self.claim(id, thing, kind.title(thing))
         with problems.noting(place):
-            if issubclass_of(thing, ReplicatedEntity):
-                entity = define_replicated(thing)
-            elif issubclass_of(thing, EventSourcedEntity) or issubclass_of(thing, KeyValueEntity):
-                entity = define_entity(thing)
-            else:
-                raise ConfigurationError(
-                    f"{place}: derive it from EventSourcedEntity, KeyValueEntity, "
-                    "ReplicatedEntity, Workflow or View"
-                )
+            definition = kind.define(thing)
+        if problems.found and (rest := kind.understood(thing)) is not None:
+            kind.kept_in(self.definition).setdefault(id, rest)
         problems.refuse()
-        self.definition.entities[id] = entity
-
-    def read_consumer(self, thing: Consumer) -> None:
-        problems = Problems()
-        place = f"@consumer {place_of(thing.function)}"
-        with problems.noting():
-            self.claim(thing.id, thing, f"consumer {place_of(thing.function)}")
-        with problems.noting(place):
-            consumer = thing.define()
-        problems.refuse()
-        if consumer.group:
-            self.claim(consumer.subscription, thing, place)
-        self.definition.consumers[consumer.id] = consumer
-
-    def read_action(self, thing: Action[Any]) -> None:
-        problems = Problems()
-        with problems.noting():
-            self.claim(thing.id, thing, f"action {place_of(thing.handler.function)}")
-        with problems.noting(place_of(thing.handler.function)):
-            self.definition.actions[thing.id] = define_action(thing)
-        problems.refuse()
-
-    def read_transform(self, thing: Transform) -> None:
-        problems = Problems()
-        with problems.noting():
-            self.claim(thing.id, thing, thing.place)
-        with problems.noting(thing.place):
-            transform = thing.define()
-        problems.refuse()
-        self.definition.transforms[thing.id] = transform
+        if isinstance(definition, ConsumerDefinition) and definition.group:
+            self.claim(definition.subscription, thing, place)
+        kind.kept_in(self.definition)[id] = definition
 
     def check_sources(self, thing: Any) -> None:
         for place, source in _followed(thing):
@@ -238,23 +179,9 @@ class _Reader:
                     )
 
     def check_publications(self, thing: Any) -> None:
-        if isinstance(thing, Consumer):
-            # `x.publish` may be a client's here, for a topic of another service.
-            place = f"@consumer {place_of(thing.function)}"
-            self.check_published(place, published_topics(thing.function))
-            return
-        if isinstance(thing, Action):
-            function = thing.handler.function
-            self.check_published(f"action {place_of(function)}", published_topics(function))
-        if isinstance(thing, Transform):
-            ends = (thing.target, thing.plan.late)
-            self.check_published(thing.place, (end for end in ends if isinstance(end, Topic)))
-            return
-        handlers = vars(thing).values() if isinstance(thing, type) else ()
-        for handler in handlers:
-            if isinstance(handler, Command | Step):
-                topics = published_topics(handler.function, effects=True)
-                self.check_published(handler.place, topics)
+        kind = kind_of(thing)
+        for place, topics in kind.published(thing) if kind is not None else ():
+            self.check_published(place, topics)
 
     def check_published(self, place: str, topics: Iterable[Topic[Any]]) -> None:
         for topic in topics:
@@ -276,19 +203,9 @@ class _Reader:
 
 
 def _followed(thing: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a component follows, and where that is written."""
-    if isinstance(thing, Consumer):
-        yield f"@consumer {place_of(thing.function)}", thing.options["source"]
-    elif isinstance(thing, Transform):
-        for source in thing.sources:
-            yield thing.place, source
-    elif issubclass_of(thing, View):
-        for function in vars(thing).values():
-            for source in getattr(function, ON, ((), ""))[0]:
-                yield place_of(function), source
-    elif issubclass_of(thing, Workflow):
-        for source in thing.waits_on:
-            yield f"{place_of(thing)}: waits_on", source
+    """Return what a component follows, and where that is written."""
+    kind = kind_of(thing)
+    return iter(()) if kind is None else kind.followed(thing)
 
 
 def _unmarked(thing: Any) -> str:

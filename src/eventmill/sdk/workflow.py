@@ -11,6 +11,7 @@ from typing import (
     Concatenate,
     Generic,
     ParamSpec,
+    Protocol,
     Self,
     TypeVar,
     get_origin,
@@ -300,7 +301,7 @@ def step(method: Any = None, **options: Any) -> Any:
     return lambda function: Step(function, **options)
 
 
-class Marker:
+class Marker(Protocol):
     """What `@step(…)` with options is: for type checkers."""
 
     @overload
@@ -309,5 +310,3 @@ class Marker:
     ) -> Step[C, P]: ...
     @overload
     def __call__(self, method: Callable[Concatenate[C, P], Returned], /) -> Step[C, P]: ...
-    def __call__(self, method: Any) -> Any:
-        raise NotImplementedError

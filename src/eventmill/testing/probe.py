@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from eventmill.model.commit import LetterStatus
 from eventmill.model.entry import Entry
 from eventmill.model.topic import Topic
-from eventmill.runtime.dispatch.consumer import event_of
+from eventmill.runtime.dispatch.taking import event_of
 from eventmill.runtime.runtime import Runtime
 from eventmill.sdk.reaction import source_of
 

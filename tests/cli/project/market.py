@@ -78,8 +78,7 @@ class Levels(View):
         return row
 
     @query("SELECT * FROM levels ORDER BY sku")
-    def all(self) -> list[Row]:
-        raise NotImplementedError
+    def all(self) -> list[Row]: ...
 
 
 shop = Service("shop", components=[Order, Levels], topics=[orders])

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from eventmill.adapters.nats import api, reading, streams
+from eventmill.adapters.nats import api, demands, reading, streams
 from eventmill.adapters.nats.admission import Admission
 from eventmill.adapters.nats.appending import Lane, Message
 from eventmill.adapters.nats.connection import Connection
@@ -23,15 +23,12 @@ from eventmill.adapters.nats.places import (
 from eventmill.adapters.nats.reading import Reader
 from eventmill.adapters.nats.subjects import Subjects, token
 from eventmill.engine import cloudevent, messages
-from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge, Unreachable
+from eventmill.errors import BrokerUnavailable, TooLarge, Unreachable
 from eventmill.model import limits
 from eventmill.model.entry import Entry
 from eventmill.ports.broker import Neighbour, Past, Receipt, Size, TopicLayout
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Scan
-
-OLDEST: Final = (2, 15)
-"""Atomic batches are complete, and synced once, since this version of the server."""
 
 READERS_PER_SHARD: Final = 16
 """Subscriptions of a node that read one shard from places of their own; more take turns."""
@@ -200,20 +197,9 @@ class Broker:
         return await admission.move()
 
     async def _establish(self, past: Mapping[str, Past]) -> list[str]:
-        if self._connection.server_version < OLDEST:
-            found = ".".join(map(str, self._connection.server_version))
-            needed = ".".join(map(str, OLDEST))
-            raise ConfigurationError(
-                f"the NATS server is of version {found}; topics need {needed} or later",
-                code="configuration.nats_version",
-            )
-        drift = []
-        needed_bytes = limits.PAYLOAD_BYTES_MAX + 2 * limits.METADATA_BYTES_MAX
-        if self._connection.max_payload < needed_bytes:
-            drift.append(
-                f"the NATS server takes at most {self._connection.max_payload} bytes a message; "
-                f"the largest have {needed_bytes}: set max_payload, or they are refused"
-            )
+        demands.check_version(self._connection)
+        refused = demands.refused_for_size(self._connection)
+        drift = [refused] if refused else []
         for topic, layout in list(self._topics.items()):
             stream = await streams.establish(
                 self._connection,

@@ -118,8 +118,8 @@ async def close_pool(pool: Pool) -> None:
         pool.terminate()
 
 
-async def check_durable(connection: Connection) -> None:
-    """Refuse a server that acknowledges what it may lose, and a database that cannot hold all.
+async def check_usable(connection: Connection) -> None:
+    """Refuse a role whose acknowledged commits may be lost, and a database that cannot hold all.
 
     Raises `ConfigurationError`.
     """
@@ -135,7 +135,21 @@ async def check_durable(connection: Connection) -> None:
             f"the database is encoded in {encoding}, which does not hold every text: make one with "
             "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
-    if await connection.fetchval("SHOW fsync") != "on":
+
+
+async def survives_power_failures(connection: Connection) -> bool:
+    """Whether the server waits until what it acknowledges is on the disk."""
+    mode: str = await connection.fetchval("SHOW fsync")
+    return mode == "on"
+
+
+async def check_durable(connection: Connection) -> None:
+    """Refuse what is not usable; tell of a server that a power failure destroys.
+
+    Raises `ConfigurationError`.
+    """
+    await check_usable(connection)
+    if not await survives_power_failures(connection):
         log.warning("the PostgreSQL server runs with fsync off: a power failure destroys its data")
 
 

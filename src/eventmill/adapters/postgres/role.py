@@ -24,7 +24,7 @@ async def reader_role(connection: Connection) -> str | None:
 
     Called under the store's lock, in a transaction.
     """
-    name = identifier(PREFIX + await connection.fetchval("SELECT current_database()"))
+    name = await role_name(connection)
     quoted = view_sql.quoted(name)
     ((exists, may_create),) = await fetch(connection, "reader", role=name)
     statements = [f"GRANT USAGE ON SCHEMA {SCHEMA} TO {quoted}", f"SET LOCAL ROLE {quoted}"]
@@ -42,3 +42,8 @@ async def reader_role(connection: Connection) -> str | None:
         log.warning("view queries run as the node's own user", role=name, error=str(error))
         return None
     return name
+
+
+async def role_name(connection: Connection) -> str:
+    """Return the name of the database's role, whether there is one or not."""
+    return identifier(PREFIX + await connection.fetchval("SELECT current_database()"))

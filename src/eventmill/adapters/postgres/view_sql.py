@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
+from eventmill.adapters import view_indexes
 from eventmill.engine.views.postgres import identifier
 from eventmill.model.table import Affinity, PhysicalTable
 
@@ -57,13 +58,7 @@ def create(table: PhysicalTable, found: Iterable[tuple[str, str]]) -> Iterator[s
     key = f"_key {_TYPES[Affinity.TEXT]} PRIMARY KEY"
     yield f"CREATE TABLE IF NOT EXISTS {quoted(table.name)} ({key}{columns})"
     yield from _whole_names(table)
-    wanted = {identifier(index.name) for index in table.indexes}
-    present = {name for name, owner in found if owner == identifier(table.name)}
-    for name in sorted(present - wanted):
-        yield f"DROP INDEX IF EXISTS {quoted(name)}"
-    for index in table.indexes:
-        listed = ", ".join(quoted(column) for column in index.columns)
-        yield f"CREATE INDEX IF NOT EXISTS {quoted(index.name)} ON {quoted(table.name)} ({listed})"
+    yield from view_indexes.changes(table, found, quoted, identifier)
 
 
 def kinds(names: Iterable[str], types: Iterable[str]) -> tuple[tuple[str, Affinity], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
+from eventmill.adapters import view_indexes
 from eventmill.model.table import PhysicalTable
 
 INDEXES = (
@@ -26,13 +27,7 @@ def create(table: PhysicalTable, found: Iterable[tuple[str, str]]) -> Iterator[s
     yield (
         f"CREATE TABLE IF NOT EXISTS {quoted(table.name)} (_key TEXT PRIMARY KEY{columns}) STRICT"
     )
-    wanted = {index.name for index in table.indexes}
-    present = {name for name, owner in found if owner == table.name}
-    for name in sorted(present - wanted):
-        yield f"DROP INDEX IF EXISTS {quoted(name)}"
-    for index in table.indexes:
-        listed = ", ".join(quoted(column) for column in index.columns)
-        yield f"CREATE INDEX IF NOT EXISTS {quoted(index.name)} ON {quoted(table.name)} ({listed})"
+    yield from view_indexes.changes(table, found, quoted)
 
 
 def drop(name: str) -> str:

@@ -36,6 +36,13 @@ _store = click.option(
     metavar="URL",
     help="postgresql://…: keep everything in PostgreSQL instead of a SQLite file.",
 )
+_broker = click.option(
+    "--broker",
+    default="",
+    envvar="EVENTMILL_BROKER",
+    metavar="URL",
+    help="nats://…: how several nodes of one --store reach each other, and where topics live.",
+)
 _looked_into = click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
@@ -67,6 +74,11 @@ def data(function: F) -> F:
 def store(function: F) -> F:
     """Add `--store`."""
     return _store(function)
+
+
+def broker(function: F) -> F:
+    """Add `--broker`."""
+    return _broker(function)
 
 
 def stored(function: F) -> F:

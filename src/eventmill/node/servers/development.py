@@ -17,7 +17,7 @@ from typing import IO, Final
 
 from eventmill.adapters.sqlite import lock
 from eventmill.errors import ConfigurationError
-from eventmill.node.servers.nats import Nats, free_port, program
+from eventmill.node.servers.nats import Nats, program
 from eventmill.node.servers.parent import ended_with_parent
 from eventmill.node.servers.postgres import (
     START_SECONDS,
@@ -25,6 +25,7 @@ from eventmill.node.servers.postgres import (
     is_reachable,
     needs_other_account,
 )
+from eventmill.node.sockets import free_port
 
 ROLE: Final = "eventmill"
 _ACCESS = f"# The superuser is not let in from anywhere.\nhost all {ROLE} 127.0.0.1/32 trust\n"

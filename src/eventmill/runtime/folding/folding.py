@@ -12,6 +12,7 @@ that are committed or belong to the batch under way, and are emptied when that w
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 
@@ -23,7 +24,7 @@ from eventmill.runtime.dispatch.reaction import Queue, Reacted, queue_of
 from eventmill.runtime.folding.rows import TableRows
 
 
-class Folding:
+class Folding(ABC):
     """What all reactions have that keep rows; a subclass says what an entry does to them."""
 
     batch = limits.VIEW_BATCH
@@ -42,13 +43,13 @@ class Folding:
         self._portion = limits.VIEW_PORTION_FIRST
         """Entries whose rows are held in memory before their bytes are counted."""
 
+    @abstractmethod
     async def fetch(self, entries: list[Entry]) -> list[Entry]:
         """Read the rows of entries; return the first ones, whose rows are in memory now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fold(self, entry: Entry) -> None:
         """Change the rows of an entry's key, and note effects."""
-        raise NotImplementedError
 
     def refold(self, entry: Entry) -> None:
         """Change the rows once more; the effects are noted already."""
@@ -60,6 +61,7 @@ class Folding:
 
     def begin(self) -> None:
         """Forget the effects of the batch before."""
+        self.weight = 0
 
     def effects(self) -> list[Callable[[Commit], None]]:
         """Return what lets the effects of the batch become true."""

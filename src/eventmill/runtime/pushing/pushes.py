@@ -29,7 +29,6 @@ from eventmill.errors import (
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.definition import ServiceDefinition
-from eventmill.model.entry import DELETED, STATE, STEP
 from eventmill.model.pushing import Pushing, Standing, stored
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import Sender
@@ -311,7 +310,7 @@ def _skipped(
         for id, topic in (*service.topics.items(), *service.foreign.items())
     }
     for id, entity in service.entities.items():
-        stored_types[id] = {*entity.event_types, STATE, STEP, DELETED}
+        stored_types[id] = {*entity.event_types, *entity.own_types}
     return frozenset(
         (id, type)
         for id in sources

@@ -10,13 +10,13 @@ has done so behind it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from eventmill.ports.clock import Clock
-from eventmill.ports.store import Store
-from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.topics import relay
+
+if TYPE_CHECKING:
+    from eventmill.runtime.runtime import Runtime
 
 LOOK_SECONDS: Final = 10.0
 """Between two looks; longer than a node takes to run what another one was told to
@@ -35,22 +35,14 @@ class _Look(NamedTuple):
 
 
 class Readers:
-    """Who reads what. Parameters: `elsewhere` asks the other nodes what they run, `beside` other
-    services of this process up to where they have read topics."""
+    """Who reads what, here, on other nodes, and in other services of this process."""
 
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        subscriptions: Mapping[str, Subscription],
-        elsewhere: Callable[[], Awaitable[set[str]]],
-        beside: Callable[[], Awaitable[Mapping[str, int]]],
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._subscriptions = subscriptions
-        self._elsewhere = elsewhere
-        self._beside = beside
+    def __init__(self, runtime: Runtime) -> None:
+        self._store = runtime.store
+        self._clock = runtime.clock
+        self._subscriptions = runtime.subscriptions
+        self._elsewhere = runtime.in_use_elsewhere
+        self._beside = runtime.read_beside
         self._looks: list[_Look] = []
         """The last one, and the one before."""
         self._looked = 0.0

@@ -14,21 +14,19 @@ and every subscription to the topic has read it (`runtime.topics.readers`), or w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from eventmill.errors import Conflict, Unavailable
 from eventmill.model.topic import WHEN_READ, Topic
 from eventmill.ports.broker import Broker
-from eventmill.ports.clock import Clock
-from eventmill.ports.store import Store
-from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.topics import relay
-from eventmill.runtime.topics.readers import Readers
 from eventmill.runtime.topics.shelf import Shelf
+
+if TYPE_CHECKING:
+    from eventmill.runtime.runtime import Runtime
 
 log = structlog.get_logger()
 
@@ -41,24 +39,16 @@ TRIM_MORE_SECONDS = 0.05
 class Retention:
     """Owns the loop that trims topics. Parameter: `broker` has them, if the store has not."""
 
-    def __init__(
-        self,
-        topics: Mapping[str, Topic[Any]],
-        store: Store,
-        clock: Clock,
-        held: Collection[int],
-        subscriptions: Mapping[str, Subscription],
-        readers: Readers,
-        broker: Broker | None,
-    ) -> None:
-        self.topics = [t for t in topics.values() if broker or t.retention is not None]
-        self._store = store
-        self._clock = clock
-        self._held = held
-        self._subscriptions = subscriptions
-        self._readers = readers
+    def __init__(self, runtime: Runtime, broker: Broker | None) -> None:
+        topics = runtime.service.topics.values()
+        self.topics = [t for t in topics if broker or t.retention is not None]
+        self._store = runtime.store
+        self._clock = runtime.clock
+        self._held = runtime.held
+        self._subscriptions = runtime.subscriptions
+        self._readers = runtime.readers
         self._broker = broker
-        self.shelf = Shelf(topics.values(), store)
+        self.shelf = Shelf(topics, runtime.store)
         self._trimmed: dict[tuple[str, int], int] = {}
         """By topic and shard: up to this position everything that may go is gone."""
         self._old: dict[tuple[str, int], int] = {}

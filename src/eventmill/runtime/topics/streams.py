@@ -101,8 +101,7 @@ class Streams:
         self.relay = Relay(self._topics, broker, self._expect)
         self.outbox = Tails(runtime.store.journal)
         """Where messages are before they are in the broker."""
-        runtime.committer.on_commit.append(self.outbox.extend)
-        runtime.committer.on_failure.append(lambda batch: self.outbox.doubt())
+        self.outbox.follow(runtime.committer)
         self._streams: dict[int, StreamTail] = {}
         self._first: dict[int, str] = {}
         """Topics by their first shard."""
@@ -141,6 +140,10 @@ class Streams:
         await self._open(placement)
         self._runtime.supervisor.start("streams", self._read_on())
         self._runtime.supervisor.start("admission", self._admit_on())
+
+    async def begin(self) -> None:
+        """Carry on from the outbox into the broker."""
+        await self._runtime.roster.subscribe(NAME, self.relay, tails=self.outbox)
 
     async def _open(self, placement: Placement) -> None:
         foreign = self._runtime.service.foreign

@@ -5,6 +5,7 @@ Place on the road: beneath the `transformer`. They are hidden: nobody but it rea
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -34,20 +35,20 @@ class Unfit:
         self.error = error
 
 
-class _EachAlone:
+class _EachAlone(ABC):
     """Rows that have nothing to gain from being encoded together."""
+
+    @abstractmethod
+    def encode(self, key: str, row: Any) -> tuple[Any, ...]: ...
+
+    @abstractmethod
+    def size_of(self, stored: Sequence[Any]) -> int: ...
 
     def encode_all(self, rows: dict[str, Any]) -> list[tuple[Any, ...]]:
         return [self.encode(key, row) for key, row in rows.items()]
 
     def size_of_all(self, stored: list[tuple[Any, ...]]) -> int:
         return sum(map(self.size_of, stored))
-
-    def encode(self, key: str, row: Any) -> tuple[Any, ...]:
-        raise NotImplementedError
-
-    def size_of(self, stored: Sequence[Any]) -> int:
-        raise NotImplementedError
 
 
 class StateCodec(_EachAlone):

@@ -26,9 +26,9 @@ from eventmill.model.events import EventType
 from eventmill.model.transform import IDLE, Input, Joining, TransformDefinition, applied
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
-from eventmill.runtime.dispatch.consumer import event_of
 from eventmill.runtime.dispatch.handled import weight_of
 from eventmill.runtime.dispatch.reaction import Reacted
+from eventmill.runtime.dispatch.taking import event_of
 from eventmill.runtime.folding.folding import Folding, fetched
 from eventmill.runtime.folding.rows import TableRows
 from eventmill.runtime.room import Room
@@ -104,7 +104,7 @@ class Transformer(Folding):
         return reacted
 
     def begin(self) -> None:
-        self.weight = 0
+        super().begin()
         self._now = self._clock.now()
         self._given, self._late, self._timers = [], [], {}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventmill.engine.views.compiled import PlacedQuery
 from eventmill.engine.views.definition import CompiledView
@@ -30,6 +30,9 @@ from eventmill.runtime.supervisor import Supervisor
 from eventmill.runtime.views.projector import Projector
 from eventmill.runtime.views.state import Running, Stopped
 
+if TYPE_CHECKING:
+    from eventmill.runtime.runtime import Runtime
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -45,6 +48,20 @@ class Surroundings:
     """Asks the other nodes which subscriptions and versions of views they have."""
     shared: bool
     """Whether there may be other nodes."""
+
+    @classmethod
+    def of(cls, runtime: Runtime, *, shared: bool) -> Surroundings:
+        """Return them as a node has them."""
+        return cls(
+            runtime.store,
+            runtime.tails,
+            runtime.clock,
+            runtime.supervisor,
+            runtime.facts,
+            runtime.roster,
+            runtime.in_use_elsewhere,
+            shared,
+        )
 
 
 class Opener:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from eventmill.model.definition import SKIP, ViewDefinition, ViewHandler
 from eventmill.model.entry import DELETED, STATE, Entry
 from eventmill.model.events import EntityDeleted
-from eventmill.runtime.dispatch.consumer import event_of, skipped_by
+from eventmill.runtime.dispatch.taking import event_of, skipped_by
 from eventmill.runtime.folding.folding import Folding, fetched
 from eventmill.runtime.folding.rows import TableRows
 from eventmill.sdk.context import Context

@@ -9,14 +9,14 @@ again of the version that answers then.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from hashlib import blake2b
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import structlog
 
 from eventmill.engine.views.compiled import PlacedQuery, Statement
-from eventmill.engine.views.definition import CompiledView
+from eventmill.engine.views.definition import compile_view
 from eventmill.errors import NotFound, Overloaded, RequestError, Unavailable, UnknownHandler
 from eventmill.model import limits
 from eventmill.model.definition import ViewDefinition
@@ -58,10 +58,8 @@ class Answer(NamedTuple, Generic[T]):
 class Views:
     """All views of this node."""
 
-    def __init__(
-        self, views: dict[str, tuple[ViewDefinition, CompiledView]], node: Surroundings
-    ) -> None:
-        self._views = {id: View(*view, node) for id, view in views.items()}
+    def __init__(self, views: Mapping[str, ViewDefinition], node: Surroundings) -> None:
+        self._views = {id: View(view, compile_view(view), node) for id, view in views.items()}
         self._sweepers = {id: Sweeper(view, node) for id, view in self._views.items()}
         self._facts = node.facts
         self._supervisor = node.supervisor

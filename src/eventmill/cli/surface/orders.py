@@ -1,0 +1,24 @@
+"""Orders: commands that tell a node one word about one thing."""
+
+from __future__ import annotations
+
+import click
+
+from eventmill.cli.surface import options
+from eventmill.cli.surface.client import Client
+from eventmill.cli.surface.output import done
+
+
+def order(group: click.Group, things: str, word: str, text: str, said: str) -> None:
+    """Add the command `word` to a group, for what the node has at the path `things`.
+
+    Parameters: `text` is its help; `said` is told when it is done, with the fields of the node's
+    answer in it, and the name.
+    """
+
+    @group.command(word, help=text)
+    @click.argument("name")
+    @options.node
+    def give(client: Client, output: str, name: str) -> None:
+        answer = client.post(f"{things}/{name}/{word}")
+        done(said.format(**{**answer, "name": name}), answer, output)
