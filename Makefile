@@ -61,6 +61,7 @@ bench: setup ## measure beside the peers; writes docs/benchmarks.md
 
 soak: setup ## the tests that run for minutes
 	@$(BIN)/pytest -m soak --timeout=0
+	@$(BIN)/pytest -m 'hypothesis and not soak' --hypothesis-profile=long --timeout=0
 
 clean: ## remove everything that setup, tests and bench made
 	rm -rf .venv .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis build dist

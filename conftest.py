@@ -16,9 +16,12 @@ from hypothesis import HealthCheck, settings
 from eventmill.testing.nats_server import NatsServer
 from eventmill.testing.postgres import Server
 
-# A busy machine makes examples slow, which says nothing about the code.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+# A busy machine makes examples slow, which says nothing about the code. They are other ones in each
+# run; `make soak` takes many.
+busy = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("short", busy, max_examples=50)
+settings.register_profile("long", busy, max_examples=1_000)
+settings.load_profile("short")
 
 # Workers of pytest-xdist are given a width, to which tables would be folded.
 os.environ.pop("COLUMNS", None)

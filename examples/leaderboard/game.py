@@ -4,11 +4,23 @@ A game server tells a shot at a time (`POST /components/player/ann/hit`) to whic
 no node owns a player, so a spike is spread over all of them, and a node that is cut off goes on
 counting. A match that ends is a message; its prizes are sent to the players, each once.
 
+A player's program talks over a WebSocket (`/game/play/ann`), and a page at http://127.0.0.1:8080/
+shows the scores as they come.
+
     eventmill run examples.leaderboard.game:service
-    curl -N -H 'accept: text/event-stream' 'http://127.0.0.1:8080/views/leaderboard/top?places=3'
+    curl --json '{"weapon": "bow", "points": 7}' http://127.0.0.1:8080/components/player/ann/hit
+    curl -N 'http://127.0.0.1:8080/game/live?places=3'
 """
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, convert
+from starlette.websockets import WebSocket
 
 from eventmill import (
     Context,
@@ -22,18 +34,23 @@ from eventmill import (
     Record,
     Rejected,
     ReplicatedEntity,
+    RequestContext,
     Service,
     Topic,
     View,
     command,
     component,
     consumer,
+    endpoint,
     on,
     query,
 )
 
 HIT_MAX = 1_000
 PRIZES = (500, 200, 100)
+
+LOOK_SECONDS = 0.2
+"""How often those who watch see something new."""
 
 
 class MatchEnded(Event):
@@ -129,4 +146,46 @@ class Leaderboard(View):
     def top(self, places: int) -> list[Row]: ...
 
 
-service = Service("game", components=[Player, give_prizes, Leaderboard], topics=[matches])
+class Hit(Record):
+    """What a player's program says."""
+
+    weapon: str
+    points: int
+
+
+@endpoint("/game")
+class Game:
+    """What players and their audience are served."""
+
+    @endpoint.get("/live")
+    async def live(
+        self, ctx: RequestContext, places: Annotated[int, Meta(ge=1, le=100)] = 10
+    ) -> AsyncIterator[list[Leaderboard.Row]]:
+        """The best players, again whenever something has changed."""
+        shown = None
+        while True:
+            best = await ctx.query(Leaderboard.top, places)
+            if best != shown:
+                yield best
+            shown = best
+            await asyncio.sleep(LOOK_SECONDS)
+
+    @endpoint.websocket("/play/{id}")
+    async def play(self, socket: WebSocket, ctx: RequestContext, id: str) -> None:
+        """Take hits, tell the score: one connection for a whole match."""
+        await socket.accept()
+        while True:
+            hit = convert(await socket.receive_json(), Hit)
+            try:
+                score = await ctx.call(Player.hit, id, hit.weapon, hit.points)
+            except Rejected as refused:
+                await socket.send_json({"refused": refused.code})
+            else:
+                await socket.send_json({"score": score})
+
+
+page = endpoint.files("/", Path(__file__).parent / "page")
+
+service = Service(
+    "game", components=[Player, give_prizes, Leaderboard, Game, page], topics=[matches]
+)

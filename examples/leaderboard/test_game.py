@@ -10,9 +10,10 @@ import aiohttp
 from eventmill import Rejected
 from eventmill.node.config import NodeConfig
 from eventmill.node.node import Node
-from eventmill.testing import ConsumerKit, Host, ReplicasKit
+from eventmill.testing import ConsumerKit, EndpointKit, Host, ReplicasKit
 from examples.leaderboard.game import (
     PRIZES,
+    Game,
     Leaderboard,
     MatchEnded,
     Player,
@@ -86,3 +87,29 @@ async def test_scores_are_live_over_http(tmp_path: Path) -> None:
                 assert await answer.json() == 12
     finally:
         await node.stop()
+
+
+async def test_players_play_over_a_websocket_and_the_audience_watches() -> None:
+    async with Host(service) as host:
+        async with host.web.websocket("/game/play/ann") as ann:
+            await ann.send({"weapon": "bow", "points": 7})
+            assert await ann.next() == {"score": 7}
+            await ann.send({"weapon": "bow", "points": 7_000})
+            assert await ann.next() == {"refused": "player.no_hit"}
+        await host.call(Player.hit, "bob", "sword", 9)
+        await host.settle()
+        async with host.web.events("/game/live?places=1") as live:
+            assert [row["name"] for row in (await live.next()).data] == ["bob"]
+            await host.call(Player.hit, "ann", "bow", 3)
+            await host.settle()
+            assert [row["points"] for row in (await live.next()).data] == [10]
+        assert (await host.web.get("/game/live?places=0")).status == 400
+        assert "EventSource" in (await host.web.get("/")).text
+
+
+async def test_a_match_is_played_through_the_kit() -> None:
+    kit = EndpointKit(Game).answer(Player.hit, 12)
+    async with kit.web.websocket("/game/play/ann") as ann:
+        await ann.send({"weapon": "bow", "points": 12})
+        assert await ann.next() == {"score": 12}
+    assert kit.calls[0].arguments == {"weapon": "bow", "points": 12}

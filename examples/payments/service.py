@@ -29,6 +29,7 @@ from eventmill import (
     query,
     scheduled,
     send,
+    stream,
     timed,
 )
 
@@ -212,6 +213,19 @@ def credit(event: Captured, ctx: Context) -> Effect[None]:
     return send(Merchant.credit, event.merchant, payment=event.payment, amount=event.amount)
 
 
+class Taken(Event):
+    """What other services may know: a merchant has got money."""
+
+    merchant: str
+    amount: int
+
+
+@stream("takings", source=Account, key="merchant")
+def takings(event: Captured) -> Taken:
+    """Tell others what merchants got; accounts and payments stay the bank's business."""
+    return Taken(merchant=event.merchant, amount=event.amount)
+
+
 class Total(Record):
     amount: int
     holds: int
@@ -302,6 +316,7 @@ service = Service(
         Reservations,
         Merchants,
         credit,
+        takings,
         remind,
         settle,
         settle_more,

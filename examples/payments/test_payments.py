@@ -16,7 +16,8 @@ from eventmill.adapters.memory.store import Store as MemoryStore
 from eventmill.adapters.postgres.store import Store as PostgresStore
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.ports.store import Store
-from eventmill.testing import ActionKit, EntityKit, FaultyStore, Host, VirtualClock
+from eventmill.testing import ActionKit, ConsumerKit, EntityKit, FaultyStore, Host, VirtualClock
+from examples.payments import books
 from examples.payments.service import (
     HOLD,
     REMIND_BEFORE,
@@ -29,11 +30,13 @@ from examples.payments.service import (
     Merchants,
     Reservations,
     Reserved,
+    Taken,
     Total,
     notices,
     remind,
     service,
     settle,
+    takings,
 )
 
 ACCOUNTS, MERCHANTS, PAYMENTS = 20, 5, 240
@@ -108,6 +111,25 @@ async def test_merchants_are_paid_at_two_in_the_night_in_berlin() -> None:
         assert await host.call(Merchant.content, "m1") == (60, 0)
         await host.advance(timedelta(minutes=1))
         assert await host.call(Merchant.content, "m1") == (0, 60)
+
+
+async def test_the_books_know_what_merchants_took_and_nothing_else() -> None:
+    effects = await ConsumerKit(takings).run(Captured(payment="p1", merchant="m1", amount=60))
+    assert [one.event for one in effects.published] == [Taken(merchant="m1", amount=60)]
+    async with Host(books.service, beside=[service]) as host:
+        payments = host.beside["payments"]
+        await payments.call(Account.deposit, "a1", 100)
+        for payment, merchant, amount in (("p1", "m1", 60), ("p2", "m2", 30), ("p3", "m2", 10)):
+            await payments.call(Account.reserve, "a1", payment, merchant, amount)
+        await payments.call(Account.release, "a1", "p2")
+        await payments.call(Account.capture, "a1", "p1")
+        await payments.call(Account.capture, "a1", "p3")
+        await host.restart(crash=True)
+        await host.settle()
+        assert await host.query(books.Turnover.largest, places=9) == [
+            books.Turnover.Row(merchant="m1", payments=1, amount=60),
+            books.Turnover.Row(merchant="m2", payments=1, amount=10),
+        ]
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

@@ -17,6 +17,7 @@ from eventmill.model.definition import Retry
 from eventmill.model.effect import Effect
 from eventmill.model.events import EntityDeleted, Event, downcast, event_type, upcast
 from eventmill.model.page import Page
+from eventmill.model.progress import WorkflowMoved
 from eventmill.model.replicated import (
     CounterMap,
     Flag,
@@ -93,6 +94,7 @@ __all__ = [
     "Vote",
     "Workflow",
     "WorkflowEnded",
+    "WorkflowMoved",
     "branch",
     "cancel",
     "command",

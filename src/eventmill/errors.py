@@ -11,7 +11,8 @@
     ├── NotFound                   the thing asked for does not exist
     ├── Deleted                    the entity was deleted
     ├── Conflict                   it clashes with what is already there
-    │   └── Busy                   a step of the workflow runs: it is delivered again soon
+    │   ├── Busy                   a step of the workflow runs: it is delivered again soon
+    │   └── Stuck                  the workflow's author must deploy code that knows its step
     ├── Unavailable                try again later: nothing was acknowledged
     │   ├── Overloaded             a queue is full
     │   │   └── TopicFull          a topic has as many bytes as it may have
@@ -34,6 +35,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from eventmill.model import codec
+
+
+def storable(text: str) -> str:
+    """Return what went wrong as text that every store and every answer takes: it may name a file with
+    bytes that are no UTF-8, and must be told all the same."""
+    if text.isascii():
+        return text
+    return text.encode(errors="backslashreplace").decode()
+
 
 class EventmillError(Exception):
     """Base of all errors that Eventmill raises on purpose.
@@ -48,9 +59,9 @@ class EventmillError(Exception):
     def __init__(
         self, message: str = "", *, code: str | None = None, details: dict[str, Any] | None = None
     ) -> None:
-        self.message = message or (type(self).__doc__ or "").strip().split("\n")[0]
+        self.message = storable(message) or (type(self).__doc__ or "").strip().split("\n")[0]
         if code is not None:
-            self.code = code
+            self.code = storable(code)
         self.details = details or {}
         super().__init__(self.message)
 
@@ -59,6 +70,14 @@ class Rejected(EventmillError):
     """The component refused the command."""
 
     code = "rejected"
+
+    def __init__(
+        self, message: str = "", *, code: str | None = None, details: dict[str, Any] | None = None
+    ) -> None:
+        """Raises `TypeError` or `ValueError` for details that are no JSON: the answer is stored."""
+        if details:
+            codec.encode(details)
+        super().__init__(message, code=code, details=details)
 
 
 class RequestError(EventmillError):
@@ -119,6 +138,12 @@ class Busy(Conflict):
     """A step of the workflow is running; what was sent to it is delivered again soon."""
 
     code = "conflict.busy"
+
+
+class Stuck(Conflict):
+    """The workflow is where this code cannot go on; what was sent to it is delivered again later."""
+
+    code = "workflow.stuck"
 
 
 class Unavailable(EventmillError):

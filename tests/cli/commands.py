@@ -1,7 +1,6 @@
 """Running the command line as a user does: real nodes, free ports, waiting for conditions.
 
-Commands that only ask a node run in this process, which saves a second of start-up for every few;
-`eventmill` runs one in a process of its own.
+Commands that only ask a node run in this process; `eventmill` runs one in a process of its own.
 """
 
 from __future__ import annotations
@@ -16,10 +15,12 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Self
 from uuid import uuid4
 
 from eventmill.cli.main import run
+from tests.forking import Fork
 
 PROJECT = Path(__file__).parent / "project"
 SECONDS = 30.0
@@ -28,10 +29,10 @@ SECONDS = 30.0
 class Outcome:
     """What a finished command left."""
 
-    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        self.code = done.returncode
-        self.out = done.stdout
-        self.err = done.stderr
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
 
     def __repr__(self) -> str:
         return f"<{self.code}\n--out\n{self.out}\n--err\n{self.err}>"
@@ -49,18 +50,20 @@ def eventmill(
     stdin: str | None = None,
 ) -> Outcome:
     """Run a command to its end."""
-    return Outcome(
-        subprocess.run(
-            [sys.executable, "-m", "eventmill.cli", *map(str, arguments)],
-            cwd=cwd,
-            env={**environment(), **(env or {})},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-    )
+    line = [str(argument) for argument in arguments]
+    with TemporaryFile() as input, TemporaryFile() as out, TemporaryFile() as err:
+        input.write((stdin or "").encode())
+        for file in (input, out, err):
+            file.seek(0)
+        files = {"stdin": input, "stdout": out, "stderr": err}
+        process = Fork(*line, cwd=cwd, env={**environment(), **(env or {})}, **files)
+        try:
+            code = process.wait(SECONDS)
+        finally:
+            process.kill()
+        out.seek(0)
+        err.seek(0)
+        return Outcome(code, out.read().decode(), err.read().decode())
 
 
 class RunningNode:
@@ -75,15 +78,12 @@ class RunningNode:
         env: dict[str, str] | None = None,
     ) -> None:
         self.data = data
-        line = [sys.executable, "-m", "eventmill.cli", "run", target, "--data", str(data)]
-        self.process = subprocess.Popen(
-            [*line, "--port", "0", "--log", "json", *options],
-            cwd=cwd,
-            env={**environment(), **(env or {})},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
+        line = ["run", target, "--data", str(data), "--port", "0", "--log", "json", *options]
+        said, says = os.pipe()
+        with os.fdopen(says, "wb") as stderr:
+            env = {**environment(), **(env or {})}
+            self.process = Fork(*line, cwd=cwd, env=env, stderr=stderr)
+        self._said = os.fdopen(said, encoding="utf-8")
         self.log: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {}
 
@@ -99,8 +99,7 @@ class RunningNode:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
+        self._said.close()
 
     @property
     def url(self) -> str:
@@ -112,8 +111,7 @@ class RunningNode:
 
     def wait_for(self, event: str) -> dict[str, Any]:
         """Read the log until a record says `event`, or a line that is no record contains it."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+        for line in self._said:
             is_record = line.startswith("{")
             record = json.loads(line) if is_record else {"event": line.rstrip()}
             self.log.append(record)
@@ -131,7 +129,7 @@ class RunningNode:
                 code = run(line)
         finally:
             sys.stdin = before
-        return Outcome(subprocess.CompletedProcess(line, code, out.getvalue(), err.getvalue()))
+        return Outcome(code, out.getvalue(), err.getvalue())
 
     def first_line(self, *arguments: str) -> str:
         """Run a command that does not end by itself; interrupt it when it has said something."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -35,3 +38,15 @@ def test_an_error_shows_its_line_and_no_values(
     assert "test_logs.py" in shown
     assert "hunter2" not in shown
     assert len(shown.splitlines()) < 20
+
+
+@pytest.mark.parametrize("kind", ["console", "json"])
+def test_nobody_who_reads_the_log_ends_no_work(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with io.TextIOWrapper(io.FileIO(write, "w"), write_through=True) as gone:
+        monkeypatch.setattr(sys, "stderr", gone)
+        logs.configure(kind)
+        structlog.get_logger().error("dead letter")
+        gone.close()
+        structlog.get_logger().error("dead letter")

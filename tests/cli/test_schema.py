@@ -100,6 +100,82 @@ def test_what_is_stored_is_looked_at_as_well(project: Path) -> None:
     assert "no component 'account' is part of the service" in refused.out
 
 
+TRANSFERS = """
+from datetime import timedelta
+from eventmill import *
+from eventmill.pipelines import Stream, Tumbling, count
+
+class Moved(Event):
+    amount: int
+
+class Total(Event):
+    moves: int
+
+moves, totals = Topic("moves", Moved), Topic("totals", Total)
+
+hourly = (Stream(moves).window(Tumbling(timedelta(hours=1))).aggregate(count())
+          .map(lambda pane: Total(moves=pane.value)).to(totals, id="hourly"))
+
+@component("transfer")
+class Transfer(Workflow):
+    amount: int = 0
+
+    @command
+    def start(self, amount: int) -> Effect[None]:
+        return self.update(amount=amount).begin(Transfer.withdraw, amount)
+
+    @step(compensate="give_back")
+    async def withdraw(self, amount: int) -> Effect[None]:
+        return self.go(Transfer.deposit, amount, "b")
+
+    @step
+    async def give_back(self, amount: int) -> Effect[None]:
+        return self.update()
+
+    @step(retry=Retry(initial=3_600))
+    async def deposit(self, amount: int, to: str) -> Effect[None]:
+        raise RuntimeError("the bank is closed")
+
+@timed("remind")
+def remind(ctx: Context, text: str) -> None: ...
+
+@component("clerk")
+class Clerk(KeyValueEntity):
+    @command
+    def plan(self) -> Effect[None]:
+        return self.reply(None).schedule("r", timedelta(days=9), remind, "x", text="call them")
+
+service = Service("transfers", components=[Transfer, remind, Clerk, hourly], topics=[moves, totals])
+"""
+
+
+def test_workflows_timers_and_windows_that_wait_in_a_store(tmp_path: Path) -> None:
+    code = tmp_path / "transfers.py"
+    code.write_text(TRANSFERS)
+    with RunningNode(tmp_path / "data", target="transfers", cwd=tmp_path) as node:
+        for id in ("t1", "t2"):
+            node.json("entities", "call", "transfer", id, "start", "amount=5")
+        node.json("entities", "call", "clerk", "c", "plan")
+        node.run("topics", "publish", "moves", '{"amount": 5}', "--type", "Moved")
+        node.settled()
+        assert node.stop() == 0
+    sound = eventmill("check", "transfers", "--data", "data", cwd=tmp_path)
+    assert sound.code == 0, sound
+    for old, new, problem in [
+        ("to: str)", "to: int)", "transfer/t1: step 'deposit' does not take what was planned: "),
+        ("deposit", "credit", "transfer/t1: step 'deposit' is not there any more (2 workflows "),
+        ("give_back", "repay", "transfer/t1: step 'give_back' is not there any more (2 "),
+        ("    amount: int = 0\n", "    amount: str = ''\n", "transfer $state v1, 2 entries: "),
+        ("hours=1", "hours=2", "transform 'hourly', '' (1 key): what is open of this key was "),
+        ("ctx: Context, text", "ctx: Context, to: int, text", "does not fit: remind.remind: "),
+    ]:
+        assert old in TRANSFERS
+        code.write_text(TRANSFERS.replace(old, new))
+        refused = eventmill("check", "transfers", "--data", "data", cwd=tmp_path)
+        assert refused.code == 1, refused
+        assert problem in refused.out
+
+
 async def test_what_is_stored_in_postgresql(project: Path, postgres: Server) -> None:
     store = await postgres.fresh(4)
     with RunningNode(project / "data", "--store", store, cwd=project) as node:

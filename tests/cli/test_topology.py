@@ -161,7 +161,7 @@ def test_a_topic_of_another_service_is_drawn_with_its_name() -> None:
     graph = graph_of(definition)
     (part,) = [part for part in graph.parts if part.id == "church/rings"]
     assert (part.kind, part.types) == (Kind.REMOTE, ["Rang"])
-    assert "church/rings  remote     Rang\n  ── feeds ──▶ neighbour" in text(graph)
+    assert "church/rings  remote      Rang\n  ── feeds ──▶ neighbour" in text(graph)
 
 
 def test_a_transform_leads_from_its_sources_to_its_topics() -> None:

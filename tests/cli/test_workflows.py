@@ -57,7 +57,12 @@ def test_workflows(wallets: RunningNode) -> None:
     assert len(wallets.json("workflows", "history", "transfer", "t1", "--limit", "2")) == 2
     refused = wallets.json("workflows", "history", "transfer", "t2")[1]
     assert (refused["code"], refused["next"]) == ("wallet.short", "refuse")
-    assert "withdraw" in wallets.run("workflows", "history", "transfer", "t1").out
+    shown = wallets.run("workflows", "history", "transfer", "t1").out
+    assert "withdraw" in shown
+    assert 'outcome="done"' in shown
+    undone_first = f"undo        {done['undo'][-1]['step']}("
+    assert undone_first in wallets.run("workflows", "show", "transfer", "t1").out
+    assert wallets.run("workflows", "list").out.split()[0] == "component"
 
     kinds = {row["id"]: row["kind"] for row in wallets.json("entities", "list")}
     assert kinds["transfer"] == "workflow"

@@ -182,8 +182,12 @@ class Nodes:
         await self._turn()
 
     async def _turn(self) -> None:
+        """Let everybody work who can: until nobody has anything to do, or so many rounds."""
+        ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
         for _ in range(ROUNDS):
             await asyncio.sleep(0)
+            if not ready:
+                return
 
     def id_at(self, name: str) -> str:
         """An id whose shard a node has."""

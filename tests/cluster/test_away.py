@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, on
-from eventmill.errors import DeadlineExceeded, Overloaded, Unavailable, Unreachable
+from eventmill.errors import DeadlineExceeded, Deleted, Overloaded, Unavailable, Unreachable
 from eventmill.model import limits
 from eventmill.model.envelope import Envelope
 from tests.cluster.nodes import Nodes
@@ -124,6 +124,43 @@ async def test_callers_who_wait_for_a_shard_without_a_node_are_bounded(
         b"2",
         b"3",
     ]
+
+
+async def test_an_end_that_is_asked_of_a_node_that_goes_comes_to_the_next_owner(
+    nodes: Nodes,
+) -> None:
+    id, runtime = nodes.id_at("b"), nodes.running["a"]
+    await nodes.call("a", Counter.add, id, 1)
+
+    async def deliver(position: int, name: str, *arguments: int) -> bytes:
+        """As a courier does whose shard moves while it delivers: it comes again."""
+        while True:
+            envelope = Envelope("counter", id, name, arguments, origin=f"0:{position}")
+            try:
+                return await runtime.execute(envelope)
+            except Unavailable:
+                continue
+
+    nodes.pause("b")
+    expiry = asyncio.ensure_future(deliver(998, "$expire", 1))
+    await nodes.advance(0.5)
+    assert not expiry.done(), "it is on its way"
+    await nodes.crash("b")
+    await nodes.start("c")
+    assert await nodes.while_time_passes(expiry) == b"null"
+    with pytest.raises(Deleted):
+        await nodes.call("a", Counter.add, id, 1)
+    assert await nodes.while_time_passes(deliver(999, "$purge", 2)) == b"null"
+    assert await nodes.call("a", Counter.add, id, 5) == 5, "a new life"
+
+
+@pytest.mark.parametrize("name", ["$expire", "$purge"])
+async def test_another_node_takes_what_the_platform_itself_sends(nodes: Nodes, name: str) -> None:
+    id, runtime = nodes.id_at("b"), nodes.running["a"]
+    await nodes.call("a", Counter.add, id, 1)
+    envelope = Envelope("counter", id, name, (7,), origin="0:999")  # it is not so far: nothing
+    assert await nodes.while_time_passes(runtime.execute(envelope)) == b"null"
+    assert await nodes.call("a", Counter.add, id, 1) == 2
 
 
 async def test_rubbish_from_strangers_is_answered_and_forgotten(nodes: Nodes) -> None:

@@ -86,3 +86,19 @@ async def test_a_held_command_follows_its_shard(nodes: Nodes) -> None:
     trouble.gates.clear()
     await nodes.stop("b")
     assert await nodes.while_time_passes(noted) == ["x"]
+
+
+async def test_children_end_with_their_parents_wherever_they_are(nodes: Nodes) -> None:
+    await nodes.start("a", "b")
+    trouble.gates["room"] = asyncio.Event()
+    tours = [f"t{number}" for number in range(6)]
+    for id in tours:
+        await nodes.call("a", Tour.start, id)
+    await nodes.until(lambda: trouble.begun.count("room") == len(tours))
+    for id in tours:
+        ordering = Workflows(nodes.running["b"]).order("tour", id, "terminate")
+        await nodes.while_time_passes(ordering)
+    await nodes.crash("b")
+    await nodes.advance(20)
+    for id in tours:
+        assert (await nodes.call("a", Journey.content, f"{id}-1"))[0] == Status.TERMINATED

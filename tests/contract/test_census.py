@@ -13,8 +13,9 @@ from eventmill.adapters.sqlite import census as sqlite_census
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.errors import ConfigurationError
 from eventmill.model.census import StoredType, Subscriber
-from eventmill.model.commit import Commit, Offset, Timer
-from eventmill.model.entry import COMMANDS, Entry
+from eventmill.model.commit import Commit, Offset, Rows, Timer
+from eventmill.model.entry import COMMANDS, DELETED, STATE, STEP, Entry
+from eventmill.model.table import Affinity, PhysicalTable
 from eventmill.ports.store import Store
 from eventmill.runtime.dispatch.courier import NAME as COURIER
 from eventmill.testing.contract.harness import entry, letter, message, open_alone
@@ -41,6 +42,16 @@ class Seen:
         if self.engine == "sqlite":
             return list(sqlite_census.payloads(self.place, kind))
         return await postgres_census.payloads(self.place, kind)
+
+    async def progresses(self, workflow: str) -> list[tuple[str, bytes]]:
+        if self.engine == "sqlite":
+            return list(sqlite_census.progresses(self.place, workflow))
+        return await postgres_census.progresses(self.place, workflow)
+
+    async def rows(self, table: str) -> list[tuple[Any, ...]]:
+        if self.engine == "sqlite":
+            return list(sqlite_census.rows(self.place, table))
+        return await postgres_census.rows(self.place, table)
 
     async def waiting(self) -> list[tuple[str, Entry]]:
         if self.engine == "sqlite":
@@ -111,6 +122,40 @@ async def test_a_census(seen: Seen) -> None:
     assert waiting == [("sent", "account/b"), ("timer", "account/c")]
     left = {one.name: (one.position, one.letters) for one in await seen.subscribers()}
     assert left == {COURIER: (read[0].position, 0), "biller": (9, 1)}
+
+
+async def test_the_newest_progress_of_each_workflow(seen: Seen) -> None:
+    store = seen.store()
+    await open_alone(store)
+    gone = entry("gone\0", 2, "transfer", type=DELETED, payload=b"{}")
+    await store.commit(
+        Commit(
+            entries=[
+                entry("a\0", 1, "transfer", type=STEP, payload=b"1"),
+                entry("a\0", 2, "transfer", type=STATE, payload=b"no"),
+                entry("a\0", 3, "transfer", type=STEP, payload=b"3"),
+                entry("a\0", 4, "transfer", type=STATE, payload=b"no"),
+                entry("b", 1, "transfer", type=STEP, payload=b"1"),
+                entry("gone\0", 1, "transfer", type=STEP, payload=b"no"),
+                gone,
+                entry("a\0", 1, "other", type=STEP, payload=b"no"),
+            ]
+        )
+    )
+    await store.close()
+    assert await seen.progresses("transfer") == [("a\0", b"3"), ("b", b"1")]
+    assert await seen.progresses("never") == []
+
+
+async def test_the_rows_of_a_hidden_table(seen: Seen) -> None:
+    store = seen.store()
+    await open_alone(store)
+    table = PhysicalTable("t_hourly@1:key", (("n", Affinity.INTEGER), ("state", Affinity.TEXT)))
+    await store.views.prepare([table])
+    await store.commit(Commit(rows=[Rows(table.name, [("a\0", 1, "x\0")], [])]))
+    await store.close()
+    assert await seen.rows(table.name) == [("a\0", 1, "x\0")]
+    assert await seen.rows("t_never@1:key") == []
 
 
 async def test_no_store(seen: Seen, postgres: Server) -> None:

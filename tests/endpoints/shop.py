@@ -129,6 +129,16 @@ class Shop:
             items = await ctx.call(Cart.add_item, room, sku=word, quantity=1)
             await socket.send_json(items)
 
+    @endpoint.websocket("/odd")
+    async def odd(self, socket: WebSocket, how: str) -> None:
+        match how:
+            case "denial":
+                await socket.send_denial_response(PlainTextResponse("no", status_code=99))
+            case "subprotocol":
+                await socket.accept(subprotocol="ch\u00e4t")
+            case "header":
+                await socket.accept(headers=[(b"x-own", b"a\r\nx-other: b")])
+
     @endpoint.websocket("/flood")
     async def flood(self, socket: WebSocket) -> None:
         await socket.accept()
@@ -143,11 +153,22 @@ async def fail(how: str) -> None:
             raise Rejected("not today", code="shop.closed", details={"until": 9})
         case "missing":
             raise NotFound("no such thing", code="shop.missing")
+        case "details":
+            raise Rejected("not today", details={"until": object()})
         case "status":
             raise HTTPException(418, "short and stout")
         case "slow":
             await asyncio.Event().wait()
     raise ZeroDivisionError("by design")
+
+
+@endpoint.get("/odd")
+async def odd(status: int, header: str = "") -> Response:
+    if header:
+        return PlainTextResponse("odd", headers={"x-own": header})
+    if status % 2:
+        raise HTTPException(status, "odd")
+    return PlainTextResponse("odd", status_code=status)
 
 
 @endpoint.get("/slow", timeout=0.05)
@@ -198,6 +219,6 @@ site = endpoint.files("/site", SITE)
 
 service = Service(
     "web-shop",
-    components=[Cart, Shop, fail, slow, blocking, echo, endless, broken, stubborn, site],
+    components=[Cart, Shop, fail, odd, slow, blocking, echo, endless, broken, stubborn, site],
     topics=[wishes],
 )

@@ -9,7 +9,7 @@ from eventmill.errors import DeadlineExceeded
 from eventmill.model import limits
 from eventmill.model.entry import read_metadata
 from eventmill.testing import EndpointKit, FaultyStore, Host
-from tests.endpoints.shop import Cart, Shop, Wished, echo, fail, service, slow, wishes
+from tests.endpoints.shop import Cart, Shop, Wished, echo, fail, odd, service, slow, wishes
 from tests.flow.conftest import store
 
 __all__ = ["store"]
@@ -70,6 +70,8 @@ async def test_the_kit_answers_calls_and_tells_of_them() -> None:
         ("GET", "/fail/missing", None, 404, "shop.missing"),
         ("GET", "/fail/status", None, 418, "endpoint.418"),
         ("GET", "/fail/crash", None, 500, "handler.failed"),
+        ("GET", "/fail/details", None, 500, "handler.failed"),
+        ("GET", "/odd?status=499", None, 499, "endpoint.499"),
         ("GET", "/fail", None, 404, "not_found"),
         ("GET", "/fail/", None, 404, "not_found"),
         ("GET", "/fail/x/y", None, 404, "not_found"),
@@ -89,7 +91,7 @@ async def test_the_kit_answers_calls_and_tells_of_them() -> None:
 async def test_what_goes_wrong_is_a_problem(
     method: str, path: str, data: object, status: int, code: str
 ) -> None:
-    kit = EndpointKit(Shop, fail, slow)
+    kit = EndpointKit(Shop, fail, odd, slow)
     answer = await kit.web.request(method, path, data)
     assert (answer.status, answer.json()["code"]) == (status, code), answer.text
     assert answer.headers["content-type"] == "application/problem+json"

@@ -92,13 +92,14 @@ async def test_who_may_not_open_one_is_refused(tmp_path: Path) -> None:
             assert await talk.receive_json() == {"tea": 1}
 
 
+@pytest.mark.parametrize("word", ["x" * 2_000, "\u20ac" * 400], ids=["ascii", "euros"])
 async def test_a_word_too_long_ends_the_talk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
     monkeypatch.setattr(limits, "SOCKET_BYTES_MAX", 1_000)
     async with serving(tmp_path) as node, aiohttp.ClientSession(node.url) as http:
         async with http.ws_connect("/shop/talk/c1") as talk:
-            await talk.send_json("x" * 2_000)
+            await talk.send_str(f'"{word}"')
             await talk.receive()
             assert talk.close_code == 1009
         await streams_of(http, 0)
@@ -145,6 +146,26 @@ async def test_a_response_that_breaks_off_is_seen_to(tmp_path: Path) -> None:
     async with serving(tmp_path) as node, aiohttp.ClientSession(node.url) as http:
         with pytest.raises(aiohttp.ClientPayloadError):
             await (await http.get("/broken?after=2")).read()
+        assert (await http.get("/health/ready")).status == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["status=99", "status=70000", "status=-2", "status=101", "status=200&header=a%0D%0Ab:c"],
+)
+async def test_an_answer_that_cannot_be_is_a_failure_of_its_function(
+    tmp_path: Path, query: str
+) -> None:
+    async with serving(tmp_path) as node, aiohttp.ClientSession(node.url) as http:
+        answer = await http.get(f"/odd?{query}")
+        assert (answer.status, (await answer.json())["code"]) == (500, "handler.failed")
+
+
+@pytest.mark.parametrize("how", ["denial", "subprotocol", "header"])
+async def test_a_websocket_that_cannot_be_opened_so_ends_alone(tmp_path: Path, how: str) -> None:
+    async with serving(tmp_path) as node, aiohttp.ClientSession(node.url) as http:
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await http.ws_connect(f"/shop/odd?how={how}")
         assert (await http.get("/health/ready")).status == 200
 
 

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any, Self
 
 import aiohttp
 import msgspec
+
+from tests.forking import Fork
 
 READY_SECONDS = 90.0
 """On a machine with much else to do."""
@@ -32,7 +35,7 @@ class NodeProcess:
         self.log = data.with_name("node.log")
         """What it prints, for people who look at a failed test."""
         self._port = port
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Fork | subprocess.Popen[bytes] | None = None
 
     @classmethod
     def free(cls, target: str, data: Path, *options: str) -> Self:
@@ -45,33 +48,40 @@ class NodeProcess:
                 return cls(target, data, port, options)
 
     @property
-    def process(self) -> asyncio.subprocess.Process:
+    def process(self) -> Fork | subprocess.Popen[bytes]:
         assert self._process is not None, "not started"
         return self._process
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.returncode is None
+        return self._process is not None and self._process.poll() is None
 
     async def start(self) -> None:
         """Start the process; see `ready`."""
-        command = "from eventmill.cli.main import main; main()"
-        arguments = ("run", self.target, "--data", str(self.data), "--port", str(self._port))
-        arguments += tuple(self.options)
+        line = ("run", self.target, "--data", str(self.data), "--port", str(self._port))
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", command, *arguments,
+            self._process = Fork(
+                *line, *self.options, cwd=ROOT, env=os.environ, stdout=log, stderr=log
+            )
+
+    def start_from_nothing(self) -> None:
+        """Start it as `start` does, in a process that has to read the code first."""
+        command = "from eventmill.cli.main import main; main()"
+        line = ("run", self.target, "--data", str(self.data), "--port", str(self._port))
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", command, *line, *self.options],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
                 stdout=log,
                 stderr=log,
-            )  # fmt: skip
+            )
 
     async def ready(self, http: aiohttp.ClientSession) -> None:
         """Wait until it answers that it is ready."""
         async with asyncio.timeout(READY_SECONDS):
             while True:
-                assert self.process.returncode is None, "the node ended while it was starting"
+                assert self.running, "the node ended while it was starting"
                 try:
                     async with http.get(f"{self.url}/health/ready") as response:
                         if response.status == 200:
@@ -95,21 +105,24 @@ class NodeProcess:
     async def kill(self) -> None:
         """`kill -9`."""
         self.process.kill()
-        code = await self.process.wait()
+        code = await self.ended()
         assert code == -signal.SIGKILL, f"it was not the kill that ended it: {code}"
 
     async def stop(self) -> None:
         """Stop it as an operator does; it must end well."""
         self.process.terminate()
-        async with asyncio.timeout(READY_SECONDS):
-            code = await self.process.wait()
+        code = await self.ended()
         assert code == 0, f"a graceful stop ended with {code}"
+
+    async def ended(self) -> int:
+        """Wait until it has ended; return its exit code."""
+        return await asyncio.to_thread(self.process.wait, READY_SECONDS)
 
     async def discard(self) -> None:
         """Whatever happened, leave no process behind."""
         if self.running:
             self.process.kill()
-            await self.process.wait()
+            await self.ended()
 
 
 async def command(

@@ -88,7 +88,7 @@ class Storm:
 
     async def _kill_while_starting(self, node: NodeProcess) -> None:
         delay = self.luck.random() * 0.25
-        await asyncio.wait([asyncio.ensure_future(node.process.wait())], timeout=delay)
+        await asyncio.wait([asyncio.ensure_future(node.ended())], timeout=delay)
         await node.kill()
         self.kills += 1
         self.kills_at_start += 1

@@ -19,7 +19,7 @@ from tests.faults.process import NodeProcess, command
 
 PER_ACCOUNT = 200
 PER_COMMIT = 20_000
-STARTS = 5
+STARTS = 3
 READY_SECONDS_MAX = 2.0
 CLIENTS = 32
 
@@ -33,7 +33,7 @@ async def test_ready_with_many_events(tmp_path: Path, report: Report, events: in
     try:
         async with aiohttp.ClientSession() as http:
             for _ in range(STARTS):
-                await node.start()
+                node.start_from_nothing()
                 await node.ready(http)
                 # Ready means that it works: an entity is loaded, and a command is durable.
                 path = f"account/a{events // PER_ACCOUNT // 2}/transfer"

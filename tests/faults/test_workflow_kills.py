@@ -45,7 +45,7 @@ async def test_each_effect_happens_once_wherever_the_node_dies(
                 status, _ = await command(http, node.url, f"errand/{id}/start", {"point": point})
                 assert status == 200
                 async with asyncio.timeout(STUCK_SECONDS):
-                    await node.process.wait()  # it kills itself
+                    await node.ended()  # it kills itself
                 assert (marks / id).exists()
             await node.start()
             await node.ready(http)

@@ -88,6 +88,12 @@ class Account(EventSourcedEntity):
         return self.persist(Deposited(amount=amount)).expiring(timedelta(days=days))
 
     @command
+    def refuse(self, how: str) -> Effect[None]:
+        if how == "object":
+            raise Rejected("no", details={"what": object()})
+        raise Rejected("no \udcff", code="account.\udcff")
+
+    @command
     def crash(self) -> Effect[None]:
         raise RuntimeError("a defect")
 

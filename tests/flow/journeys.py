@@ -235,7 +235,7 @@ class Tour(Workflow):
     def start(self, hotel: str = "grand") -> Effect[None]:
         child = f"{self.entity_id}-1"
         waiting = self.wait_for_end(Journey, child, then=Tour.came_back)
-        return waiting.send(Journey.start, child, hotel)
+        return waiting.start_child(Journey.start, child, hotel)
 
     @command
     def idle(self) -> Effect[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,11 @@ from eventmill import (
     command,
     component,
     consumer,
+    event_type,
     on,
     query,
     send,
+    upcast,
 )
 from eventmill.errors import ConfigurationError
 from eventmill.model import limits
@@ -30,9 +33,15 @@ from eventmill.testing import FaultyStore, Host
 from tests.flow.brokers import MemoryAndBroker
 
 
+@event_type("Paid", version=2)
 class Paid(Event):
     account: str
     amount: int
+
+
+@upcast(Paid, from_version=1)
+def in_cents(data: dict[str, Any]) -> dict[str, Any]:
+    return {"account": data["account"], "amount": data["euros"] * 100}
 
 
 class Booked(Event):
@@ -92,6 +101,19 @@ async def test_a_message_is_in_the_store_until_it_was_relayed(store: MemoryAndBr
         assert await host.call(Account.content, "a") == 1
         await host.advance(timedelta(seconds=11))
         assert (await store.journal.read(shard, 0, limit=9)).entries == []
+
+
+async def test_a_plain_client_need_not_say_what_the_topic_knows(store: MemoryAndBroker) -> None:
+    async with Host(service, store=store) as host:
+        assert store.topics is not None
+        headers = b"ce-specversion: 1.0\r\nce-id: %d\r\nce-source: /till\r\nce-type: Paid\r\n"
+        store.topics.publish("payments", headers % 1, b'{"account":"a","amount":7}')
+        older = headers % 2 + b"ce-eventversion: 1\r\n"
+        store.topics.publish("payments", older, b'{"account":"a","euros":1}')
+        await host.settle()
+        messages = await store.messages()
+        assert [(m.subject, m.version) for m in messages] == [("a", 2), ("a", 1)]
+        assert await host.call(Account.content, "a") == 107
 
 
 @pytest.mark.parametrize("restarts", [False, True])
@@ -194,7 +216,7 @@ async def test_what_the_broker_cannot_take_blocks_nobody(store: MemoryAndBroker)
         large = b'{"account":"a","amount":%d}' % 1 + b" " * limits.PAYLOAD_BYTES_MAX
         given = [large, b'{"account":"a","amount":2}']
         await host.runtime.publisher.messages(
-            "payments", [Message("Paid", 1, "a", payload) for payload in given]
+            "payments", [Message("Paid", 2, "a", payload) for payload in given]
         )
         (letter,) = await host.letters(relay.NAME)
         assert letter.status is LetterStatus.REFUSED

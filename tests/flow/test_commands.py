@@ -201,6 +201,20 @@ async def test_a_repeated_rejection_is_the_same_rejection(store: FaultyStore) ->
         assert await host.call(Account.content, "a") == 10
 
 
+async def test_a_rejection_that_is_no_text_fails_nobody_elses_commit(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        refused, deposited = await asyncio.gather(
+            host.call_once("k", Account.refuse, "a", "odd"),
+            host.call(Account.deposit, "b", 5),
+            return_exceptions=True,
+        )
+        assert deposited == 5
+        assert isinstance(refused, Rejected)
+        assert (refused.message, refused.code) == ("no \\udcff", "account.\\udcff")
+        with pytest.raises(HandlerFailed, match=r"Account\.refuse raised TypeError"):
+            await host.call_once("l", Account.refuse, "a", "object")
+
+
 async def test_repetitions_at_the_same_time_have_one_effect(store: FaultyStore) -> None:
     async with Host(service, store=store) as host:
         replies = await asyncio.gather(

@@ -6,13 +6,17 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
-from eventmill import Service
+from eventmill import Service, WorkflowMoved
 from eventmill.model import limits
 from eventmill.testing import FaultyStore, Host
 from eventmill.testing.web import Events
+from tests.flow import journeys
+from tests.flow.arcade import Player, arcade
 from tests.flow.bank import Account, Profile, ledger
+from tests.flow.journeys import Journey, Paid
 
 bank = Service("bank", components=[Account, Profile], topics=[ledger])
 
@@ -70,6 +74,40 @@ async def test_of_a_key_value_entity_its_states_are_told(store: FaultyStore) -> 
             assert await told(events, 1) == [("3", "eventmill.deleted", {})]
         async with host.web.events(path, headers={"Last-Event-ID": "1"}) as events:
             assert await told(events, 1) == [("3", "eventmill.deleted", {})]
+
+
+async def test_of_a_workflow_its_states_and_what_happened_are_told(store: FaultyStore) -> None:
+    async with Host(journeys.service, store=store) as host:
+        await host.call(Journey.wait_for_payment, "j", 1)
+        async with host.web.events("/components/journey/j/changes?from=beginning") as events:
+            ((_, type, waits),) = await told(events, 1)
+            assert (type, waits["status"], waits["name"]) == (
+                "eventmill.step",
+                "waiting",
+                "wait_for_payment",
+            )
+            await host.publish(journeys.payments, Paid(journey="j", amount=7))
+            heard, state, paid = await told(events, 3)
+        assert heard[2]["input"] == {"journey": "j", "amount": 7}
+        assert (state[1], state[2]["amount"]) == ("eventmill.state", 7)
+        assert paid[2].keys() == {f.name for f in msgspec.structs.fields(WorkflowMoved)}
+        assert (paid[2]["status"], paid[2]["attempt"]) == ("ended", 1)
+        assert paid[2]["result"] == {"amount": 7, "notes": ["paid 7"]}
+
+
+async def test_of_a_replicated_entity_its_values_are_told(store: FaultyStore) -> None:
+    path = "/components/player/p/changes?from=beginning"
+    async with Host(arcade, store=store) as host:
+        await host.call(Player.award, "p", badge="gold")
+        await host.call(Player.score, "p", "go", 5)
+        await host.settle()
+        async with host.web.events(path) as events:
+            ((_, type, values),) = await told(events, 1)
+            assert type == "eventmill.state"
+            assert values == {"points": 5, "name": "nobody", "badges": ["gold"], "games": {"go": 1}}
+            await host.call(Player.leave, "p")
+            await host.settle()
+            assert [type for _, type, _ in await told(events, 1)] == ["eventmill.deleted"]
 
 
 async def test_an_entity_that_begins_anew_is_told_from_its_beginning(store: FaultyStore) -> None:

@@ -14,8 +14,10 @@ from eventmill import (
     Effect,
     Event,
     EventSourcedEntity,
+    Record,
     Service,
     Topic,
+    View,
     command,
     component,
     consumer,
@@ -29,6 +31,7 @@ from eventmill import (
 from eventmill.errors import ConfigurationError, DataMisfit, InvalidPayload
 from eventmill.model.commit import Commit
 from eventmill.model.entry import Entry
+from eventmill.model.events import event_type_of
 from eventmill.testing import EntityKit, FaultyStore, Host
 
 # What a former release stored: bytes, not objects of today's classes.
@@ -100,6 +103,19 @@ def listener(event: PriceChanged) -> Effect[None]:
     return publish(heard, Heard(text=f"{event.cents} {event.reason}"))
 
 
+@component("prices")
+class Prices(View):
+    class Row(Record):
+        cents: int
+
+    @on(Product)
+    def priced(self, event: PriceChanged, row: Row | None) -> Row:
+        return self.Row(cents=event.cents)
+
+    @query("SELECT * FROM prices")
+    def all(self) -> list[Row]: ...
+
+
 async def write_old(store: FaultyStore, source: str, rows: list[tuple[str, int, bytes]]) -> None:
     await store.open()
     entries = [
@@ -149,6 +165,49 @@ async def test_an_event_whose_class_was_changed_alone_is_a_clear_error(store: Fa
     async with Host(Service("shop", components=[Product]), store=store) as host:
         with pytest.raises(DataMisfit, match="lift the older ones with @upcast"):
             await host.call(Product.content, "p")
+
+
+async def test_an_upcaster_that_fails_is_named_wherever_its_events_are_read(
+    store: FaultyStore,
+) -> None:
+    await write_old(store, "product", [("PriceSet", 1, b'{"money":1}')])
+    service = Service("shop", components=[Product, listener, Prices], topics=[heard])
+    why = "event type 'price.set' version 1: cents raised KeyError: 'price'"
+    async with Host(service, store=store) as host:
+        letters = await host.letters()
+        assert {letter.subscription.partition("@")[0] for letter in letters} == {
+            "listener",
+            "prices",
+        }
+        for letter in letters:  # trying again cannot help
+            assert (letter.status, letter.attempts) == ("dead", 1)
+            assert why in letter.error
+        with pytest.raises(DataMisfit, match=why):
+            await host.call(Product.content, "p")
+
+
+@pytest.mark.parametrize("error", [AttributeError("none"), RuntimeError("no rate"), KeyError()])
+def test_whatever_an_upcaster_or_downcaster_raises_is_a_payload_that_does_not_fit(
+    error: Exception,
+) -> None:
+    def fail(data: dict[str, Any]) -> dict[str, Any]:
+        raise error
+
+    @event_type("Rated", version=2)
+    class Rated(Event):
+        rate: float
+
+    upcast(Rated, from_version=1)(fail)
+    kind = event_type_of(Rated)
+    with pytest.raises(
+        InvalidPayload, match=f"'Rated' version 1: .*fail raised {type(error).__name__}"
+    ):
+        kind.decode(b"{}", 1)
+    downcast(Rated)(fail)
+    with pytest.raises(
+        InvalidPayload, match=f"'Rated' version 2: .*fail raised {type(error).__name__}"
+    ):
+        kind.stored(Rated(rate=1.5))
 
 
 def test_an_upcast_needs_a_raised_version() -> None:

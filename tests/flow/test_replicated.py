@@ -41,6 +41,15 @@ async def test_commands_of_one_commit_are_one_delta(store: FaultyStore) -> None:
         assert host.runtime.committer.entries - before < 20
 
 
+async def test_a_command_that_changes_nothing_stores_nothing(store: FaultyStore) -> None:
+    async with Host(arcade, store=store) as host:
+        await host.call(Player.lose, "p", "no such badge")
+        with pytest.raises(HandlerFailed):
+            await host.call(Player.break_down, "q")
+        await host.settle()
+        assert host.runtime.committer.entries == 0
+
+
 async def test_deltas_are_joined_into_one_stored_state_and_trimmed(store: FaultyStore) -> None:
     async with Host(arcade, store=store) as host:
         for n in range(30):

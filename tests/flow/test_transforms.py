@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from eventmill.model.commit import Commit, LetterStatus
+from eventmill.pipelines import Stream, Tumbling, Window, count
 from eventmill.testing import FaultyStore, Host
 from tests.flow import weather
 from tests.flow.weather import (
@@ -171,6 +172,38 @@ async def test_another_definition_reads_no_state_of_the_former(store: FaultyStor
         await host.publish(readings, reading("a", 120, 4))
         assert (await results.expect_one(Hour)).numbers == [1, 2]
         assert await host.letters() == []
+
+
+async def test_a_window_reads_no_state_of_a_join(store: FaultyStore) -> None:
+    async with Host(service(joined()), store=store) as host:
+        await host.publish(readings, reading("a", 10, 1))
+        await host.settle()
+        windows = Stream(readings).window(SESSIONS, time=weather.at).aggregate(count())
+        host.service = service(
+            windows.map(lambda pane: Hour(station=pane.key, start=0, numbers=[])).to(
+                hours, id="joined"
+            )
+        )
+        await host.restart()
+        await host.publish(readings, reading("a", 20, 2), reading("b", 20, 3))
+        await host.settle()
+        (letter,) = await host.letters()
+        assert (letter.key, letter.code) == ("readings/a", "transform.changed")
+
+
+@pytest.mark.parametrize("window", [Tumbling(60 * MINUTE), SESSIONS], ids=["tumbling", "session"])
+async def test_a_time_beyond_all_windows_fails_its_event_alone(
+    store: FaultyStore, window: Window
+) -> None:
+    last = (datetime.max.replace(tzinfo=UTC) - weather.NOON) // MINUTE
+    async with Host(service(hourly(window, idle=timedelta(hours=1))), store=store) as host:
+        results = host.probe(hours)
+        await host.publish(readings, reading("a", 10, 1), reading("a", last, 2))
+        await host.publish(readings, reading("b", 10, 3))
+        await host.advance(timedelta(hours=3))
+        assert {hour.station for hour in await results.expect_n(2, Hour)} == {"a", "b"}
+        (letter,) = await host.letters()
+        assert (letter.entry.type, letter.code) == ("Reading", "transform.time")
 
 
 async def test_a_join_pairs_once_whatever_fails(store: FaultyStore) -> None:

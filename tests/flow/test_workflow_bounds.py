@@ -10,6 +10,7 @@ from eventmill import (
     Deleted,
     Effect,
     Event,
+    Retry,
     Service,
     StepContext,
     Topic,
@@ -28,7 +29,7 @@ class Counted(Event):
     number: int
 
 
-counts = Topic("counts", Counted)
+counts = Topic("counts", Counted, key=lambda event: "all")
 
 
 @component("counter")
@@ -54,6 +55,10 @@ class Counter(Workflow):
     @command
     def misspell(self) -> Effect[None]:
         return self.begin(Counter.mistake)
+
+    @command
+    def open_file(self) -> Effect[None]:
+        return self.begin(Counter.unreadable)
 
     @command
     def stumble(self) -> Effect[int]:
@@ -90,9 +95,32 @@ class Counter(Workflow):
     async def delete_all(self) -> Effect[None]:
         return self.delete()
 
+    @step(retry=Retry(attempts=2))
+    async def unreadable(self) -> Effect[None]:
+        raise FileNotFoundError("report-\udcff.txt")
+
     @step
     async def mistake(self) -> Effect[None]:
         return self.update(nmuber=1).end()
+
+
+@component("listener")
+class Listener(Workflow):
+    waits_on = (counts,)
+
+    number: int = 0
+
+    @command
+    def listen(self) -> Effect[None]:
+        return self.wait_for(counts, Counted, "all", then=Listener.heard)
+
+    @query
+    def content(self) -> tuple[str, int]:
+        return self.status, self.number
+
+    @step
+    async def heard(self, event: Counted) -> Effect[None]:
+        return self.update(number=event.number).end()
 
 
 service = Service("counters", components=[Counter], topics=[counts])
@@ -185,3 +213,25 @@ async def test_commands_publish_and_send_as_those_of_entities(store: FaultyStore
         assert await probe.expect_one(Counted) == Counted(number=1)
         assert await host.call(Counter.content, "other") == ("ended", 1)
         assert (await host.call(Counter.content, "c1"))[1] in (101, 1)
+
+
+async def test_a_step_fails_whatever_its_error_says(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Counter.open_file, "c1")
+        await host.advance(timedelta(seconds=10))
+        assert await host.call(Counter.content, "c1") == ("failed", 0)
+
+
+async def test_however_many_wait_for_an_event_all_of_them_get_it(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WAITS_AT_ONCE", 10)
+    monkeypatch.setattr(limits, "COMMIT_BYTES_MAX", 2_000)
+    ids = [f"l{number}" for number in range(35)]
+    listening = Service("listeners", components=[Listener], topics=[counts])
+    async with Host(listening, store=store) as host:
+        for id in ids:
+            await host.call(Listener.listen, id)
+        await host.publish(counts, Counted(number=1), Counted(number=2), Counted(number=3))
+        await host.settle()
+        assert {await host.call(Listener.content, id) for id in ids} == {("ended", 1)}

@@ -15,14 +15,19 @@ from eventmill import (
     NotFound,
     Record,
     Rejected,
+    Retry,
     Service,
+    StepContext,
     Topic,
     View,
+    Workflow,
+    command,
     component,
     consumer,
     on,
     publish,
     query,
+    step,
 )
 from eventmill.errors import UnknownComponent, UnknownHandler
 from eventmill.model.progress import Status
@@ -215,3 +220,36 @@ async def test_rows_of_workflows_that_are_gone_stand_in_nobodys_way(store: Fault
     async with Host(service, store=store) as host:
         await host.advance(timedelta(hours=5))  # the clock of a host begins anew
         assert await host.call(Tour.content, "t1") == ("ended", "too late")
+
+
+@pytest.mark.parametrize("orders", [["compensate"], ["retry"], ["compensate", "compensate"]])
+async def test_a_compensation_that_is_begun_anew_has_one_effect(
+    store: FaultyStore, orders: list[str]
+) -> None:
+    times = [*orders]
+
+    @component("stay")
+    class Stay(Workflow):
+        @command
+        def start(self) -> Effect[None]:
+            return self.begin(Stay.book)
+
+        @step(compensate="unbook")
+        async def book(self, ctx: StepContext) -> Effect[None]:
+            return self.compensate()
+
+        @step(retry=Retry(attempts=1))
+        async def unbook(self, ctx: StepContext) -> None:
+            await ctx.call(Office.note, "o1", "unbooked")
+            if times:
+                raise RuntimeError(times.pop())
+
+    async with Host(Service("stays", components=[Stay, Office]), store=store) as host:
+        workflows = Workflows(host.runtime)
+        await host.call(Stay.start, "s1")
+        for order in orders:
+            await host.settle()
+            await workflows.order("stay", "s1", order)
+        await host.settle()
+        assert (await workflows.show("stay", "s1")).status is Status.COMPENSATED
+        assert await host.call(Office.content, "o1") == ["unbooked"]

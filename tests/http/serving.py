@@ -167,9 +167,9 @@ service = Service("cellar", components=[Barrel, Note, Barrels], topics=[moves])
 
 
 @asynccontextmanager
-async def serving(data: Path) -> AsyncIterator[Node]:
+async def serving(data: Path, of: Service = service) -> AsyncIterator[Node]:
     """Run a node; stop it at the end."""
-    node = Node(service, NodeConfig(data=data, port=0))
+    node = Node(of, NodeConfig(data=data, port=0))
     await node.start()
     try:
         yield node

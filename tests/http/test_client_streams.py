@@ -11,10 +11,21 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from eventmill import Client, Deleted, EntityDeleted, InvalidPayload, Retry, Unavailable
+from eventmill import (
+    Client,
+    Deleted,
+    EntityDeleted,
+    InvalidPayload,
+    Retry,
+    Unavailable,
+    WorkflowMoved,
+)
 from eventmill.errors import NotFound
 from eventmill.node.config import NodeConfig
 from eventmill.node.node import Node
+from tests.flow import journeys
+from tests.flow.arcade import Player, arcade
+from tests.flow.journeys import Journey, Paid
 from tests.http.serving import (
     Barrel,
     Barrels,
@@ -61,6 +72,31 @@ async def test_changes_of_a_key_value_entity_are_its_states(tmp_path: Path) -> N
         (change,) = await take(changes, 1)
         await changes.aclose()
         assert (change.sequence, change.event.text) == (2, "another")
+
+
+async def test_changes_of_a_workflow_are_its_states_and_what_happened(tmp_path: Path) -> None:
+    async with serving(tmp_path, of=journeys.service) as node, Client(node.url) as client:
+        await client.call(Journey.wait_for_payment, "j")
+        await client.publish(journeys.payments, Paid(journey="j", amount=7))
+        async with aclosing(client.changes(Journey, "j", after=0)) as changes:
+            waits, heard, state, paid = [one.event for one in await take(changes, 4)]
+        assert isinstance(waits, WorkflowMoved)
+        assert (waits.status, heard.what, heard.input) == (
+            "waiting",
+            "event",
+            {"journey": "j", "amount": 7},
+        )
+        assert isinstance(state, Journey)
+        assert state.amount == 7
+        assert (paid.status, paid.name, paid.next) == ("ended", "paid", "ended")
+
+
+async def test_changes_of_a_replicated_entity_are_its_values(tmp_path: Path) -> None:
+    async with serving(tmp_path, of=arcade) as node, Client(node.url) as client:
+        await client.call(Player.score, "p", "go", 5)
+        async with aclosing(client.changes(Player, "p", after=0)) as changes:
+            (change,) = await take(changes, 1)
+        assert change.event == {"points": 5, "name": "nobody", "badges": [], "games": {"go": 1}}
 
 
 async def test_a_stream_goes_on_at_another_life_of_the_node(tmp_path: Path) -> None:

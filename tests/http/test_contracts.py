@@ -17,6 +17,7 @@ from eventmill.node.checking import checked
 from examples.shopping_cart import shop
 from tests.endpoints import shop as web
 from tests.faults import biller
+from tests.flow import arcade, journeys
 from tests.http import serving
 from tests.http.serving import session
 
@@ -29,7 +30,15 @@ def plain(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(
-    params=[serving.service, shop.service, biller.service, web.service], ids=lambda s: s.name
+    params=[
+        serving.service,
+        shop.service,
+        biller.service,
+        web.service,
+        journeys.service,
+        arcade.arcade,
+    ],
+    ids=lambda s: s.name,
 )
 def service(request: pytest.FixtureRequest) -> Service:
     found: Service = request.param
@@ -134,6 +143,23 @@ def test_asyncapi_tells_the_messages_of_each_channel() -> None:
         "data": {"$ref": "#/components/schemas/Moved"},
     }
     assert "note.eventmill.state" in document["channels"]["note"]["messages"]
+
+
+def test_only_what_keeps_its_past_is_asked_for_it() -> None:
+    asked = {"journey": True, "office": True, "player": False}
+    for service in (journeys.service, arcade.arcade):
+        paths = plain(openapi.document(checked(service)))["paths"]
+        for component in asked:
+            if query := paths.get(f"/components/{component}/{{id}}/content"):
+                names = [parameter.get("name") for parameter in query["get"]["parameters"]]
+                assert ("as_of_sequence" in names, "as_of_time" in names) == (asked[component],) * 2
+
+
+def test_asyncapi_tells_how_a_workflow_moves() -> None:
+    document = plain(asyncapi.document(checked(journeys.service)))
+    payload = document["components"]["messages"]["journey.eventmill.step"]["payload"]
+    moved = payload["allOf"][1]["properties"]["data"]
+    assert moved == {"$ref": "#/components/schemas/WorkflowMoved"}
 
 
 def test_asyncapi_tells_what_is_received_from_other_services() -> None:

@@ -80,7 +80,7 @@ def test_no_request_makes_the_node_fail(case: Case, url: str) -> None:
 
 @pytest.mark.soak
 @schema.parametrize()
-@settings(short, max_examples=500)
+@settings(short, max_examples=500, phases=[Phase.generate])  # the explicit ones are above
 def test_no_request_of_many_makes_the_node_fail(case: Case, url: str) -> None:
     check(case, url)
 

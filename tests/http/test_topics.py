@@ -145,9 +145,32 @@ async def test_what_consumers_see_of_a_published_event(tmp_path: Path) -> None:
             "extensions": {"truckload": "full"},
         },
     }
-    assert (first.version, second.version, second.subject) == (3, 2, "")
+    assert (first.version, second.version, second.subject) == (3, 2, "x")
     assert (third.version, metadata_of(third)["traceparent"]) == (3, trace.replace("4", "5"))
     assert fourth.version == 1, "a type that the topic does not know is kept for a later code"
+
+
+@pytest.mark.parametrize(
+    ("event", "key"),
+    [
+        (plain_event(), "x"),
+        (plain_event(type="Emptied", data={"by": "ann"}), "-"),
+        (plain_event(data={"town": "x"}), ""),
+        (plain_event(data={"place": "x\ny"}), ""),
+        (plain_event(data={"place": "x" * 513}), ""),
+        (plain_event(eventversion=4), ""),
+        (plain_event(type="barrel.painted"), ""),
+        (plain_event(subject="b1"), "b1"),
+    ],
+)
+async def test_the_key_of_an_event_without_subject_is_what_the_topic_makes_of_it(
+    tmp_path: Path, event: dict[str, Any], key: str
+) -> None:
+    async with serving(tmp_path) as node, session(node) as http:
+        answer = await http.post("/topics/moves", json=event, headers=STRUCTURED)
+        assert answer.status == 202
+        (entry,) = (await node.runtime.store.journal.read(0, 0, limit=10)).entries
+        assert entry.subject == key
 
 
 async def test_an_event_with_a_known_source_and_id_is_a_duplicate(tmp_path: Path) -> None:

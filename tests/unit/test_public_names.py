@@ -9,7 +9,7 @@ PUBLIC = """
     Client ConfigurationError Conflict Context Deleted Effect EntityDeleted Event
     EventSourcedEntity EventmillError InvalidPayload KeyValueEntity NotFound Overloaded Page Record
     Rejected RequestContext Retry ServerSentEvent Service ServiceStream StepContext Topic Unavailable View WHEN_READ
-    Workflow WorkflowEnded branch cancel command component consumer downcast endpoint event_type ignore on publish query
+    Workflow WorkflowEnded WorkflowMoved branch cancel command component consumer downcast endpoint event_type ignore on publish query
     schedule scheduled send step stream timed upcast
     CounterMap Flag GCounter GSet LWWRegister MVRegister MultiMap ORMap ORSet PNCounter RegisterMap ReplicatedEntity Vote
 """

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from eventmill.model.commit import Letter, Timer
-from eventmill.model.entry import Entry
+from eventmill.model.entry import STEP, Entry
+from eventmill.model.progress import told
 from eventmill.runtime.control.acts import letter_id
 from eventmill.runtime.operating.inspection import Comparison, State
 from eventmill.runtime.operating.reading import Lifted
@@ -26,7 +27,7 @@ def entry(value: Entry) -> dict[str, Any]:
         "type": value.type,
         "version": value.version,
         "time": time(value.time),
-        "data": embedded(value.payload),
+        "data": embedded(told(value.payload) if value.type == STEP else value.payload),
         "metadata": embedded(value.metadata) if value.metadata else {},
     }
 
@@ -139,7 +140,7 @@ def line(value: Line) -> dict[str, Any]:
     if did.number:
         shown |= {"number": did.number, "input": did.input}
     if did.attempt:
-        shown |= {"attempt": did.attempt, "seconds": round((did.ended - did.began) / 1e6, 6)}
+        shown |= {"attempt": did.attempt, "seconds": did.seconds}
     if did.error:
         shown |= {"code": did.code, "error": did.error}
     return shown

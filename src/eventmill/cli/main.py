@@ -23,7 +23,7 @@ TRACEBACK = "EVENTMILL_TRACEBACK"
 
 COMMANDS = {
     "new": "Create a working project with tests.",
-    "run": "Run a service.",
+    "run": "Run a service, or several in one process.",
     "dev": "Run a cluster on this machine, with servers of its own.",
     "check": "Check a service: problems, topology, couplings, stored data.",
     "schema": "Keep schemas compatible: export, diff, check.",

@@ -64,8 +64,8 @@ def _file(function: Callable[..., Any]) -> Callable[..., Any]:
 def command() -> None:
     """Keep what is stored and sent readable from one release to the next.
 
-    The schemas of all events, commands, queries, rows and states stand in a file that is committed
-    with the code. Each says what it promises, as `compatibility`; change that there:
+    The schemas of all that is stored or sent stand in a file that is committed with the code. Each
+    says what it promises, as `compatibility`; change that there:
 
     \b
     backward  this code reads what was stored or sent before

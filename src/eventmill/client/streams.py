@@ -11,12 +11,17 @@ from typing import Any, Final, NamedTuple
 from eventmill.engine.cloudevent import BUILT_IN, SEQUENCE, VERSION
 from eventmill.errors import InternalError
 from eventmill.model import cloudevents, codec, limits
-from eventmill.model.entry import DELETED, STATE
+from eventmill.model.entry import DELETED, STATE, STEP
 from eventmill.model.events import EntityDeleted
+from eventmill.model.progress import WorkflowMoved
 from eventmill.sdk.reading import define_entity
+from eventmill.sdk.reading_replicated import define_replicated
+from eventmill.sdk.replicated import ReplicatedEntity
 
 _LARGEST: Final = 2 * limits.VIEW_ANSWER_BYTES_MAX
 """What is held of an event or line that has not come whole."""
+
+_decode_moved = codec.decoder(WorkflowMoved).decode
 
 
 class Frame(NamedTuple):
@@ -35,7 +40,8 @@ class Change:
     sequence: int
     time: datetime
     event: Any
-    """The event; of a key-value entity its new state; `EntityDeleted()` if it was deleted."""
+    """The event; of a key-value entity or workflow its new state, of a replicated entity its values
+    as a dict; of a workflow also each `WorkflowMoved`; `EntityDeleted()` if it was deleted."""
 
 
 async def frames(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[Frame, None]:
@@ -76,8 +82,9 @@ def reader_of(entity: type) -> Callable[[bytes], Change]:
 
     Raises `ConfigurationError` for a class that no service would take.
     """
-    definition = define_entity(entity)
-    decode_state = codec.decoder(entity).decode
+    is_replicated = issubclass(entity, ReplicatedEntity)
+    definition = define_replicated(entity) if is_replicated else define_entity(entity)
+    decode_state = codec.decoder(dict if is_replicated else entity).decode
 
     def read(data: bytes) -> Change:
         told = cloudevents.decode_structured(data)
@@ -87,6 +94,8 @@ def reader_of(entity: type) -> Callable[[bytes], Change]:
             return Change(sequence, time, EntityDeleted())
         if told.type == BUILT_IN[STATE]:
             return Change(sequence, time, decode_state(payload))
+        if told.type == BUILT_IN[STEP]:
+            return Change(sequence, time, _decode_moved(payload))
         kind = definition.event_types.get(told.type)
         if kind is None:
             raise InternalError(

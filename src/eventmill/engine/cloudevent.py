@@ -6,7 +6,7 @@ Place on the road: the way out (streams, pushed subscriptions) and the way in of
 |---|---|
 | `type`, `eventversion` | type, version |
 | `subject` | subject; left out when it is empty |
-| `data` | payload, byte for byte |
+| `data` | payload, byte for byte; of a workflow's step what others are told of it |
 | `id`, `source`, `time`, `dataschema`, other extensions | metadata `cloudevent`, if it came from outside |
 | `traceparent`, `tracestate` | metadata of the same name |
 | `correlationid`, `causationid` | metadata `correlation`, `causation` |
@@ -20,9 +20,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from eventmill.model.cloudevents import CloudEvent
+import msgspec
+
+from eventmill.model.cloudevents import CloudEvent, InvalidCloudEvent
 from eventmill.model.cloudevents.attributes import Value
 from eventmill.model.entry import DELETED, STATE, STEP, Entry, metadata_of
+from eventmill.model.progress import told
+from eventmill.model.topic import Topic
 
 OUTSIDE: Final = "cloudevent"
 """Metadata member that holds what an event from outside brought along."""
@@ -74,9 +78,38 @@ def of_entry(entry: Entry, source: str) -> CloudEvent:
         time=outside.get("time") or time_text(entry.time),
         datacontenttype="application/json",
         dataschema=outside.get("dataschema"),
-        data=entry.payload,
+        data=told(entry.payload) if entry.type == STEP else entry.payload,
         extensions=extensions,
     )
+
+
+def completed(event: CloudEvent, topic: Topic[Any]) -> CloudEvent:
+    """Return an event that came to a topic as if its sender had said all of it: without a version it is of
+    the topic's, without a subject it has the key that the topic makes of it.
+
+    Raises `InvalidCloudEvent` for a version that is none.
+    """
+    extensions, version = event.extensions, version_of(event)
+    if VERSION not in extensions and (current := topic.version_of(event.type)) != version:
+        extensions, version = {**extensions, VERSION: current}, current
+    subject = event.subject or topic.key_of(event.type, version, event.data or b"{}") or None
+    if subject == event.subject and extensions is event.extensions:
+        return event
+    return msgspec.structs.replace(event, subject=subject, extensions=extensions)
+
+
+def version_of(event: CloudEvent) -> int:
+    """Return an event's version, 1 if it does not say.
+
+    Raises `InvalidCloudEvent` for one that is none.
+    """
+    value = event.extensions.get(VERSION)
+    if value is None:
+        return 1
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
+        raise InvalidCloudEvent(f"{VERSION} is a whole number from 1", VERSION)
+    return int(text)
 
 
 def metadata_from(event: CloudEvent) -> dict[str, Any]:

@@ -125,20 +125,23 @@ def reason_of(entry: Entry) -> str:
     return msgspec.json.decode(entry.payload, type=Malformed).reason
 
 
-def key_of(arrived: Arrived) -> str:
-    """Return the key of a message that is not in a partition yet; that of no valid event is empty."""
-    entry = entry_of(arrived)
-    return "" if entry.type == MALFORMED else entry.subject
+def admitted(arrived: Arrived, complete: Callable[[CloudEvent], CloudEvent]) -> tuple[str, Arrived]:
+    """Return a message from outside with its key, as it is taken.
 
-
-def admitted(arrived: Arrived) -> Arrived:
-    """Return a message from outside as it is taken: what only an `append` may say is left out."""
-    lines = b"".join(
-        b"%s: %s\r\n" % (name, value)
-        for name, value in header_pairs(arrived.headers)
-        if name.lower() not in _OURS
-    )
-    return msgspec.structs.replace(arrived, headers=lines)
+    What only an `append` may say is left out. `complete` adds to an event what its sender left to the
+    topic to say. The key of no valid event is empty.
+    """
+    pairs = [pair for pair in header_pairs(arrived.headers) if pair[0].lower() not in _OURS]
+    taken = msgspec.structs.replace(arrived, headers=_lines(pairs))
+    if entry_of(taken).type == MALFORMED:
+        return "", taken
+    (event,) = cloudevents.decode(pairs, taken.payload)
+    whole = complete(event)
+    if whole is not event:
+        known, data = cloudevents.encode_binary(whole)
+        others = [(name, value) for name, value in pairs if not _of_an_event(name.lower())]
+        taken = msgspec.structs.replace(taken, headers=_lines(known + others), payload=data)
+    return whole.subject or "", taken
 
 
 def header_pairs(lines: bytes) -> list[tuple[bytes, bytes]]:
@@ -175,6 +178,14 @@ _OWN = re.compile(
 _UNENCODED: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _PLAIN = re.compile("[!#$&-~]*")
 """The same characters: texts of these alone are quick."""
+
+
+def _of_an_event(header: bytes) -> bool:
+    return header.startswith(b"ce-") or header == b"content-type"
+
+
+def _lines(pairs: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(b"%s: %s\r\n" % pair for pair in pairs)
 
 
 def _own(arrived: Arrived) -> Entry | None:
@@ -220,7 +231,7 @@ def _foreign(arrived: Arrived) -> Entry:
         event.subject or "",
         0,
         event.type,
-        _version(event),
+        cloudevent.version_of(event),
         arrived.stored,
         event.data or b"{}",
         metadata,
@@ -239,13 +250,6 @@ def _check(kind: str, subject: str) -> None:
         raise InvalidCloudEvent(
             f"a subject has at most {limits.SUBJECT_CHARACTERS_MAX} characters", "subject"
         )
-
-
-def _version(event: CloudEvent) -> int:
-    text = str(event.extensions.get(cloudevent.VERSION, 1))
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
-        raise InvalidCloudEvent(f"{cloudevent.VERSION} is a whole number from 1")
-    return int(text)
 
 
 def _encoded(text: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,15 +19,10 @@ from eventmill.model.action import CALLS
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.effect import Cancelling, Outgoing, Publication, Scheduling, Sending
 from eventmill.model.entry import COMMANDS, Entry, with_members
+from eventmill.model.orders import EXPIRE, PURGE
 from eventmill.model.placement import EMBEDDED, Placement
 from eventmill.model.subject import check_subject
 from eventmill.model.topic import Topic, not_ours
-
-EXPIRE: Final = "$expire"
-"""Built-in command: delete the entity unless it changed since the timer was set."""
-
-PURGE: Final = "$purge"
-"""Built-in command: remove everything about a deleted entity."""
 
 
 class Expansion(msgspec.Struct):

@@ -7,7 +7,7 @@ entity, made of these later on.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from eventmill.engine import outgoing
 from eventmill.engine.entity import NULL
@@ -20,9 +20,6 @@ from eventmill.model.handler import Handler
 from eventmill.model.placement import Placement
 from eventmill.model.replicated.causal import Causal, Writer, decode, encode
 
-DOT_BYTES: Final = 24
-"""What a change takes, as JSON, besides its values."""
-
 _GONE = ("",)
 """Where a state says that it is deleted; no field has that name. Nothing ever removes it."""
 
@@ -33,11 +30,11 @@ def is_deleted(state: Causal) -> bool:
 
 
 def size_of_effect(handler: Handler[Any, Any], effect: Effect[Any], size: int) -> int:
-    """Return how many bytes an effect's changes take at most, for an entity that has `size`.
+    """Return how many bytes of values an effect brings to an entity that has `size`.
 
     Raises `TooLarge`.
     """
-    brought = DOT_BYTES
+    brought = 0
     for one in effect.merged:
         brought += one.size
     if brought + size > limits.REPLICA_BYTES_MAX:
@@ -91,11 +88,9 @@ def published(
         raise HandlerFailed(f"{handler.place}: {error.message}", code="guard.event") from error
 
 
-def change(writer: Writer, effect: Effect[Any]) -> None:
+def change(writer: Writer, effect: Effect[Any], now: int) -> None:
     """Make an effect's changes; the writer's delta has them then. It cannot fail."""
-    writer.begin()
-    for one in effect.merged:
-        one.function(writer, one.path, *one.arguments)
+    writer.apply(effect.merged, now)
     if effect.deleted:
         writer.put(_GONE, ())
 
@@ -107,9 +102,10 @@ def reply_of(effect: Effect[Any], state: Any) -> bytes:
     return NULL if effect.value is None else codec.encode(effect.value)
 
 
-def delta_entry(component: str, id: str, now: int, placement: Placement) -> Entry:
-    """Make the entry of a delta, whose payload comes when its commit begins."""
-    return Entry(DELTAS, id, 0, component, 1, now, b"", shard=placement.message(DELTAS, id))
+def delta_entry(component: str, id: str, delta: Causal, now: int, placement: Placement) -> Entry:
+    """Make the entry of a delta."""
+    shard = placement.message(DELTAS, id)
+    return Entry(DELTAS, id, 0, component, 1, now, encode(delta), shard=shard)
 
 
 def delta_of(entry: Entry) -> Causal:

@@ -15,7 +15,9 @@ from eventmill.errors import (
     InternalError,
     InvalidPayload,
     Rejected,
+    Stuck,
     TooLarge,
+    storable,
 )
 from eventmill.model import limits
 from eventmill.model.commit import Letter, LetterStatus
@@ -49,7 +51,8 @@ def park(
     if entry.origin == TIMER:
         policy = PATIENT  # whatever it is for others
     is_busy = isinstance(error, Busy)  # it waits for its turn, which is no failure
-    dead = isinstance(error, HOPELESS) or (attempts >= policy.attempts and not is_busy)
+    waits = is_busy or isinstance(error, Stuck)
+    dead = isinstance(error, HOPELESS) or (attempts >= policy.attempts and not waits)
     wait = delay(policy, attempts, luck)
     if is_busy:
         wait = min(wait, BUSY_SECONDS)
@@ -65,20 +68,12 @@ def park(
         attempts=attempts,
         due=now + round(wait * 1e6),
         parked=now,
-        code=_storable(
+        code=storable(
             error.code if isinstance(error, EventmillError) else type(error).__qualname__
         ),
-        error=_storable(str(error)[: limits.ERROR_CHARACTERS_MAX]),
-        traceback=_storable(text[-limits.ERROR_CHARACTERS_MAX :]),
+        error=storable(str(error)[: limits.ERROR_CHARACTERS_MAX]),
+        traceback=storable(text[-limits.ERROR_CHARACTERS_MAX :]),
     )
-
-
-def _storable(text: str) -> str:
-    """What went wrong may be told in text that no store takes: a file's name with bytes that are no
-    UTF-8. The letter must be written all the same."""
-    if text.isascii():
-        return text
-    return text.encode(errors="backslashreplace").decode()
 
 
 def park_behind(subscription: str, key: str, entry: Entry, now: int) -> Letter:

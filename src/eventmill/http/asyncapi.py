@@ -10,8 +10,9 @@ from eventmill.engine.cloudevent import BUILT_IN
 from eventmill.http.schemas import PREFIX, Schema, Schemas, summary_of
 from eventmill.model import cloudevents
 from eventmill.model.definition import EntityDefinition, ServiceDefinition
-from eventmill.model.entry import STATE
+from eventmill.model.entry import STATE, STEP
 from eventmill.model.events import EventType
+from eventmill.model.progress import WorkflowMoved
 
 _NOT_IN_KEYS = re.compile(r"[^a-zA-Z0-9._-]")
 _ADDRESS_OF: Final = "Followed by consumers, views and pushed subscriptions."
@@ -71,8 +72,9 @@ def _messages(kinds: Iterable[EventType], schemas: Schemas) -> dict[str, Schema]
 
 def _built_in(entity: EntityDefinition, schemas: Schemas) -> dict[str, Schema]:
     """Return what every entity emits besides its own events, and a key-value entity instead."""
+    payloads: dict[str, Any] = {STATE: entity.cls, STEP: WorkflowMoved}
     kinds: dict[str, Schema] = {
-        BUILT_IN[type]: schemas.of(entity.cls) if type == STATE else {"type": "object"}
+        BUILT_IN[type]: schemas.of(payloads[type]) if type in payloads else {"type": "object"}
         for type in entity.own_types
     }
     return {

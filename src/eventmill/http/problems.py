@@ -65,6 +65,8 @@ STATUS: Final[dict[type[errors.EventmillError], int]] = {
 CONTENT_TYPE: Final = b"application/problem+json"
 TYPE_PREFIX: Final = "urn:eventmill:problem:"
 
+_PHRASES: Final[dict[int, str]] = {status: status.phrase for status in HTTPStatus}
+
 
 def status_of(error: errors.EventmillError) -> int:
     """Return the HTTP status of an error."""
@@ -90,10 +92,10 @@ def of_status(status: int, detail: str) -> bytes:
     """Return the problem document of a status that a service's own route has chosen."""
     problem = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": _PHRASES.get(status, "The service's own answer"),
         "status": status,
         "code": f"endpoint.{status}",
-        "detail": detail,
+        "detail": errors.storable(str(detail)),
     }
     return codec.encode(problem)
 

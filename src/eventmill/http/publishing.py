@@ -22,6 +22,7 @@ from eventmill.http.problems import UnsupportedMediaType
 from eventmill.http.wire import JSON_HEADERS, TOPICS, Receive, Scope, Send, check_encoding
 from eventmill.model import cloudevents, limits
 from eventmill.model.cloudevents import attributes
+from eventmill.model.topic import Topic
 from eventmill.runtime.runtime import Runtime
 from eventmill.runtime.topics.publisher import Message
 
@@ -41,9 +42,10 @@ class Publishing:
         self._runtime = runtime
         self._meter = meter
         self._bodies = bodies
-        self._versions = {
-            id: {name: kind.version for kind in topic.event_types() for name in _names_of(kind)}
-            for id, topic in runtime.service.topics.items()
+        self._topics = runtime.service.topics
+        self._types = {
+            id: {name for kind in topic.event_types() for name in (kind.name, *kind.aliases)}
+            for id, topic in self._topics.items()
         }
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,9 +55,9 @@ class Publishing:
         `Unavailable`.
         """
         topic = scope["path"][len(TOPICS) :]
-        versions = self._versions.get(topic)
-        if versions is None:
-            raise NotFound(f"no topic {topic!r}; there is {', '.join(self._versions) or 'none'}")
+        types = self._types.get(topic)
+        if types is None:
+            raise NotFound(f"no topic {topic!r}; there is {', '.join(self._types) or 'none'}")
         headers = scope["headers"]
         context: dict[str, Any] = {}
         for name, value in headers:
@@ -63,9 +65,10 @@ class Publishing:
                 check_encoding(value.decode("latin-1"))
             elif name in _CONTEXT_HEADERS:
                 context[_CONTEXT_HEADERS[name]] = _context_value(name, value)
-        events = _decoded(headers, await self._bodies.read(receive, limits.BODY_BYTES_MAX))
-        messages = [_message(event, versions, context) for event in events]
-        self._check_types(topic, {m.type for m in messages} - versions.keys())
+        body = await self._bodies.read(receive, limits.BODY_BYTES_MAX)
+        events = _decoded(headers, body, self._topics[topic])
+        messages = [_message(event, context) for event in events]
+        self._check_types(topic, {m.type for m in messages} - types)
         fresh = await self._runtime.publisher.messages(topic, messages) if messages else 0
         duplicates = len(messages) - fresh
         self._meter.accepted(topic, fresh, duplicates)
@@ -78,15 +81,11 @@ class Publishing:
         in the store for good: anybody could fill it with names."""
         if undeclared and not self._runtime.store.journal.has_room_for(undeclared):
             raise InvalidPayload(
-                f"topic {topic!r} carries {', '.join(self._versions[topic])}, not "
+                f"topic {topic!r} carries {', '.join(sorted(self._types[topic]))}, not "
                 f"{', '.join(sorted(undeclared))[:200]}; this store holds {limits.NAMES_MAX:,} "
                 "names and takes no more undeclared types",
                 code="event.too_many_types",
             )
-
-
-def _names_of(kind: Any) -> tuple[str, ...]:
-    return (kind.name, *kind.aliases)
 
 
 def _context_value(name: bytes, value: bytes) -> str:
@@ -98,10 +97,13 @@ def _context_value(name: bytes, value: bytes) -> str:
     return text
 
 
-def _decoded(headers: list[tuple[bytes, bytes]], body: bytes) -> list[cloudevents.CloudEvent]:
+def _decoded(
+    headers: list[tuple[bytes, bytes]], body: bytes, topic: Topic[Any]
+) -> list[cloudevents.CloudEvent]:
     """Read the CloudEvents; tell their errors in this platform's terms."""
     try:
-        return cloudevents.decode(headers, body)
+        events = cloudevents.decode(headers, body)
+        return [cloudevent.completed(event, topic) for event in events]
     except cloudevents.InvalidCloudEvent as error:
         details = {"attribute": error.attribute, "index": error.index}
         given = {name: value for name, value in details.items() if value is not None}
@@ -124,9 +126,7 @@ def _advice(headers: list[tuple[bytes, bytes]]) -> str:
     )
 
 
-def _message(
-    event: cloudevents.CloudEvent, versions: dict[str, int], context: dict[str, Any]
-) -> Message:
+def _message(event: cloudevents.CloudEvent, context: dict[str, Any]) -> Message:
     kind, subject = event.type, event.subject or ""
     if len(kind) > limits.NAME_CHARACTERS_MAX or kind[0] == "$":
         raise InvalidPayload(
@@ -142,19 +142,10 @@ def _message(
     metadata = cloudevent.metadata_from(event)
     if context:
         metadata = {**context, **metadata}
-    version = versions.get(kind, 1)
-    if event.extensions:
-        version = _version(event.extensions.get(cloudevent.VERSION, version))
     encoded = msgspec.json.encode(metadata)
     if len(encoded) > limits.METADATA_BYTES_MAX:
         raise TooLarge(f"attributes of one event have at most {limits.METADATA_BYTES_MAX} bytes")
     # A space cannot stand in a source, so no two pairs read the same.
     dedupe = f"{event.source} {event.id}"
-    return Message(kind, version, subject, event.data or b"{}", encoded, dedupe)
-
-
-def _version(value: object) -> int:
-    text = str(value)
-    if not (text.isascii() and text.isdigit() and int(text[:9]) > 0 and len(text) < 10):
-        raise InvalidPayload(f"{cloudevent.VERSION} is a whole number from 1")
-    return int(text)
+    version, data = cloudevent.version_of(event), event.data or b"{}"
+    return Message(kind, version, subject, data, encoded, dedupe)

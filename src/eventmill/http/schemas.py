@@ -14,6 +14,7 @@ from eventmill.model.definition import ServiceDefinition
 from eventmill.model.endpoint import Shape
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
+from eventmill.model.progress import WorkflowMoved
 
 Schema = dict[str, Any]
 
@@ -114,6 +115,8 @@ def _types_of(service: ServiceDefinition) -> Iterable[Any]:
         yield from {kind.cls: None for kind in entity.event_types.values()}
         if entity.is_key_value and entity.replicated is None:
             yield entity.cls
+        if entity.workflow is not None:
+            yield WorkflowMoved
     for topic in (*service.topics.values(), *service.foreign.values()):
         yield from topic.types
     for view in service.views.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from math import isfinite
 from typing import Any, Final
@@ -30,8 +31,26 @@ _SLASHES = 4
 """Of `/components/{component}/{id}/{name}`. An encoded slash is part of an id and separates nothing:
 who guards paths in front of a node must see the same parts as the node."""
 
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+
 _LOST = "\ufffd"
 """What the server puts where the path is not UTF-8."""
+
+
+def check_answer(message: Message) -> None:
+    """Raise `ValueError` for what cannot stand in an answer's head: the server would not survive it, and
+    the node with it."""
+    kind = message["type"]
+    if kind.endswith("response.start") and not 200 <= message["status"] <= 599:
+        raise ValueError(f"an answer's status is 200 to 599, not {message['status']!r}")
+    if kind == "websocket.accept":
+        protocol = message.get("subprotocol")
+        if protocol is not None and not _TOKEN.fullmatch(protocol.encode()):
+            raise ValueError(f"a WebSocket's subprotocol is a word, not {protocol!r}")
+        for name, value in message.get("headers") or ():
+            if not _TOKEN.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+                raise ValueError(f"{name!r}: {value!r} cannot be a header")
 
 
 def target_of(scope: Scope) -> tuple[str, str, str]:

@@ -17,6 +17,7 @@ from eventmill.model.endpoint import Endpoints
 from eventmill.model.entry import DELETED, STATE, STEP
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
+from eventmill.model.orders import OF_ENTITIES
 from eventmill.model.replicated.value import Kind
 from eventmill.model.schedule import Schedule
 from eventmill.model.topic import Topic
@@ -137,7 +138,7 @@ class EntityDefinition:
     topics: Collection[str] | None = None
     """Topics of its service; None outside of one, where it may publish to any."""
     workflow: WorkflowDefinition | None = None
-    built_in: dict[str, Handler[Any, Any]] = field(default_factory=dict)
+    built_in: dict[str, Handler[Any, Any]] = field(default_factory=lambda: OF_ENTITIES)
     """Commands of the platform that others may send, by names that begin with `$`."""
     replicated: Replicated | None = None
     """What makes it a replicated one; its entries are whole states, as a key-value entity's."""
@@ -160,6 +161,11 @@ class EntityDefinition:
         states = [STATE] if self.is_key_value else []
         history = [STEP] if self.workflow is not None else []
         return [DELETED, *states, *history]
+
+    @property
+    def has_history(self) -> bool:
+        """Whether its past can be asked: each of its entries is kept."""
+        return not self.is_key_value or self.workflow is not None
 
     @property
     def show_state(self) -> Callable[[Any], bytes]:

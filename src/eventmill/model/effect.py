@@ -45,6 +45,8 @@ class Sending(msgspec.Struct, frozen=True):
     handler: Handler[Any, Any]
     id: str
     arguments: tuple[Any, ...]
+    starts_child: bool = False
+    """Whether the workflow that it starts ends with the one that sends it."""
 
 
 class Scheduling(msgspec.Struct, frozen=True):

@@ -73,13 +73,14 @@ class EventType:
     def stored(self, event: Any) -> tuple[bytes, Any]:
         """Encode an event; return the payload and the event that it will be read back as.
 
-        Raises `InvalidPayload` when a value does not fit its field: such a payload could be stored,
-        but never be read again.
+        Raises `InvalidPayload` when a value does not fit its field, or a `@downcast` or `@upcast`
+        fails: such a payload could be stored, but never be read again.
         """
         payload = self.encode(event)
         try:
             if self.downcaster is not None:
-                payload = msgspec.json.encode(self.downcaster(msgspec.json.decode(payload)))
+                data = self._cast(self.downcaster, msgspec.json.decode(payload), self.version)
+                payload = msgspec.json.encode(data)
                 return payload, self._convert(self._lifted(payload, self.written))
             return payload, self._decode(payload)
         except MISFITS as error:
@@ -91,8 +92,8 @@ class EventType:
     def decode(self, payload: bytes, version: int) -> Any:
         """Decode a stored payload of `version`.
 
-        Raises `InvalidPayload` when it does not fit the class, or when it was written by a newer
-        version of the type than this code knows.
+        Raises `InvalidPayload` when it does not fit the class, when an upcaster fails, or when it was
+        written by a newer version of the type than this code knows.
         """
         try:
             if version == self.version:
@@ -113,8 +114,19 @@ class EventType:
         for step in range(version, self.version):
             upcaster = self.upcasters.get(step)
             if upcaster is not None:
-                data = upcaster(data)
+                data = self._cast(upcaster, data, step)
         return data
+
+    def _cast(self, caster: Upcaster, data: dict[str, Any], version: int) -> dict[str, Any]:
+        """Call an upcaster or downcaster, which is user code and may raise anything."""
+        try:
+            return caster(data)
+        except Exception as error:
+            name = getattr(caster, "__qualname__", repr(caster))
+            raise InvalidPayload(
+                f"event type {self.name!r} version {version}: {name} raised "
+                f"{type(error).__name__}: {error}; mend it"
+            ) from error
 
 
 def event_type(name: str, *, version: int = 1, aliases: tuple[str, ...] = ()) -> Callable[[C], C]:

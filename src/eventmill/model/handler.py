@@ -39,6 +39,8 @@ class Handler(Generic[P, R_co]):
 
     writes: bool = True
     """Whether it may change anything: commands do, queries do not."""
+    is_of_workflow: bool = False
+    """Whether its component is a workflow."""
     leading: int = 1
     """Parameters in front that no caller gives: self, and in a step the context."""
 
@@ -73,7 +75,7 @@ class Handler(Generic[P, R_co]):
         if self._resolved:
             return
         try:
-            hints = get_type_hints(self.function, localns=dict(vars(self._owner or object)))
+            hints = self._hints()
         except (NameError, TypeError) as error:
             raise ConfigurationError(f"{self.place}: annotation not understood: {error}") from error
         parameters = self._taken()
@@ -100,6 +102,14 @@ class Handler(Generic[P, R_co]):
         except TypeError as error:
             raise ConfigurationError(f"{self.place}: {error}") from error
         self._resolved = True
+
+    def _hints(self) -> dict[str, Any]:
+        """Return the annotations: of parameters with their bounds, `Annotated[int, Meta(ge=1)]`."""
+        names = dict(vars(self._owner or object))
+        whole = get_type_hints(self.function, localns=names, include_extras=True)
+        if "return" in whole:  # who reads what a handler gives needs to know the type alone
+            whole["return"] = get_type_hints(self.function, localns=names)["return"]
+        return whole
 
     def _taken(self) -> list[inspect.Parameter]:
         """Return the parameters that a caller gives."""
@@ -219,6 +229,7 @@ def _field(parameter: inspect.Parameter, annotation: Any) -> Any:
 def _is_list(annotation: Any) -> bool:
     """Whether a parameter is a list, set or tuple, or None."""
     kind = types.type_info(annotation)
+    kind = kind.type if isinstance(kind, types.Metadata) else kind
     members = kind.types if isinstance(kind, types.UnionType) else (kind,)
     return any(isinstance(member, _LISTS) for member in members) and all(
         isinstance(member, (*_LISTS, types.NoneType)) for member in members

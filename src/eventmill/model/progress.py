@@ -7,7 +7,7 @@ so the newest entry says where the workflow is, whatever came before, and no cod
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -107,6 +107,13 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     join: Join | None = None
 
 
+class Child(msgspec.Struct, frozen=True):
+    """Another workflow, which this one has started as its own."""
+
+    component: str
+    id: str
+
+
 class Progress(msgspec.Struct, omit_defaults=True):
     """Where a workflow is."""
 
@@ -119,6 +126,8 @@ class Progress(msgspec.Struct, omit_defaults=True):
     undo: list[Undo] = []
     """What was begun, the latest last."""
     after_undo: Planned | None = None
+    children: list[Child] = []
+    """Those that are not known to have ended."""
     problem: Problem | None = None
     suspended: bool = False
     has_deadline: bool = False
@@ -134,9 +143,22 @@ class Progress(msgspec.Struct, omit_defaults=True):
                 return run
         return None
 
+    def unknown_to(self, definition: WorkflowDefinition) -> str:
+        """Return a step that is outstanding, or may come next by what is stored, which this code does
+        not have; empty if it has them all, or nothing comes by itself any more."""
+        if self.status in FINAL:
+            return ""
+        names = [run.step for run in self.runs] + [undo.step for undo in self.undo]
+        if self.wait is not None:
+            names += [self.wait.then, self.wait.on_timeout]
+        names += [
+            planned.step for planned in (self.after_undo, self.join and self.join.then) if planned
+        ]
+        return next((name for name in names if name and name not in definition.steps), "")
+
     def shown_in(self, definition: WorkflowDefinition) -> Status:
         """Return the status as people see it, with this code."""
-        if any(run.step not in definition.steps for run in self.runs):
+        if self.unknown_to(definition):
             return Status.STUCK
         return Status.SUSPENDED if self.suspended else self.status
 
@@ -159,12 +181,39 @@ class Did(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
     next: str = ""
 
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return round((self.ended - self.began) / 1e6, 6)
+
 
 class Moved(msgspec.Struct, frozen=True):
     """Payload of a `$step` entry."""
 
     did: Did
     progress: Progress
+
+
+class WorkflowMoved(msgspec.Struct, frozen=True):
+    """What happened to a workflow, as those who follow it are told: `eventmill.step`."""
+
+    status: Status
+    """Where it is now."""
+    what: str
+    """`command`, `step`, `compensation`, `timeout`, `event`, or an operator's order."""
+    name: str
+    """Of the command or step; of an event's source."""
+    number: int
+    """Of the step."""
+    attempt: int
+    seconds: float
+    input: Any
+    result: Any
+    """Fields that were changed."""
+    next: str
+    """Steps that come now, or the status."""
+    code: str
+    error: str
 
 
 class Whole(msgspec.Struct, frozen=True):
@@ -174,5 +223,27 @@ class Whole(msgspec.Struct, frozen=True):
     progress: Progress
 
 
+_encode = msgspec.json.Encoder().encode
 decode_moved = msgspec.json.Decoder(Moved).decode
 decode_whole = msgspec.json.Decoder(Whole).decode
+
+
+def told(payload: bytes) -> bytes:
+    """Return what of a `$step` entry's payload is others' business, as JSON of a `WorkflowMoved`."""
+    moved = decode_moved(payload)
+    did = moved.did
+    return _encode(
+        WorkflowMoved(
+            status=moved.progress.status,
+            what=did.what,
+            name=did.name,
+            number=did.number,
+            attempt=did.attempt,
+            seconds=did.seconds,
+            input=did.input,
+            result=did.result,
+            next=did.next,
+            code=did.code,
+            error=did.error,
+        )
+    )

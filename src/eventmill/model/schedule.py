@@ -47,7 +47,7 @@ class Schedule:
 
     def __str__(self) -> str:
         if self.every:
-            return f"every {timedelta(microseconds=self.every)}"
+            return f"every {_span(self.every)}"
         return f"{self.cron} ({self.timezone})"
 
     @property
@@ -121,3 +121,12 @@ class Schedule:
         if self.missed is Missed.SKIP and found and now - found[-1] > late:
             return []
         return found
+
+
+def _span(microseconds: int) -> str:
+    """Write a span for people, as `1 h 30 min`."""
+    rest, small = divmod(microseconds, 1_000_000)
+    seconds = f"{rest % 60 + small / 1_000_000:g} s"
+    parts = [(rest // 86_400, "d"), (rest // 3_600 % 24, "h"), (rest // 60 % 60, "min")]
+    written = [f"{number} {unit}" for number, unit in parts if number]
+    return " ".join(written if written and seconds == "0 s" else [*written, seconds])

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
 from eventmill.errors import ConfigurationError, InvalidPayload
 from eventmill.model import limits
 from eventmill.model.events import EventType, event_type_of
+from eventmill.model.subject import check_subject, check_text
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -122,9 +124,35 @@ class Topic(Generic[E]):
         """Return the key of an event as text."""
         return str(self._key_of(event)) if callable(self._key_of) else ""
 
+    def version_of(self, type: str) -> int:
+        """Return the current version of a type; 1 of one that it does not carry."""
+        kind = self._kinds.get(type)
+        return 1 if kind is None else kind.version
+
+    def key_of(self, type: str, version: int, payload: bytes) -> str:
+        """Return the key that it makes of an event that came in without one.
+
+        Empty for what it cannot read, or makes no valid key of: whoever follows the topic finds that
+        out.
+        """
+        kind = self._kinds.get(type) if self.key else None
+        if kind is None:
+            return ""
+        try:
+            key = self.subject_of(kind.decode(payload, version))
+            check_subject("a key", key, least=0)
+            check_text("a key", key)
+        except Exception:  # a key= may be any function, and the event is a stranger's
+            return ""
+        return key
+
     def event_types(self) -> list[EventType]:
         """Return the stored types that it carries."""
         return [event_type_of(cls) for cls in self.types]
+
+    @cached_property
+    def _kinds(self) -> dict[str, EventType]:
+        return {name: kind for kind in self.event_types() for name in (kind.name, *kind.aliases)}
 
     def encode(self, event: Any) -> tuple[EventType, str, bytes]:
         """Return type, key and JSON of an event that is to be published.

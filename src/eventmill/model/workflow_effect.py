@@ -6,8 +6,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
+import msgspec
+
 from eventmill.errors import HandlerFailed
-from eventmill.model.effect import EntityEffect
+from eventmill.model.effect import EntityEffect, sending_of
 from eventmill.model.events import event_type_of
 from eventmill.model.handler import Handler
 from eventmill.model.topic import Topic
@@ -84,7 +86,7 @@ class WorkflowEffect(EntityEffect[S, T_co], Generic[S, T_co]):
         kind = event_type_of(event)
         names = (kind.name, *kind.aliases)
         return self._next(
-            WaitFor(_id_of(source), key, names, where or {}, then, timeout, on_timeout)
+            WaitFor(awaited_id(source), key, names, where or {}, then, timeout, on_timeout)
         )
 
     def wait_for_end(
@@ -97,9 +99,23 @@ class WorkflowEffect(EntityEffect[S, T_co], Generic[S, T_co]):
         on_timeout: Next[[]] | None = None,
     ) -> Self:
         """Wait for the end of another workflow, then run a step with its `WorkflowEnded`. To start it
-        in the same commit, chain `.send(Child.start, id, …)`."""
+        in the same commit, chain `.start_child(Child.start, id, …)`."""
         _check_time("wait_for_end()", timeout, on_timeout)
-        return self._next(WaitFor(_id_of(workflow), id, (), {}, then, timeout, on_timeout))
+        return self._next(WaitFor(awaited_id(workflow), id, (), {}, then, timeout, on_timeout))
+
+    def start_child(
+        self, start: Handler[P, Any], id: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Self:
+        """Also start another workflow, by a sent command. When this one has ended, however it did, and
+        the child has not, the child is terminated; one that outlives it is started by `send`."""
+        if not start.is_of_workflow:
+            raise HandlerFailed(
+                f"start_child(): {start.function.__qualname__} is no command of a workflow: send it",
+                code="guard.child",
+            )
+        sending = sending_of(start, id, args, kwargs)
+        self.outgoing += (msgspec.structs.replace(sending, starts_child=True),)
+        return self
 
     def end(self) -> Self:
         """The workflow is done."""
@@ -134,5 +150,6 @@ def _check_time(what: str, timeout: timedelta | None, on_timeout: Next[[]] | Non
         )
 
 
-def _id_of(source: Any) -> str:
+def awaited_id(source: Any) -> str:
+    """Return the id of a topic, entity or workflow that is waited for; empty for anything else."""
     return source.id if isinstance(source, Topic) else getattr(source, "__eventmill_id__", "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from eventmill.adapters.lines import Progress
 from eventmill.adapters.sqlite import archive, census
@@ -30,7 +30,9 @@ __all__ = [
     "export",
     "health",
     "payloads",
+    "progresses",
     "restore",
+    "rows",
     "stored_types",
     "subscribers",
     "waiting_commands",
@@ -79,6 +81,24 @@ def payloads(data: Path, store: str, kind: StoredType) -> Iterable[tuple[int, by
     if not store:
         return census.payloads(data, kind)
     found: list[tuple[int, bytes]] = asyncio.run(postgres("census", store).payloads(store, kind))
+    return found
+
+
+def progresses(data: Path, store: str, workflow: str) -> Iterable[tuple[str, bytes]]:
+    """Return id and newest progress of the workflows of a component that are not deleted."""
+    if not store:
+        return census.progresses(data, workflow)
+    found: list[tuple[str, bytes]] = asyncio.run(
+        postgres("census", store).progresses(store, workflow)
+    )
+    return found
+
+
+def rows(data: Path, store: str, table: str) -> Iterable[tuple[Any, ...]]:
+    """Return the rows of a table of a view or transform; none if there is no such table."""
+    if not store:
+        return census.rows(data, table)
+    found: list[tuple[Any, ...]] = asyncio.run(postgres("census", store).rows(store, table))
     return found
 
 

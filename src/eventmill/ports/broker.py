@@ -24,8 +24,17 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from eventmill.model.cloudevents import CloudEvent
 from eventmill.model.entry import Entry
 from eventmill.ports.store import Scan
+
+Complete = Callable[[CloudEvent], CloudEvent]
+"""Adds to an event what its sender left to the topic to say; returns the same one if that is nothing."""
+
+
+def as_it_is(event: CloudEvent) -> CloudEvent:
+    """Add nothing to an event."""
+    return event
 
 
 class TopicLayout(msgspec.Struct, frozen=True):
@@ -169,9 +178,10 @@ class Broker(Protocol):
         """Return how large a topic is. Raises `BrokerUnavailable`."""
         ...
 
-    async def admit(self, topic: str) -> int:
+    async def admit(self, topic: str, complete: Complete = as_it_is) -> int:
         """Move messages that plain clients sent to the topic into the partitions of their keys.
 
+        `complete` tells what they lack: the key becomes an event's subject.
         Returns how many were moved: each exactly once, whoever else does it at the same time. Call
         it until it moves none, and again at news of the topic's first shard.
         """

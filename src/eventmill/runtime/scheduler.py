@@ -14,12 +14,11 @@ from collections.abc import Callable, Collection, Mapping
 import msgspec
 import structlog
 
-from eventmill.engine.outgoing import PURGE
 from eventmill.engine.ticks import TICKS
 from eventmill.errors import Conflict, Unavailable
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.entry import TIMER, Entry
-from eventmill.model.orders import DUE
+from eventmill.model.orders import DUE, PURGE
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store, is_last
 from eventmill.runtime.committer import Committer

@@ -22,7 +22,7 @@ from eventmill.model.definition import (
 from eventmill.model.effect import Effect
 from eventmill.model.problems import Problems
 from eventmill.model.schedule import Missed, Schedule
-from eventmill.sdk.component import check_name, place_of
+from eventmill.sdk.component import check_name, check_timeout, place_of
 from eventmill.sdk.context import Context
 from eventmill.sdk.reaction import hints_of
 
@@ -145,8 +145,7 @@ def _reaction_of(action: Action[Any], place: str) -> ConsumerDefinition:
 def _check_bounds(place: str, options: dict[str, Any]) -> None:
     if not 1 <= options["concurrency"] <= limits.DISPATCH_BATCH:
         raise ConfigurationError(f"{place}: concurrency must be 1..{limits.DISPATCH_BATCH}")
-    if options["timeout"] <= 0:
-        raise ConfigurationError(f"{place}: timeout must be above 0 seconds")
+    check_timeout(place, options["timeout"])
 
 
 def _check_parameters(place: str, function: Callable[..., Any], *, is_scheduled: bool) -> None:

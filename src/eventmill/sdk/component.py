@@ -56,6 +56,14 @@ def check_name(kind: str, id: str) -> None:
         )
 
 
+def check_timeout(place: str, seconds: float) -> None:
+    """Raise `ConfigurationError` unless a handler's time limit is one."""
+    if not 0 < seconds <= limits.INTERVAL_SECONDS_MAX:  # neither is what is no number
+        raise ConfigurationError(
+            f"{place}: timeout must be above 0 seconds, and {limits.INTERVAL_SECONDS_MAX:,} at most"
+        )
+
+
 def id_of(cls: Any) -> str:
     """Return a component class's id; empty without `@component`."""
     return str(vars(cls).get(ID, "")) if isinstance(cls, type) else ""

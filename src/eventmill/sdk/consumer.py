@@ -12,7 +12,7 @@ from eventmill.model import limits
 from eventmill.model.definition import ConsumerDefinition, Retry, Start
 from eventmill.model.effect import Effect
 from eventmill.model.problems import Problems
-from eventmill.sdk.component import check_name, place_of
+from eventmill.sdk.component import check_name, check_timeout, place_of
 from eventmill.sdk.reaction import check_context, check_types, route_of, source_of
 
 Reaction = Callable[..., Awaitable[Effect[None] | None] | Effect[None] | None]
@@ -104,8 +104,7 @@ def consumer(
     for name, value in (("batch_size", batch_size), ("concurrency", concurrency)):
         if not 1 <= value <= limits.DISPATCH_BATCH:
             raise ConfigurationError(f"consumer {id!r}: {name} must be 1..{limits.DISPATCH_BATCH}")
-    if timeout <= 0:
-        raise ConfigurationError(f"consumer {id!r}: timeout must be above 0 seconds")
+    check_timeout(f"consumer {id!r}", timeout)
     if not isinstance(start, datetime) and start not in tuple(Start):
         raise ConfigurationError(
             f"consumer {id!r}: start is 'beginning', 'latest' or a datetime, not {start!r}"

@@ -15,7 +15,7 @@ from eventmill.model import codec
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.events import event_type_of
 from eventmill.model.handler import CHANGES, Handler
-from eventmill.model.orders import BUILT_IN
+from eventmill.model.orders import OF_ENTITIES, OF_WORKFLOWS
 from eventmill.model.problems import Problems, refuse
 from eventmill.sdk.component import id_of, place_of
 from eventmill.sdk.entity import EventSourcedEntity, KeyValueEntity
@@ -109,7 +109,7 @@ def define_entity(cls: type) -> EntityDefinition:
         encode_state=codec.encode,
         decode_state=codec.decoder(cls).decode,
         workflow=workflow,
-        built_in=BUILT_IN if workflow is not None else {},
+        built_in=OF_WORKFLOWS if workflow is not None else OF_ENTITIES,
     )
 
 

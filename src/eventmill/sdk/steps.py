@@ -17,13 +17,18 @@ import msgspec
 from eventmill.errors import ConfigurationError
 from eventmill.model.definition import Source, StepDefinition, WorkflowDefinition
 from eventmill.model.problems import Problems
+from eventmill.model.workflow_effect import awaited_id
 from eventmill.sdk.component import place_of
 from eventmill.sdk.handlers import Command
 from eventmill.sdk.reaction import source_of
+from eventmill.sdk.topology.reading import names_of, resolved
 from eventmill.sdk.workflow import Step, Workflow, name_of
 
 _NEXT = frozenset({"go", "begin"})
 """Methods whose first argument is a step."""
+
+_WAITS = frozenset({"wait_for", "wait_for_end"})
+"""Methods whose first argument is what is waited for."""
 
 
 def define_workflow(cls: type[Workflow]) -> WorkflowDefinition:
@@ -50,6 +55,9 @@ def define_workflow(cls: type[Workflow]) -> WorkflowDefinition:
         with problems.noting(place):
             source = source_of(thing, f"{place}: waits_on")
             sources[source.id] = source
+    for handler in vars(cls).values():
+        if isinstance(handler, Step | Command):
+            problems.found += _unread(handler, sources)
     with problems.noting(place):
         _check_limit(cls, steps)
     problems.refuse()
@@ -119,7 +127,33 @@ def _check_limit(cls: type[Workflow], steps: dict[str, Step[Any, Any]]) -> None:
 
 def _unknown_next(cls: type, handler: Any, steps: dict[str, Any]) -> Iterator[str]:
     """Yield the steps that a handler names as `Transfer.step` and that there are not."""
-    if not _NEXT & set(handler.function.__code__.co_names):
+    for node in _calls_of(_NEXT, handler):
+        match node.args:
+            case [ast.Attribute(value=ast.Name(id=owner), attr=name), *_] if (
+                owner == cls.__name__ and name not in steps
+            ):
+                yield (
+                    f"{handler.place}: {cls.__name__}.{name} is no @step; there is "
+                    f"{', '.join(steps)}"
+                )
+
+
+def _unread(handler: Any, sources: dict[str, Source]) -> Iterator[str]:
+    """Yield what a handler waits for although nobody reads it for the workflow."""
+    for node in _calls_of(_WAITS, handler):
+        named = resolved(node.args[0], names_of(handler.function)) if node.args else None
+        id = awaited_id(named)
+        if id and id not in sources:
+            yield (
+                f"{handler.place}: it waits for {id!r}, which nobody reads for it: add "
+                f"{ast.unparse(node.args[0])} to waits_on of the workflow; it has "
+                f"{', '.join(sources) or 'none'}"
+            )
+
+
+def _calls_of(methods: frozenset[str], handler: Any) -> Iterator[ast.Call]:
+    """Yield the calls of some methods that a handler's source has."""
+    if not methods & set(handler.function.__code__.co_names):
         return
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(handler.function)))
@@ -127,11 +161,5 @@ def _unknown_next(cls: type, handler: Any, steps: dict[str, Any]) -> Iterator[st
         return  # made without source
     for node in ast.walk(tree):
         match node:
-            case ast.Call(
-                func=ast.Attribute(attr=method),
-                args=[ast.Attribute(value=ast.Name(id=owner), attr=name), *_],
-            ) if method in _NEXT and owner == cls.__name__ and name not in steps:
-                yield (
-                    f"{handler.place}: {cls.__name__}.{name} is no @step; there is "
-                    f"{', '.join(steps)}"
-                )
+            case ast.Call(func=ast.Attribute(attr=name)) if name in methods:
+                yield node

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from eventmill.errors import ConfigurationError
+from eventmill.model import limits
 from eventmill.model.definition import Retry, Start
 from eventmill.model.problems import Problems
 from eventmill.model.topic import Topic
@@ -116,8 +117,8 @@ class Transform:
                 found.append(f"it publishes to {topic!r}, which is no topic")
             elif topic in self.sources:
                 found.append(f"it publishes to {topic.id!r}, which it follows: it would never end")
-        if plan.idle is not None and plan.idle <= timedelta():
-            found.append(f"idle={plan.idle!r} must be above 0")
+        if plan.idle is not None and not _NONE < plan.idle <= _IDLE_MAX:
+            found.append(f"idle={plan.idle!r} must be above 0, and {_IDLE_MAX.days:,} days at most")
         match plan.stage:
             case Windowing(window, aggregates, lateness):
                 spans = {"lateness": lateness}
@@ -137,6 +138,7 @@ class Transform:
 
 
 _NONE = timedelta()
+_IDLE_MAX = timedelta(seconds=limits.TRANSFORM_IDLE_SECONDS_MAX)
 
 
 def _input_of(feed: Feed, place: str) -> Input:

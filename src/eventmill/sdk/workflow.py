@@ -28,6 +28,7 @@ from eventmill.model.topic import Topic
 from eventmill.model.transition import Go
 from eventmill.model.workflow_effect import Next, WorkflowEffect
 from eventmill.sdk import guards
+from eventmill.sdk.component import check_timeout
 from eventmill.sdk.context import Calls, Context
 from eventmill.sdk.entity import KeyValueEntity
 from eventmill.sdk.reaction import members_of
@@ -65,6 +66,12 @@ class Workflow(KeyValueEntity):
     """The step, or its name, that runs when `timeout` has passed."""
     waits_on: ClassVar[tuple[Any, ...]] = ()
     """Topics, entities and workflows that `wait_for` and `wait_for_end` may name."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for value in vars(cls).values():
+            if isinstance(value, Handler):
+                value.is_of_workflow = True
 
     @property
     def status(self) -> str:
@@ -294,8 +301,7 @@ def step(method: Any = None, **options: Any) -> Any:
 
     Raises `ConfigurationError` for a time limit that is none.
     """
-    if options.get("timeout", 1.0) <= 0:
-        raise ConfigurationError("@step: timeout must be above 0 seconds")
+    check_timeout("@step", options.get("timeout", 1.0))
     if method is not None:
         return Step(method)
     return lambda function: Step(function, **options)

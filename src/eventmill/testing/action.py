@@ -18,6 +18,7 @@ from eventmill.runtime.dispatch.action import ActionReaction
 from eventmill.runtime.room import Room
 from eventmill.sdk.action import define_action
 from eventmill.testing.calls import Calls
+from eventmill.testing.fitting import check_fit
 from eventmill.testing.reacting import Effects, ReactionKit, Recording
 
 P = ParamSpec("P")
@@ -31,6 +32,7 @@ class ActionKit(ReactionKit, Generic[P]):
     """
 
     def __init__(self, action: Action[P]) -> None:
+        check_fit("ActionKit", action)
         super().__init__()
         self.definition: ActionDefinition = define_action(action)
         self.subject = "test"

@@ -15,6 +15,7 @@ from eventmill.model.definition import ConsumerDefinition
 from eventmill.runtime.room import Room
 from eventmill.sdk.consumer import Consumer
 from eventmill.testing.calls import Calls
+from eventmill.testing.fitting import check_fit
 from eventmill.testing.incoming import entry_of
 from eventmill.testing.reacting import Effects, ReactionKit, Recording
 
@@ -26,6 +27,7 @@ class ConsumerKit(ReactionKit):
     """
 
     def __init__(self, consumer: Consumer) -> None:
+        check_fit("ConsumerKit", consumer)
         super().__init__()
         self.definition: ConsumerDefinition = consumer.define()
         self._source = consumer.options["source"]

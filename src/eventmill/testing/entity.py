@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from eventmill.engine import entity as engine
-from eventmill.errors import ConfigurationError, Deleted, EventmillError, Rejected
+from eventmill.errors import Deleted, EventmillError, Rejected
 from eventmill.model.commit import Commit
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect, Outgoing
@@ -25,8 +25,8 @@ from eventmill.model.handler import Handler
 from eventmill.runtime.turns.guards import Guards
 from eventmill.runtime.turns.turn import failure_of
 from eventmill.sdk.reading import define_entity
-from eventmill.sdk.replicated import ReplicatedEntity
 from eventmill.testing.clock import MIDNIGHT
+from eventmill.testing.fitting import check_fit
 from eventmill.testing.incoming import entry_of
 from eventmill.testing.outgoing import Published, Scheduled, Sent, cancelled, published
 from eventmill.testing.outgoing import scheduled as scheduled_in
@@ -105,13 +105,12 @@ class EntityKit(Generic[S]):
     """One entity of class `cls` and id `id`; keeps its state from run to run.
 
     Attributes a test may set: `now`, the time of the next turns; `metadata`, that of the requests.
-    Raises `ConfigurationError` for a class that no service would take, and for a replicated entity,
-    which has a kit of its own.
+    Raises `ConfigurationError` for a class that no service would take, and for replicated entities
+    and workflows, which have kits of their own.
     """
 
     def __init__(self, cls: type[S], id: str = "test") -> None:
-        if issubclass(cls, ReplicatedEntity):
-            raise ConfigurationError(f"{cls.__qualname__} is a replicated entity: use ReplicasKit")
+        check_fit("EntityKit", cls)
         self._guards = Guards(enabled=True)
         self.definition: EntityDefinition = self._guards.watched(define_entity(cls))
         self.now: datetime = MIDNIGHT

@@ -5,12 +5,15 @@ It listens on a socket in its directory and on no port.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import asyncpg
@@ -51,6 +54,10 @@ class Server:
     def __init__(self, *, durable: bool = False) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="evmpg-", dir="/tmp"))
         self._server = Postgres(self.directory, _settings(self.directory, durable))
+        self._emptying: dict[str, asyncpg.Connection[asyncpg.Record]] = {}
+        self._loop = asyncio.new_event_loop()
+        self._apart = Thread(target=self._loop.run_forever, daemon=True)
+        self._apart.start()
         self._made: set[str] = set()
         self._server.create("--auth=trust", "--no-sync")
         self._server.start()
@@ -78,7 +85,8 @@ class Server:
             await store.open()
             await store.close()
         else:
-            await self.execute(_EMPTY, name)
+            emptied = asyncio.run_coroutine_threadsafe(self._empty(name), self._loop)
+            await asyncio.wrap_future(emptied)
         return self.dsn(name)
 
     async def execute(self, statement: str, database: str = "postgres") -> None:
@@ -132,8 +140,29 @@ class Server:
 
     def close(self) -> None:
         """End the server and remove its data."""
+        asyncio.run_coroutine_threadsafe(self._end_emptying(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._apart.join()
+        self._loop.close()
         self._server.stop(signal.SIGQUIT)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def _empty(self, name: str) -> None:
+        """Empty a database, on a connection that stays: it knows the tables and how to do it.
+
+        Hence it has a loop of its own, as each test has another one.
+        """
+        for _ in range(2):  # the server may have been stopped since
+            connection = self._emptying.pop(name, None) or await asyncpg.connect(self.dsn(name))
+            with suppress(asyncpg.InterfaceError, asyncpg.PostgresConnectionError):
+                await connection.execute(_EMPTY)
+                self._emptying[name] = connection
+                return
+        raise ConnectionError(f"the test's server hangs up: see {self.directory / 'log'}")
+
+    async def _end_emptying(self) -> None:
+        for connection in self._emptying.values():
+            connection.terminate()
 
 
 def _settings(directory: Path, durable: bool) -> dict[str, str]:

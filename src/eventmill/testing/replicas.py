@@ -35,6 +35,7 @@ from eventmill.sdk.reading_replicated import define_replicated
 from eventmill.sdk.replicated import ReplicatedEntity
 from eventmill.testing.clock import MIDNIGHT
 from eventmill.testing.entity import Result
+from eventmill.testing.fitting import check_fit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +52,7 @@ class ReplicasKit(Generic[S]):
     def __init__(
         self, cls: type[S], id: str = "test", *, nodes: Collection[str] = ("a", "b", "c")
     ) -> None:
+        check_fit("ReplicasKit", cls)
         self._guards = Guards(enabled=True)
         self.definition = self._guards.watched(define_replicated(cls))
         self.now: datetime = MIDNIGHT
@@ -136,8 +138,7 @@ class ReplicasKit(Generic[S]):
             )
         before = encode(replica.causal)
         writer.seal(self._actors[node])
-        writer.now = now
-        engine.change(writer, effect)
+        engine.change(writer, effect, now)
         try:
             reply = engine.reply_of(effect, replica.state)
         except Exception:

@@ -24,6 +24,7 @@ from eventmill.runtime.room import Room
 from eventmill.runtime.transforms.transformer import Transformer
 from eventmill.sdk.transform import Transform
 from eventmill.testing.clock import VirtualClock
+from eventmill.testing.fitting import check_fit
 from eventmill.testing.incoming import entry_of
 from eventmill.testing.view import StoredRows, finished
 
@@ -35,6 +36,7 @@ class TransformKit:
     """
 
     def __init__(self, transform: Transform) -> None:
+        check_fit("TransformKit", transform)
         self.definition = transform.define()
         self.clock = VirtualClock()
         self.late: list[Any] = []

@@ -24,6 +24,7 @@ from eventmill.sdk.component import id_of
 from eventmill.sdk.handlers import ON
 from eventmill.sdk.view import View, define_view
 from eventmill.testing.clock import VirtualClock
+from eventmill.testing.fitting import check_fit
 from eventmill.testing.incoming import entry_of
 
 
@@ -34,6 +35,7 @@ class ViewKit:
     """
 
     def __init__(self, view: type[View]) -> None:
+        check_fit("ViewKit", view)
         self.definition: ViewDefinition = define_view(view)
         self.clock = VirtualClock()
         self._sources = {_id(source): source for source in _sources_of(view)}

@@ -33,6 +33,7 @@ from eventmill.sdk.reading import define_entity
 from eventmill.sdk.workflow import Step
 from eventmill.testing.calls import Called, Calls
 from eventmill.testing.clock import MIDNIGHT, VirtualClock
+from eventmill.testing.fitting import check_fit
 from eventmill.testing.host import NO_JITTER
 from eventmill.testing.outgoing import Published, Scheduled, Sent, published, scheduled, sent
 
@@ -72,6 +73,7 @@ class WorkflowKit(Generic[S]):
     """
 
     def __init__(self, cls: type[S], id: str = "test") -> None:
+        check_fit("WorkflowKit", cls)
         self._guards = Guards(enabled=True)
         self.definition = self._guards.watched(define_entity(cls))
         self.clock = VirtualClock(MIDNIGHT)

@@ -250,7 +250,8 @@ class Visit(Workflow):
 
     @step(compensate=clean)
     async def ordered(self, event: OrderPlaced) -> Effect[None]:
-        return self.wait_for_end(Visit, event.order_id, then=Visit.ended)
+        waiting = self.wait_for_end(Visit, event.order_id, then=Visit.ended)
+        return waiting.start_child(Visit.start, event.order_id, room="1")
 
     @step
     async def ended(self, event: WorkflowEnded) -> Effect[None]:

@@ -168,6 +168,20 @@ def at(text: str) -> int:
     return (datetime.fromisoformat(text) - EPOCH) // timedelta(microseconds=1)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (1, "every 1 s"),
+        (2.5, "every 2.5 s"),
+        (600, "every 10 min"),
+        (5_405, "every 1 h 30 min 5 s"),
+        (2 * 86_400, "every 2 d"),
+    ],
+)
+def test_an_interval_is_written_for_people(seconds: float, text: str) -> None:
+    assert str(Schedule(every=round(seconds * 1_000_000))) == text
+
+
 HOURLY = Schedule(cron="0 * * * *")
 
 

@@ -24,6 +24,8 @@ said = Topic("said", Said)
         ({"batch_size": 0}, "batch_size must be 1"),
         ({"batch_size": 10_000}, "batch_size must be 1"),
         ({"timeout": 0}, "timeout must be above 0"),
+        ({"timeout": float("inf")}, "timeout must be above 0"),
+        ({"timeout": float("nan")}, "timeout must be above 0"),
         ({"group": "No Spaces"}, "consumer group id 'No Spaces'"),
         ({"start": datetime(2026, 1, 1)}, "start needs a time zone"),  # noqa: DTZ001
     ],

@@ -125,6 +125,29 @@ def test_steps_that_others_name_must_fit() -> None:
     assert any("its on_timeout step 'book' takes room" in one for one in found)
 
 
+def test_what_is_waited_for_must_be_read() -> None:
+    @component("visit")
+    class Visit(Workflow):
+        waits_on = (news,)
+
+        @command
+        def start(self) -> Effect[None]:
+            return self.wait_for(news, Heard, "x", then=Visit.back)
+
+        @step
+        async def home(self) -> Effect[None]:
+            return self.update().wait_for_end(Stay, "s1", then=Visit.back)
+
+        @step
+        async def back(self, event: Any) -> Effect[None]:
+            return self.end()
+
+    (found,) = problems_of(Visit, Stay)
+    assert "Visit.home" in found
+    assert "waits for 'stay', which nobody reads for it: add Stay to waits_on" in found
+    assert "it has news" in found
+
+
 def test_a_workflow_needs_a_step_and_a_step_a_workflow() -> None:
     @component("stay")
     class Empty(Workflow):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from eventmill import (
-    ConfigurationError,
     Effect,
     LWWRegister,
     ORSet,
@@ -16,7 +15,7 @@ from eventmill import (
     query,
 )
 from eventmill.errors import HandlerFailed
-from eventmill.testing import EntityKit, ReplicasKit, ViewKit
+from eventmill.testing import ReplicasKit, ViewKit
 from tests.flow.arcade import Player, Scored, Scores, scored
 
 
@@ -104,11 +103,6 @@ def test_guards_find_what_would_be_lost(handler: object, told: str) -> None:
 def test_a_value_of_another_type_is_refused() -> None:
     with pytest.raises(HandlerFailed, match="is no"):
         ReplicasKit(Careless).run("a", Careless.mistype, "x")
-
-
-def test_the_other_kit_says_which_one_to_use() -> None:
-    with pytest.raises(ConfigurationError, match="ReplicasKit"):
-        EntityKit(Careless)
 
 
 def test_a_register_has_its_value_before_the_first_write() -> None:

@@ -53,6 +53,11 @@ def test_all_problems_of_all_transforms_are_told_at_once() -> None:
         .aggregate(appending)
         .map(made)
         .to(gave, id="windows"),
+        Stream(seen)
+        .window(Session(HOUR), idle=timedelta.max)
+        .aggregate(count())
+        .map(made)
+        .to(gave, id="patient"),
         Stream(seen).join(Stream(seen), within=-HOUR).map(made).to(theirs, id="joined"),
         Stream(seen).to(seen, id="round"),
         Stream(unlisted).to(unlisted, id="nowhere"),
@@ -68,6 +73,7 @@ def test_all_problems_of_all_transforms_are_told_at_once() -> None:
         "'windows' (", "'seen' has no events of type Other; it has EntityDeleted, Seen",
         "lateness=datetime.timedelta(days=-1, seconds=82800) is negative",
         "idle=datetime.timedelta(0) must be above 0",
+        "must be above 0, and 3,660 days at most",
         "a session merges, and 'fold' has no merge=",
         "it joins a source with itself",
         "within=datetime.timedelta(days=-1, seconds=82800) is negative",

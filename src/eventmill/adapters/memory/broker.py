@@ -15,7 +15,7 @@ from eventmill.engine.adopting import adopter
 from eventmill.errors import BrokerUnavailable, ConfigurationError, TooLarge
 from eventmill.model import limits
 from eventmill.model.entry import Entry
-from eventmill.ports.broker import Neighbour, Past, Receipt, Size, TopicLayout
+from eventmill.ports.broker import Complete, Neighbour, Past, Receipt, Size, TopicLayout, as_it_is
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Scan
 
@@ -195,13 +195,13 @@ class Broker:
         stream = self._topics.streams[topic]
         return Size(stream.bytes, stream.first, stream.last)
 
-    async def admit(self, topic: str) -> int:
+    async def admit(self, topic: str, complete: Complete = as_it_is) -> int:
         self._check()
         stream = self._topics.streams[topic]
         taken = stream.outside[: limits.BROKER_ADMITTED_MAX]
         del stream.outside[: len(taken)]
-        for arrived in map(messages.admitted, taken):
-            key = messages.key_of(arrived)
+        for one in taken:
+            key, arrived = messages.admitted(one, complete)
             shard = self._shard(topic, key)
             stream.last += 1
             there = messages.Arrived(

@@ -12,6 +12,7 @@ it again after an unknown outcome: one batch is stored, the other refused as a w
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,6 +24,7 @@ from eventmill.adapters.nats.subjects import Subjects
 from eventmill.engine import messages
 from eventmill.errors import BrokerUnavailable, Unavailable
 from eventmill.model import limits
+from eventmill.ports.broker import Complete
 
 
 class Mark(msgspec.Struct):
@@ -30,6 +32,18 @@ class Mark(msgspec.Struct):
 
     moved: int
     """Sequence of the last one in the stream."""
+
+
+class _Taken(NamedTuple):
+    """A message as it will be stored, with its key."""
+
+    key: str
+    arrived: messages.Arrived
+
+    @property
+    def size(self) -> int:
+        """Bytes that the server counts."""
+        return len(self.arrived.payload) + len(self.arrived.headers) + BATCH_HEADER_BYTES
 
 
 class Admission:
@@ -50,19 +64,19 @@ class Admission:
         self._stream = subjects.stream(topic)
         self._reader = Reader(connection, self._stream, [subjects.plain(topic)], _as_it_is, tell)
 
-    async def move(self) -> int:
+    async def move(self, complete: Complete) -> int:
         """Move what waits, up to a batch; return how many were moved by this call.
 
         Raises `BrokerUnavailable`.
         """
         mark, version = await self._mark()
         found = await self._reader.read(mark.moved, limits.BROKER_ADMITTED_MAX)
-        taken = _within_a_batch([self._fitting(stored) for _, stored in found])
+        taken = _within_a_batch([self._admitted(stored, complete) for _, stored in found])
         if not taken:
             return 0
         if not await self._store(taken, version):
             return 0
-        await self._tidy(taken[-1].sequence)
+        await self._tidy(taken[-1].arrived.position)
         return len(taken)
 
     def lost(self) -> None:
@@ -93,22 +107,23 @@ class Admission:
                 "plain clients publish to the topic's own subject alone"
             ) from None
 
-    async def _store(self, taken: list[Stored], version: int) -> bool:
+    async def _store(self, taken: list[_Taken], version: int) -> bool:
         """Store messages and mark if the mark is still that version; return whether it was."""
         batch = self._connection.inbox("admit").encode()[-48:]
         begin = b"Nats-Batch-Id: %s\r\nNats-Batch-Sequence: " % batch
-        arrived = [messages.admitted(stored.arrived(self._topic, 0)) for stored in taken]
         commands = [
             wire.publish(
-                self._subject_of(one), one.payload, headers=begin + b"%d\r\n" % nth + one.headers
+                self._subjects.message(self._topic, self._partition_of(key), key),
+                arrived.payload,
+                headers=begin + b"%d\r\n" % nth + arrived.headers,
             )
-            for nth, one in enumerate(arrived, 1)
+            for nth, (key, arrived) in enumerate(taken, 1)
         ]
         headers = (
             begin + b"%d\r\nNats-Batch-Commit: 1\r\n"
             b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % (len(taken) + 1, version)
         )
-        mark = msgspec.json.encode(Mark(taken[-1].sequence))
+        mark = msgspec.json.encode(Mark(taken[-1].arrived.position))
         try:
             reply = await self._connection.request(
                 self._subjects.mark(self._topic),
@@ -138,30 +153,28 @@ class Admission:
             except api.JetStreamError as error:
                 raise api.unavailable(error) from error
 
-    def _fitting(self, stored: Stored) -> Stored:
+    def _admitted(self, stored: Stored, complete: Complete) -> _Taken:
         """Cut a message that with a batch's headers is more than the server takes.
 
         It is far too large for an event; cut and without its headers, it is read as malformed.
         """
-        size = len(stored.payload) + len(stored.headers or b"") + BATCH_HEADER_BYTES
-        if size <= self._connection.max_payload:
-            return stored
-        told = b"NATS/1.0\r\neventmill-too-large: %d bytes\r\n\r\n" % size
-        return stored._replace(headers=told, payload=stored.payload[: limits.PAYLOAD_BYTES_MAX])
-
-    def _subject_of(self, arrived: messages.Arrived) -> str:
-        key = messages.key_of(arrived)
-        return self._subjects.message(self._topic, self._partition_of(key), key)
+        key, arrived = messages.admitted(stored.arrived(self._topic, 0), complete)
+        taken = _Taken(key, arrived)
+        if taken.size <= self._connection.max_payload:
+            return taken
+        told = b"eventmill-too-large: %d bytes\r\n" % taken.size
+        payload = arrived.payload[: limits.PAYLOAD_BYTES_MAX]
+        return _Taken("", msgspec.structs.replace(arrived, headers=told, payload=payload))
 
 
 def _as_it_is(stored: Stored) -> Stored:
     return stored
 
 
-def _within_a_batch(found: list[Stored]) -> list[Stored]:
+def _within_a_batch(found: list[_Taken]) -> list[_Taken]:
     size = 0
-    for count, stored in enumerate(found):
-        size += len(stored.payload) + len(stored.headers or b"")
+    for count, taken in enumerate(found):
+        size += taken.size
         if count and size > limits.BROKER_BATCH_BYTES:
             return found[:count]
     return found

@@ -26,7 +26,7 @@ from eventmill.engine import cloudevent, messages
 from eventmill.errors import BrokerUnavailable, TooLarge, Unreachable
 from eventmill.model import limits
 from eventmill.model.entry import Entry
-from eventmill.ports.broker import Neighbour, Past, Receipt, Size, TopicLayout
+from eventmill.ports.broker import Complete, Neighbour, Past, Receipt, Size, TopicLayout, as_it_is
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Scan
 
@@ -183,7 +183,7 @@ class Broker:
         except api.JetStreamError as error:
             raise api.unavailable(error) from error
 
-    async def admit(self, topic: str) -> int:
+    async def admit(self, topic: str, complete: Complete = as_it_is) -> int:
         admission = self._admissions.get(topic)
         if admission is None:
             first = self._topics[topic].number * self._shards
@@ -194,7 +194,7 @@ class Broker:
                 self._partition_of,
                 lambda: self._on_news(first),
             )
-        return await admission.move()
+        return await admission.move(complete)
 
     async def _establish(self, past: Mapping[str, Past]) -> list[str]:
         demands.check_version(self._connection)

@@ -12,13 +12,14 @@ from typing import Any
 
 import msgspec
 
+from eventmill.adapters.postgres import view_sql
 from eventmill.adapters.postgres.connection import SCHEMA, Connection, connect_patiently, errors
 from eventmill.adapters.postgres.journal import entries_of
 from eventmill.adapters.postgres.text import loaded
 from eventmill.adapters.postgres.writer import fetch
 from eventmill.errors import ConfigurationError
 from eventmill.model.census import StoredType, Subscriber
-from eventmill.model.entry import COMMANDS, DELTAS, Entry
+from eventmill.model.entry import COMMANDS, DELETED, DELTAS, STEP, Entry
 
 SAMPLES = 20
 """Of each type, from either end of the journal."""
@@ -55,6 +56,22 @@ async def payloads(dsn: str, kind: StoredType) -> list[tuple[int, bytes]]:
     async with _reading(dsn) as connection:
         rows = await fetch(connection, "alike", limit=kind.count, **_key_of(kind))
         return [(position, payload) for position, payload in rows]
+
+
+async def progresses(dsn: str, workflow: str) -> list[tuple[str, bytes]]:
+    """Return id and newest progress of the workflows of a component that are not deleted."""
+    async with _reading(dsn) as connection:
+        rows = await fetch(connection, "newest", source=workflow, types=[STEP, DELETED])
+        return [(loaded(id), payload) for id, type, payload in rows if type == STEP]
+
+
+async def rows(dsn: str, table: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a table of a view or transform; none if there is no such table."""
+    async with _reading(dsn) as connection:
+        if not await connection.fetch(view_sql.COLUMNS, view_sql.quoted(table)):
+            return []
+        found = await connection.fetch(f"SELECT * FROM {view_sql.quoted(table)}")  # noqa: S608
+        return [tuple(loaded(v) if isinstance(v, str) else v for v in row) for row in found]
 
 
 async def waiting_commands(dsn: str, courier: str) -> list[tuple[str, Entry]]:

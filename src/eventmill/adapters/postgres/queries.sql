@@ -428,6 +428,11 @@ WHERE source = :source::text AND type = :type::text AND version = :version::inte
         json_typeof(convert_from(metadata, 'UTF8')::json -> 'cloudevent') = 'object', false))
 ORDER BY shard DESC, position DESC LIMIT :limit::bigint
 
+-- name: newest
+SELECT DISTINCT ON (subject) subject, type, payload FROM entry
+WHERE source = :source::text AND type = ANY (:types::text[])
+ORDER BY subject, sequence DESC
+
 -- name: undelivered
 SELECT shard, position, source, subject, sequence, type, version, time, payload, metadata, origin
 FROM entry

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import apsw
 import msgspec
@@ -13,9 +14,10 @@ import msgspec
 from eventmill.adapters.sqlite.connection import FILE, errors, open_reader
 from eventmill.adapters.sqlite.lock import holder
 from eventmill.adapters.sqlite.statements import SQL
+from eventmill.adapters.sqlite.view_sql import quoted
 from eventmill.errors import ConfigurationError
 from eventmill.model.census import StoredType, Subscriber
-from eventmill.model.entry import COMMANDS, DELTAS, Entry
+from eventmill.model.entry import COMMANDS, DELETED, DELTAS, STEP, Entry
 
 STRETCH = 100_000
 """Positions counted at once."""
@@ -77,6 +79,25 @@ def payloads(directory: Path, kind: StoredType) -> Iterator[tuple[int, bytes]]:
         numbers = {text: number for number, text in db.execute(SQL["names"])}
         key = [numbers[kind.source], numbers[kind.type], kind.version, int(kind.is_outside)]
         yield from db.execute(SQL["alike"], (kind.first, kind.last, *key, -1))
+
+
+def progresses(directory: Path, workflow: str) -> Iterator[tuple[str, bytes]]:
+    """Yield id and newest progress of the workflows of a component that are not deleted."""
+    with _reading(directory) as db:
+        numbers = {text: number for number, text in db.execute(SQL["names"])}
+        step = numbers.get(STEP)
+        for id, type, payload, _ in db.execute(
+            SQL["newest"], (numbers.get(workflow), step, numbers.get(DELETED))
+        ):
+            if type == step:
+                yield id, payload
+
+
+def rows(directory: Path, table: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a table of a view or transform; none if there is no such table."""
+    with _reading(directory) as db:
+        if next(db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)), None):
+            yield from db.execute(f"SELECT * FROM {quoted(table)}")  # noqa: S608 - it is quoted
 
 
 def waiting_commands(directory: Path, courier: str) -> list[tuple[str, Entry]]:

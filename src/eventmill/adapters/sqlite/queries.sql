@@ -200,3 +200,10 @@ WHERE position BETWEEN ? AND ? AND source = ? AND type = ? AND version = ?
     AND (sequence = 0 AND coalesce(json_type(CAST(metadata AS TEXT), '$.cloudevent') = 'object', 0)) = ?
 ORDER BY position
 LIMIT ?
+
+-- name: newest
+-- The other columns are those of the row that has the maximum.
+SELECT subject, type, payload, max(sequence)
+FROM entry
+WHERE source = ? AND type IN (?, ?)
+GROUP BY subject

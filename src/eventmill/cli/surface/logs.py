@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 FRAMES_MAX = 50
 """Frames of one traceback. Without local variables: they hold users' data."""
+
+
+class _Log(io.TextIOBase):
+    """The log as far as somebody takes it: no loop may end because its disk is full, or who read it is
+    gone."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):  # the latter of a closed file
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._file.flush()
 
 
 def configure(kind: str) -> bool:
@@ -37,7 +56,7 @@ def configure(kind: str) -> bool:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Log(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     return for_people

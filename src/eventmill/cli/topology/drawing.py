@@ -11,6 +11,7 @@ from eventmill.sdk.topology.graph import Connection, Graph, Kind, Part
 
 _SHAPES = {
     Kind.ENTITY: ("[", "]"),
+    Kind.REPLICATED: ("[", "]"),
     Kind.TOPIC: ("([", "])"),
     Kind.WORKFLOW: ("[/", "/]"),
     Kind.CONSUMER: ("{{", "}}"),
@@ -29,7 +30,7 @@ def text(graph: Graph) -> str:
     lines = []
     for part in graph.parts:
         kind = "?" if part.kind is Kind.UNKNOWN else part.kind.value
-        shown = f"{part.id.ljust(width)}  {kind.ljust(9)}  {', '.join(part.types)}"
+        shown = f"{part.id.ljust(width)}  {kind.ljust(10)}  {', '.join(part.types)}"
         lines.append(shown.rstrip())
         lines += ["  " + _arrow(c) for c in graph.connections if c.source == part.id]
     return "\n".join(lines)

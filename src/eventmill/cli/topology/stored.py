@@ -11,6 +11,7 @@ import msgspec
 
 from eventmill.cli.surface.output import counted, show
 from eventmill.cli.surface.progress import bar
+from eventmill.cli.topology import underway
 from eventmill.engine.ticks import TICK
 from eventmill.errors import EventmillError, InvalidPayload
 from eventmill.model.action import CALLS
@@ -68,13 +69,16 @@ class Stored(msgspec.Struct):
     data: str
     types: list[Reading]
     undeliverable: list[str]
+    stuck: list[str]
+    """What keeps workflows and windows from going on."""
     leftovers: list[str]
     """Of consumers and views that are gone: they break nothing."""
 
     @property
     def problems(self) -> list[str]:
-        """What the code itself wrote and cannot read or deliver any more."""
-        return [r.told for r in self.types if r.told and not r.is_outside] + self.undeliverable
+        """What the code itself wrote and cannot read, deliver or go on with any more."""
+        unreadable = [r.told for r in self.types if r.told and not r.is_outside]
+        return unreadable + self.undeliverable + self.stuck
 
     @property
     def warnings(self) -> list[str]:
@@ -104,8 +108,12 @@ def examined(service: ServiceDefinition, data: Path | None, store: str) -> Store
         kinds = offline.stored_types(data, store, progress)
     waiting = list(undeliverable(service, offline.waiting_commands(data, store)))
     types = judged(service, kinds, lambda kind: offline.payloads(data, store, kind))
+    stuck = [
+        *underway.stuck(service, lambda id: offline.progresses(data, store, id)),
+        *underway.unreadable_windows(service, lambda table: offline.rows(data, store, table)),
+    ]
     left = list(leftovers(service, offline.subscribers(data, store)))
-    return Stored("PostgreSQL" if store else str(data), types, waiting, left)
+    return Stored("PostgreSQL" if store else str(data), types, waiting, stuck, left)
 
 
 def show_types(found: Stored) -> None:

@@ -98,7 +98,7 @@ def _added(name: str, now: Kept) -> Iterator[Change]:
 
 def _gone(name: str, was: Kept) -> Iterator[Change]:
     kind = _kind(name)
-    if kind in ("reply", "rows"):
+    if kind in ("reply", "rows", "windows"):
         yield Change(name, "removed", was.compatibility)
         return
     yield Change(
@@ -208,7 +208,7 @@ def _by_path(found: Iterable[Misfit]) -> dict[Path, list[Misfit]]:
 def _kind(name: str) -> str:
     """Return what advice on a schema depends on."""
     kind, _, rest = name.partition("/")
-    return rest.rpartition("/")[2] if kind in ("commands", "queries") else kind
+    return rest.rpartition("/")[2] if kind in ("commands", "queries", "actions") else kind
 
 
 _RAISE: Final = (
@@ -247,6 +247,27 @@ _ADVICE: Final = {
     ): "it cannot be read from nodes of the release before: update all nodes before anybody asks",
     ("reply", "forward"): "callers of the release before cannot read it: keep what they expect, or "
     "answer under another name",
+    ("steps", "missing"): "give the parameter a default: what was planned before does not have it",
+    ("steps", "refused"): "keep the parameter, with a default: what was planned before has it",
+    ("steps", "value"): "take what was planned before, too, or keep this step and give the new one "
+    "another name",
+    (
+        "steps",
+        "forward",
+    ): "nodes of the release before cannot run it: give the new one another name, "
+    "and go to it from the next release on",
+    (
+        "steps",
+        "removed",
+    ): "workflows that are at it are stuck, and what it undoes stays done: keep it "
+    "as long as there are any",
+    (
+        "windows",
+        "value",
+    ): "windows that are open cannot be read: give the transform an id of its own, "
+    "or begin anew with `eventmill consumers reset`",
+    ("windows", "forward"): "nodes of the release before cannot read the windows: stop them before "
+    "this one starts",
     ("states", "missing"): "give the field a default",
     ("states", "refused"): "give the field another name",
     ("states", "value"): "take what is stored, too, or give the field another name",

@@ -1,7 +1,8 @@
 """The contract of a service: the schema of everything that is stored or sent, as one file.
 
 A schema's name says what it is of: `events/cart/ItemAdded`, `commands/cart/add_item/arguments`,
-`commands/cart/add_item/reply`, the same for `queries`, `rows/open-carts/open_carts`, `states/cart`.
+`commands/cart/add_item/reply`, the same for `queries`, `rows/open-carts/open_carts`, `states/cart`,
+`steps/transfer/deposit`, `actions/remind/arguments`, `windows/hourly`.
 
 The file knows what code cannot: which versions of an event were stored before, and which fields
 were dropped. And it says what each schema promises, which people change in it.
@@ -15,11 +16,19 @@ from typing import Any, Final
 
 import msgspec
 
-from eventmill.engine.schemas.typed import Schema, schema_of
+from eventmill.engine.schemas.typed import Schema, schema_of, schema_of_replicated
+from eventmill.engine.transforms.windows import shape_of
 from eventmill.errors import InvalidPayload
-from eventmill.model.definition import EntityDefinition, ServiceDefinition, ViewDefinition
+from eventmill.model.definition import (
+    ActionDefinition,
+    EntityDefinition,
+    ServiceDefinition,
+    ViewDefinition,
+    WorkflowDefinition,
+)
 from eventmill.model.events import EventType
 from eventmill.model.handler import Handler
+from eventmill.model.transform import TransformDefinition, Windowing
 
 FORMAT: Final = 1
 """Of the file."""
@@ -80,6 +89,10 @@ def contract_of(service: ServiceDefinition) -> Contract:
         found.update(_events(topic.id, topic.event_types()))
     for view in service.views.values():
         found.update(_view(view))
+    for action in service.actions.values():
+        found.update(_action(action))
+    for transform in service.transforms.values():
+        found.update(_transform(transform))
     return Contract(service.name, found)
 
 
@@ -120,11 +133,45 @@ def write(contract: Contract) -> bytes:
 def _entity(entity: EntityDefinition) -> Iterator[tuple[str, Kept]]:
     # An event-sourced entity's state is folded from its events again; this one is what is stored.
     promise = Compatibility.BACKWARD if entity.is_key_value else Compatibility.NONE
-    if entity.replicated is None:  # a replicated state is a lattice of its own
-        yield f"states/{entity.id}", Kept(promise, schema_of(entity.cls))
+    replicated = entity.replicated
+    state = schema_of(entity.cls) if replicated is None else schema_of_replicated(replicated.fields)
+    yield f"states/{entity.id}", Kept(promise, state)
+    if entity.workflow is not None:
+        yield from _steps(entity.id, entity.workflow)
     yield from _events(entity.id, entity.event_types.values())
     yield from _handlers("commands", entity.id, entity.commands.values())
     yield from _handlers("queries", entity.id, entity.queries.values())
+
+
+def _steps(workflow: str, definition: WorkflowDefinition) -> Iterator[tuple[str, Kept]]:
+    for name, step in definition.steps.items():
+        # What was planned is run by the code that is there then.
+        arguments = schema_of(step.handler.arguments_type)
+        yield f"steps/{workflow}/{name}", Kept(Compatibility.BACKWARD, arguments)
+
+
+def _action(action: ActionDefinition) -> Iterator[tuple[str, Kept]]:
+    if action.schedule is None:  # its ticks are the platform's
+        arguments = schema_of(action.handler.arguments_type)
+        name = f"actions/{action.handler.component}/arguments"
+        yield name, Kept(Compatibility.BACKWARD, arguments)
+
+
+def _transform(transform: TransformDefinition) -> Iterator[tuple[str, Kept]]:
+    """What it keeps of open windows. What a join keeps is events, as they were stored."""
+    if not isinstance(transform.stage, Windowing):
+        return
+    types = [aggregate.state for aggregate in transform.stage.aggregates]
+    states = schema_of(tuple[(*types,)])  # type: ignore[valid-type]
+    definitions = states.pop("$defs", {})
+    shape = {name: {"enum": [text]} for name, text in shape_of(transform.stage).items()}
+    schema = {
+        "type": "object",
+        "properties": {**shape, "states": states},
+        "required": sorted([*shape, "states"]),
+        **({"$defs": definitions} if definitions else {}),
+    }
+    yield f"windows/{transform.id}", Kept(Compatibility.BACKWARD, schema)
 
 
 def _view(view: ViewDefinition) -> Iterator[tuple[str, Kept]]:

@@ -16,7 +16,7 @@ from eventmill.engine.schemas.keywords import options_of, resolved, values_of
 from eventmill.engine.schemas.typed import Schema
 from eventmill.errors import InvalidPayload
 from eventmill.model import limits
-from eventmill.model.events import EventType
+from eventmill.model.events import MISFITS, EventType
 
 DEPTH_MAX: Final = 12
 """Levels of a sample: a type that needs more of itself has no end."""
@@ -67,15 +67,17 @@ def _failure(kind: EventType, version: int, sample: Any) -> str:
     try:
         kind.decode(msgspec.json.encode(sample), version)
     except InvalidPayload as error:
-        # An upcaster that refuses a value may be right: it is made up.
-        is_ours = type(error.__cause__) is not ValueError
-        return error.message if is_ours else ""
-    except KeyError as error:
-        known = sample.values() if isinstance(sample, dict) else ()
-        return f"KeyError: {error}" if error.args[0] not in known else ""
-    except Exception:  # user code may raise anything, for a value that never was
-        return ""
+        return error.message if _is_ours(error.__cause__, sample) else ""
     return ""
+
+
+def _is_ours(cause: BaseException | None, sample: Any) -> bool:
+    """Whether an upcaster failed for another reason than its value, which is made up: it may refuse
+    it, or look it up somewhere."""
+    if isinstance(cause, KeyError):
+        known = sample.values() if isinstance(sample, dict) else ()
+        return all(key not in known for key in cause.args)
+    return type(cause) is not ValueError and isinstance(cause, MISFITS)
 
 
 class _Samples:

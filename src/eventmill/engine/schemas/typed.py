@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import inspect as types
 
 from eventmill.model import codec
+from eventmill.model.replicated.value import Kind
 
 Schema = dict[str, Any]
 
@@ -46,6 +47,18 @@ def schema_of(annotation: Any) -> Schema:
     name = schema.get("$ref", "").removeprefix(_REF)
     if maker.uses[name] == 1:
         schema = maker.defs.pop(name)
+    return {**schema, "$defs": maker.defs} if maker.defs else schema
+
+
+def schema_of_replicated(fields: Mapping[str, Kind[Any]]) -> Schema:
+    """Return what a replicated entity keeps: of each field its data type, and what is in it.
+
+    What is stored is a tree from which all nodes make the same; a field of which nobody has written
+    anything is not there.
+    """
+    maker = _Maker()
+    schemas = {name: maker.replicated(kind) for name, kind in fields.items()}
+    schema: Schema = {"type": "object", "properties": schemas, "required": []}
     return {**schema, "$defs": maker.defs} if maker.defs else schema
 
 
@@ -86,6 +99,14 @@ class _Maker:
                 return dict(_PLAIN[type(kind)])
             case _:
                 return self._named(kind)
+
+    def replicated(self, kind: Kind[Any]) -> Schema:
+        schemas: Schema = {"kind": {"enum": [kind.cls.__name__]}}
+        if kind.texts is not None:  # of a map: its keys
+            schemas["of"] = self.of(types.type_info(kind.texts.type))
+        if kind.inner is not None:
+            schemas["values"] = self.replicated(kind.inner)
+        return {"type": "object", "properties": schemas, "required": sorted(schemas)}
 
     def _array(self, kind: types.CollectionType | types.TupleType) -> Schema:
         if isinstance(kind, types.TupleType):

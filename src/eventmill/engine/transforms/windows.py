@@ -12,12 +12,13 @@ which keys wait behind a dead letter, and one device with a wrong clock would cl
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from zlib import crc32
 
 import msgspec
 
-from eventmill.engine.transforms.state import EVER, State, microseconds, moment
+from eventmill.engine.transforms.state import EPOCH, EVER, MICROSECOND, State, microseconds, moment
 from eventmill.errors import HandlerFailed
 from eventmill.model import codec
 from eventmill.model.entry import Entry
@@ -57,7 +58,7 @@ class WindowStage:
         self._adds = [(at, a.add) for at, a in enumerate(self._aggregates, 1)]
         self._results = [(at, a.result) for at, a in enumerate(self._aggregates, 1)]
         self._inits = [a.init for a in self._aggregates]
-        self._shape = _shape_of(windowing)
+        self._shape = _short(shape_of(windowing))
         states = (aggregate.state for aggregate in self._aggregates)
         rows: Any = list[tuple[(int, int, *states)]]  # type: ignore[valid-type]
         self._decode_open = codec.decoder(rows).decode
@@ -103,12 +104,12 @@ class WindowStage:
         return codec.encode(saved)
 
     def decode(self, stored: str, generation: int) -> Windows:
-        saved = _decode(stored)
-        if saved.shape != self._shape:
-            raise misfit()
         state = Windows(generation)
-        state.watermark, state.seen, state.due = saved.watermark, saved.seen, saved.due
         try:
+            saved = _decode(stored)
+            if saved.shape != self._shape:
+                raise misfit()
+            state.watermark, state.seen, state.due = saved.watermark, saved.seen, saved.due
             state.open = {start: window for start, *window in self._decode_open(saved.open)}
         except msgspec.MsgspecError as error:
             raise misfit() from error
@@ -123,7 +124,7 @@ class WindowStage:
         while start > time - size and (end := start + size) > watermark:
             window = open.get(start)
             if window is None:
-                window = open[start] = self._begun(end)
+                window = open[start] = self._begun(start, end)
                 if end < state.end:
                     state.end = end
             for at, add in self._adds:
@@ -132,7 +133,9 @@ class WindowStage:
             start -= self._hop
         return is_taken
 
-    def _begun(self, end: int) -> list[Any]:
+    def _begun(self, start: int, end: int) -> list[Any]:
+        if start < _FIRST or end > _LAST:
+            raise _out_of_time()
         return [end, *[init() for init in self._inits]]
 
     def _closed(self, state: Windows, key: str, watermark: int) -> list[Any]:
@@ -161,7 +164,7 @@ class TumblingStage(WindowStage):
             end = start + self._size
             if end <= state.watermark:
                 return None
-            window = state.open[start] = self._begun(end)
+            window = state.open[start] = self._begun(start, end)
             state.end = min(state.end, end)
         for at, add in self._adds:
             window[at] = add(window[at], value, time)
@@ -186,7 +189,9 @@ class SessionStage(WindowStage):
         near = sorted(s for s, window in open.items() if s < end and window[0] > time)
         if not near and end <= state.watermark:
             return False
-        window = open.pop(near[0]) if near else self._begun(end)
+        if end > _LAST:
+            raise _out_of_time()
+        window = open.pop(near[0]) if near else self._begun(time, end)
         for start in near[1:]:
             later = open.pop(start)
             for at, merge in self._merges:
@@ -221,7 +226,17 @@ def misfit() -> HandlerFailed:
     )
 
 
+def _out_of_time() -> HandlerFailed:
+    return HandlerFailed(
+        "the event's window begins before the year 1 or ends after the year 9999, so nobody could be told "
+        "of it: look at the clock that its time came from",
+        code="transform.time",
+    )
+
+
 _NOTHING: list[Any] = []
+_FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+_LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 _decode = msgspec.json.Decoder(Saved).decode
 
 
@@ -229,11 +244,16 @@ def _first_end(state: Windows) -> int:
     return min([window[0] for window in state.open.values()], default=EVER)
 
 
-def _shape_of(windowing: Windowing) -> str:
-    """What a state is made of, in short: with another one it does not fit."""
-    text = repr((windowing.window, [_name_of(a) for a in windowing.aggregates]))
-    return f"{crc32(text.encode()):08x}"
+def shape_of(windowing: Windowing) -> dict[str, str]:
+    """Return what a state is made by: with anything else it does not fit."""
+    aggregates = ", ".join(map(_name_of, windowing.aggregates))
+    return {"window": repr(windowing.window), "aggregates": aggregates}
 
 
-def _name_of(aggregate: Aggregate[Any, Any]) -> tuple[str, str]:
-    return aggregate.name, getattr(aggregate.state, "__qualname__", repr(aggregate.state))
+def _short(shape: dict[str, str]) -> str:
+    return f"{crc32(repr(shape).encode()):08x}"
+
+
+def _name_of(aggregate: Aggregate[Any, Any]) -> str:
+    state = getattr(aggregate.state, "__qualname__", repr(aggregate.state))
+    return f"{aggregate.name} of {state}"

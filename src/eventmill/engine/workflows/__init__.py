@@ -16,6 +16,8 @@ The life of a workflow, from a command to its end:
    begun and has a compensation is undone in reverse order, each undoing a run like any other.
 5. `pause`, `wait_for` and the time limit of the whole are timer rows too (`$pause/…`, `$wait/…`,
    `$deadline/…`), due at their time-outs. `end` removes what is left of them.
+6. However it ends, the same commit sends `$orphaned` to the children that it started and that are not
+   known to have ended; they are terminated, unless they are over or being undone.
 
 If the process dies, the rows are still there: whoever holds the shard next reads them and starts what
 is outstanding (step 2). No user code is replayed; what runs again is at most the interrupted step.

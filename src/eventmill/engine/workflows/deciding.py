@@ -17,14 +17,14 @@ from eventmill.engine.outgoing import Author
 from eventmill.engine.workflows import rows
 from eventmill.engine.workflows.moving import Move
 from eventmill.engine.workflows.rows import Owner
-from eventmill.errors import HandlerFailed, InvalidPayload
+from eventmill.errors import HandlerFailed, InvalidPayload, Stuck
 from eventmill.model import codec, limits
 from eventmill.model.commit import Commit, Snapshot
-from eventmill.model.effect import Effect
-from eventmill.model.entry import STATE, STEP, Entry
+from eventmill.model.effect import Effect, Sending
+from eventmill.model.entry import COMMANDS, STATE, STEP, Entry
 from eventmill.model.handler import Handler
-from eventmill.model.orders import ARRIVED, OUTCOME
-from eventmill.model.progress import EMPTY, FINAL, Did, Moved, Progress, Status, Whole
+from eventmill.model.orders import ARRIVED, ORPHANED, OUTCOME
+from eventmill.model.progress import EMPTY, FINAL, Child, Did, Moved, Progress, Status, Whole
 from eventmill.model.transition import Arrived, End, Go, Order, Ran, TimedOut
 
 CAUSE_BYTES_MAX: Final = 4 << 10
@@ -61,7 +61,24 @@ def effect_of(live: Live, name: str, arguments: tuple[Any, ...]) -> Effect[Any] 
             wait = progress.wait
             is_waiting = wait is not None and wait.number == number and not live.deleted
             return Effect(transition=Arrived(number, event)) if is_waiting else None
+        case (_, ()) if name == ORPHANED:
+            is_going = progress.status not in (*FINAL, Status.NEW, Status.COMPENSATING)
+            return Effect(transition=Order.TERMINATE) if is_going and not live.deleted else None
     return Effect(transition=Order(name.removeprefix("$")))
+
+
+def stuck(live: Live) -> str:
+    """Return why this code cannot go on with a workflow; empty if it knows all its steps."""
+    definition, progress = live.definition.workflow, live.progress
+    assert definition is not None
+    assert progress is not None
+    if not (unknown := progress.unknown_to(definition)):
+        return ""
+    return (
+        f"workflow {live.definition.id}/{live.id} is at step {unknown!r}, or may come to it, which this "
+        f"code does not have (it has {', '.join(definition.steps)}): deploy code that has it, or "
+        "terminate the workflow"
+    )
 
 
 def decide(
@@ -76,12 +93,15 @@ def decide(
     """Add what an effect causes to `commit`, take it as the state and progress, return the encoded
     reply.
 
-    Raises `NotNow` for what the workflow cannot do where it is, `HandlerFailed` or `TooLarge` for an
-    effect that cannot be; nothing is added then, and after `NotNow` nothing has changed.
+    Raises `NotNow` for what the workflow cannot do where it is, `Stuck` where this code lacks a step of
+    it, `HandlerFailed` or `TooLarge` for an effect that cannot be; nothing is added then, and after
+    `NotNow` nothing has changed.
     """
     transition = effect.transition
     progress = live.progress
     assert progress is not None
+    if transition is not Order.TERMINATE and (why := stuck(live)):
+        raise Stuck(why)
     if isinstance(transition, Go) and transition.if_new and progress.status is not Status.NEW:
         return _reply(effect, live.state)
     place = _place_of(live, handler, transition)
@@ -106,6 +126,8 @@ def decide(
     entries = _entries_of(live, now, extra, origin, changes, move, did)
     reply = _reply(effect, live.state)
     _settle(live, effect, now, extra, origin, commit, entries, move)
+    if move is not None:
+        commit.entries += [_orphaned(child, now, metadata, live.shard) for child in move.orphans]
     if later is not None:
         later.add_to(commit)
         commit.bytes += later.bytes
@@ -113,17 +135,21 @@ def decide(
 
 
 def _moved(live: Live, effect: Effect[Any], now: int, place: str) -> Move | None:
-    transition = effect.transition
-    if transition is None and not effect.deleted:
+    transition, children = effect.transition, _children_of(effect)
+    if transition is None and not effect.deleted and not children:
         return None
     definition, progress = live.definition.workflow, live.progress
     assert definition is not None
     assert progress is not None
     owner = Owner(live.definition.id, live.id, live.shard)
     move = Move(definition, owner, progress, live.fresh, now, place)
+    if children:
+        move.adopt(children)
     match transition:
+        case None if not effect.deleted:
+            move.stay()
         case None:
-            move.delete()
+            pass
         case Ran():
             move.ran(transition)
         case TimedOut():
@@ -134,9 +160,20 @@ def _moved(live: Live, effect: Effect[Any], now: int, place: str) -> Move | None
             move.ordered(transition)
         case _:
             move.command(transition)
-    if effect.deleted and transition is not None:
+    if effect.deleted:
         move.delete()
+    if children and move.orphans:
+        raise HandlerFailed(
+            f"{place} starts a child and ends, and the child would end with it: wait for its end, or "
+            "start it with send if it outlives its parent",
+            code="guard.child",
+        )
     return move
+
+
+def _children_of(effect: Effect[Any]) -> list[Child]:
+    sent = (one for one in effect.outgoing if isinstance(one, Sending) and one.starts_child)
+    return [Child(one.handler.component, one.id) for one in sent]
 
 
 def _entries_of(
@@ -253,6 +290,11 @@ def _next_of(progress: Progress) -> str:
     if progress.runs:
         return ", ".join(run.step for run in progress.runs)
     return progress.status.value
+
+
+def _orphaned(child: Child, now: int, metadata: bytes | None, home: int) -> Entry:
+    subject = f"{child.component}/{child.id}"
+    return Entry(COMMANDS, subject, 0, ORPHANED, 1, now, b"{}", metadata, None, home)
 
 
 def _place_of(live: Live, handler: Handler[Any, Any], transition: Any) -> str:

@@ -7,22 +7,22 @@ no trace when something else comes first; there is at most one row per branch, p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 
 from eventmill.engine import outgoing, retry
 from eventmill.engine.workflows import rows
+from eventmill.engine.workflows.planning import Plans
 from eventmill.engine.workflows.rows import Owner
 from eventmill.errors import HandlerFailed, NotFound, Rejected, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.commit import Timer
 from eventmill.model.definition import StepDefinition, WorkflowDefinition
 from eventmill.model.progress import (
-    EMPTY,
     FINAL,
+    Child,
     Join,
     Planned,
     Problem,
@@ -72,11 +72,39 @@ class Move:
             progress, runs=[*progress.runs], undo=[*progress.undo]
         )
         self.timers: dict[str, Timer | None] = {}
+        self.orphans: list[Child] = []
+        """Children that it leaves behind."""
         self.fresh = set(fresh)
         self._definition = definition
         self._owner = owner
         self._now = now
         self._place = place
+        self._plans = Plans(definition, place)
+
+    def adopt(self, children: Sequence[Child]) -> None:
+        """Take workflows that it starts as its own: they end with it.
+
+        Raises `NotNow` if it has ended, `TooLarge` for too many.
+        """
+        progress = self.progress
+        if progress.status in FINAL:
+            raise self._not_now(f"it is {progress.status}: it can have no children")
+        known = dict.fromkeys([*progress.children, *children])
+        if len(known) > limits.WORKFLOW_CHILDREN_MAX:
+            raise TooLarge(
+                f"workflow {self._owner.component}/{self._owner.id} has {len(progress.children)} "
+                f"children, {limits.WORKFLOW_CHILDREN_MAX} are possible: wait for the ends of some, "
+                "or start those with send that may outlive it"
+            )
+        progress.children = [*known]
+
+    def stay(self) -> None:
+        """Go on with what is outstanding.
+
+        Raises `HandlerFailed` if it has not begun.
+        """
+        if self.progress.status is Status.NEW:
+            self._needed(None)
 
     def command(self, transition: Transition) -> None:
         """Do what a command wants: it takes the place of whatever is outstanding.
@@ -123,8 +151,11 @@ class Move:
 
     def arrived(self, arrived: Arrived) -> None:
         """Go on with the event that was waited for."""
-        assert self.progress.wait is not None
-        step = self._step(self.progress.wait.then)
+        wait = self.progress.wait
+        assert wait is not None
+        step = self._plans.step(wait.then)
+        ended = Child(wait.source, wait.key)  # of workflows nothing but the end can be waited for
+        self.progress.children = [one for one in self.progress.children if one != ended]
         parameters = step.handler.parameters
         given = {parameters[0]: arrived.event} if parameters else {}
         self._clear()
@@ -163,6 +194,7 @@ class Move:
     def delete(self) -> None:
         """Leave nothing outstanding."""
         self._clear()
+        self._leave_children()
         self.timers[rows.deadline_name(self._owner)] = None
 
     def _need_going(self) -> None:
@@ -198,12 +230,12 @@ class Move:
             self._need_room()
         match transition:
             case Go():
-                self._start(self._planned(transition))
+                self._start(self._plans.of(transition))
             case Fork():
                 self._fork(transition)
             case Pause(after, at, on_timeout):
                 progress.number += 1
-                name = on_timeout.name if on_timeout is not None else ""
+                name = self._plans.name(on_timeout)
                 progress.wait = Wait(progress.number, on_timeout=name)
                 progress.status = Status.PAUSED
                 if name:
@@ -215,7 +247,7 @@ class Move:
             case End():
                 self._finish(Status.ENDED)
             case Compensate(then):
-                self._compensate(self._planned(then) if then is not None else None)
+                self._compensate(self._plans.of(then) if then is not None else None)
 
     def _need_room(self) -> None:
         """All that is outstanding and can be undone is in each entry of history."""
@@ -249,9 +281,9 @@ class Move:
                 code="guard.branches",
             )
         left = list(range(1, len(fork.branches) + 1))
-        self.progress.join = Join(left, self._planned(fork.then), fork.any)
+        self.progress.join = Join(left, self._plans.of(fork.then), fork.any)
         for branch, go in zip(left, fork.branches, strict=True):
-            self._start(self._planned(go), branch=branch)
+            self._start(self._plans.of(go), branch=branch)
 
     def _wait(self, wait: WaitFor) -> None:
         if wait.source not in self._definition.sources:
@@ -270,8 +302,8 @@ class Move:
             )
         progress = self.progress
         progress.number += 1
-        name = wait.on_timeout.name if wait.on_timeout is not None else ""
-        progress.wait = Wait(progress.number, wait.source, wait.key, wait.then.name, name)
+        then, late = self._plans.name(wait.then), self._plans.name(wait.on_timeout)
+        progress.wait = Wait(progress.number, wait.source, wait.key, then, late)
         progress.status = Status.WAITING
         at = self._due("a wait", wait.after, None) if wait.after is not None else rows.NEVER
         where = msgspec.to_builtins(wait.where)
@@ -287,7 +319,7 @@ class Move:
         assert join is not None
         self._drop(run)
         if isinstance(transition, Go):
-            self._start(self._planned(transition), branch=run.branch)
+            self._start(self._plans.of(transition), branch=run.branch)
             return
         if transition is not None:
             raise HandlerFailed(
@@ -315,7 +347,7 @@ class Move:
         had_effect = failed.trouble is not Trouble.REJECTED
         self._drop(run, had_effect=had_effect)
         if step.failover and not run.undoes:
-            planned = Planned(step.failover, self._part(step.failover, run.input))
+            planned = Planned(step.failover, self._plans.part(step.failover, run.input))
             self._start(planned, branch=run.branch, error=failed.error)
             return
         if run.branch and self._leave_branch(run):
@@ -410,7 +442,7 @@ class Move:
         self._put(by)
 
     def _put(self, run: Run) -> None:
-        seconds = self._step(run.step).timeout
+        seconds = self._plans.step(run.step).timeout
         row = rows.step_row(self._owner, run, seconds, self._now)
         self.timers[row.name] = row
 
@@ -422,7 +454,7 @@ class Move:
         self.fresh.discard(run.number)
         step = self._definition.steps.get(run.step)
         if step is not None and step.compensate and began and had_effect and not run.undoes:
-            input = self._part(step.compensate, run.input)
+            input = self._plans.part(step.compensate, run.input)
             self.progress.undo.append(Undo(run.number, step.compensate, input))
 
     def _clear(self) -> None:
@@ -443,30 +475,8 @@ class Move:
         if self.progress.has_deadline:
             self.timers[rows.deadline_name(self._owner)] = None
             self.progress.has_deadline = False
+        self._leave_children()
 
-    def _planned(self, go: Go) -> Planned:
-        step = self._step(go.step.name)
-        if not go.arguments:
-            return Planned(go.step.name)
-        payload = step.handler.encode_arguments(go.arguments)
-        step.handler.decode_arguments(payload)  # it must be readable when it is run
-        if len(payload) > limits.PAYLOAD_BYTES_MAX:
-            raise TooLarge(f"{self._place} gives step {go.step.name!r} {len(payload)} bytes")
-        return Planned(go.step.name, msgspec.Raw(payload))
-
-    def _step(self, name: str) -> StepDefinition:
-        step = self._definition.steps.get(name)
-        if step is None:
-            raise HandlerFailed(
-                f"{self._place}: {name!r} is no @step of this workflow; there is "
-                f"{', '.join(self._definition.steps)}",
-                code="guard.step",
-            )
-        return step
-
-    def _part(self, name: str, input: msgspec.Raw) -> msgspec.Raw:
-        """Return those of a step's arguments that another one takes."""
-        step = self._step(name)
-        given: dict[str, Any] = msgspec.json.decode(input, type=dict[str, msgspec.Raw])
-        part = {p: given[p] for p in step.handler.parameters if p in given}
-        return msgspec.Raw(codec.encode(part)) if part else EMPTY
+    def _leave_children(self) -> None:
+        self.orphans += self.progress.children
+        self.progress.children = []

@@ -91,6 +91,7 @@ def deadline_row(owner: Owner, at: int, now: int) -> Timer:
 
 def waits_of(component: str, source: str) -> str:
     """Return what the names of all waits of a component for a source begin with."""
+    source = source.replace("/", ":")  # in no id: those of "stock" are not those of "stock/public"
     return f"$wait/{component}/{source}/"
 
 

@@ -25,7 +25,7 @@ from eventmill.http import problems, streams
 from eventmill.http.endpoints.blocking import watched
 from eventmill.http.endpoints.surroundings import Surroundings
 from eventmill.http.headers import envelope_of
-from eventmill.http.wire import Asgi, Message, Receive, Scope, Send
+from eventmill.http.wire import Asgi, Message, Receive, Scope, Send, check_answer
 from eventmill.model import codec, limits
 from eventmill.model.endpoint import EndpointDefinition, Shape
 from eventmill.model.envelope import Envelope
@@ -77,8 +77,9 @@ class Function:
 
         async def noting(message: Message) -> None:
             nonlocal has_begun
-            has_begun = True
+            check_answer(message)
             await send(message)
+            has_begun = True
 
         try:
             if isinstance(answer, StreamingResponse):

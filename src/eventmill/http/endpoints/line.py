@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from eventmill.http import streams
-from eventmill.http.wire import Message, Receive, Send
+from eventmill.http.wire import Message, Receive, Send, check_answer
 from eventmill.model import limits
 
 NORMAL: Final = 1000
@@ -73,6 +73,7 @@ class Line:
             self._unheard += 1
         if self._is_gone or self._unheard > limits.SOCKET_WORDS_AHEAD:
             raise OSError("the client is gone, or says what nobody receives")
+        check_answer(message)
         with self._streams.sending(self._held, _size_of(message)):
             await self._send(message)
         # The server takes what is for nobody without waiting: the word of it has to come through.
@@ -100,4 +101,5 @@ class Line:
 
 
 def _size_of(message: Message) -> int:
-    return len(message.get("bytes") or message.get("text") or "")
+    word = message.get("bytes") or message.get("text") or ""
+    return len(word if isinstance(word, bytes) or word.isascii() else word.encode())

@@ -13,7 +13,8 @@ COMMIT_REPLIES_MAX: Final = 4_096
 """Callers of one commit; the next ones wait for the next commit."""
 
 COMMIT_ENTRIES_MAX: Final = 4_096
-"""Entries after which a commit is full and the next one collects: bounds a commit's duration."""
+"""Entries after which a commit is full and the next one collects: bounds a commit's duration.
+Deltas of replicated entities come on top, one for each caller at most."""
 
 COMMIT_BYTES_MAX: Final = 8 << 20
 """The same bound in bytes of payloads and metadata (measured: SQLite writes some 8 ms per MiB, on
@@ -50,6 +51,9 @@ CACHE_COMPACTED: Final = 10_000
 
 CACHE_COMPACTED_BYTES: Final = 16 << 20
 """The same bound in bytes."""
+
+COMPACT_BATCH: Final = 16_384
+"""Changes of replicated entities that are joined at once: the more, the fewer states are stored."""
 
 DELTA_BYTES_MAX: Final = PAYLOAD_BYTES_MAX // 4
 """Changes of one replicated entity that go into one entry; what comes then is another one."""
@@ -144,6 +148,9 @@ WORKFLOW_UNDO_MAX: Final = 256
 
 WORKFLOW_BRANCHES_MAX: Final = 100
 """Steps of one workflow that run at the same time."""
+
+WORKFLOW_CHILDREN_MAX: Final = 100
+"""Children of one workflow that it does not know to have ended: each line of its history tells them all."""
 
 WORKFLOW_WAIT_SECONDS: Final = 30.0
 """How long a command without a deadline of its own waits for the end of a step."""

@@ -150,6 +150,9 @@ TRANSFORM_KEY_SECONDS: Final = 7 * 24 * 3600
 """A key with nothing open is remembered for so long after its last event, so that a late one is known to
 be late: a week, as a deleted entity's events. Where a transform has `idle`; else for ever."""
 
+TRANSFORM_IDLE_SECONDS_MAX: Final = 3_660 * 86_400
+"""The longest silence that a transform waits for: its end is a timer, whose time a store must hold."""
+
 SCHEMA_STEPS_MAX: Final = 100_000
 """Pairs of types that are looked at to compare two schemas: what is larger is called unreadable."""
 

@@ -19,11 +19,14 @@ value of a dot only grows, and only as long as nobody but its actor has seen it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from eventmill.errors import DataMisfit
+
+if TYPE_CHECKING:
+    from eventmill.model.replicated.change import Change
 
 Dot = tuple[int, int]
 """Actor and number, from 1."""
@@ -45,7 +48,8 @@ class Map(dict[str, "Leaf | Map"]):
 
 
 Node = Leaf | Map
-N = TypeVar("N", Leaf, Map)
+Place = tuple[Leaf, Leaf, Dot]
+"""Of a value that is being written: its leaf in a state, its leaf in a delta, and its dot."""
 
 
 class Context:
@@ -86,24 +90,37 @@ class Context:
         elif number > last:
             self.cloud.add(dot)
 
+    def take(self, actor: int) -> Dot:
+        """Put the next dot of an actor in; return it."""
+        if self.cloud:
+            dot = (actor, self.last(actor) + 1)
+            self.add(dot)
+            return dot
+        number = self.clock.get(actor, 0) + 1
+        self.clock[actor] = number
+        return actor, number
+
     def join(self, other: Context) -> None:
         """Put all dots of another one in."""
         for actor, number in other.clock.items():
             if number > self.clock.get(actor, 0):
                 self.clock[actor] = number
-        if self.cloud or other.cloud:
-            self.cloud |= other.cloud
+        if self.cloud:
             self._close_gaps()
+        for dot in sorted(other.cloud) if len(other.cloud) > 1 else other.cloud:
+            self.add(dot)
 
     def runs(self) -> list[list[int]]:
         """Return it as stretches without gaps: actor, first, last."""
         found = [[actor, 1, last] for actor, last in self.clock.items()]
+        run = [0, 0, 0]
         for actor, number in sorted(self.cloud):
-            if found and found[-1][0] == actor and found[-1][2] == number - 1:
-                found[-1][2] = number
+            if number == run[2] + 1 and actor == run[0]:
+                run[2] = number
             else:
-                found.append([actor, number, number])
-        return sorted(found)
+                run = [actor, number, number]
+                found.append(run)
+        return sorted(found) if len(found) > 1 else found
 
     def _close_gaps(self) -> None:
         for dot in sorted(self.cloud):
@@ -127,6 +144,10 @@ class Causal:
     def __repr__(self) -> str:
         return f"<{'Delta' if self.is_delta else 'Causal'} {self.root} {self.context}>"
 
+    def is_empty(self) -> bool:
+        """Whether it knows of nothing."""
+        return not (self.context.clock or self.context.cloud)
+
     def find(self, path: Path) -> Node | None:
         """Return what is at a path."""
         node: Any = self.root
@@ -135,6 +156,15 @@ class Causal:
             if node is None:
                 return None
         return node  # type: ignore[no-any-return]  # a path ends at a node, or at nothing
+
+    def leaf(self, path: Path) -> Leaf:
+        """Return the leaf at a path, an empty one if there is none."""
+        node: Any = self.root
+        for name in path:
+            node = node.get(name)
+            if node is None:
+                return Leaf()
+        return node if type(node) is Leaf else Leaf()
 
     def join(self, other: Causal) -> None:
         """Take another value of the lattice in: the least one that knows what both know.
@@ -194,16 +224,18 @@ def _join_leaf(context: Context, leaf: Leaf, seen: Context, theirs: Leaf) -> Non
 class Writer:
     """Changes a state as one actor, and notes what changed in a delta.
 
-    Invariant: what was written since `begin` can be taken out of the delta again.
+    Invariant: what was written since `apply` began can be taken out of the delta again.
     """
 
-    __slots__ = ("_sealed", "_undo", "actor", "delta", "now", "state")
+    __slots__ = ("_counts", "_sealed", "_undo", "actor", "delta", "now", "state")
 
     def __init__(self, state: Causal, actor: int = 0) -> None:
         self.state = state
         self.now = 0
         """Microseconds since the epoch."""
         self._undo: list[tuple[Leaf, Dot, tuple[Any, ...] | None, bool]] = []
+        self._counts: dict[Path, Place] = {}
+        """Where this actor counts in this delta."""
         self.seal(actor)
 
     def seal(self, actor: int) -> None:
@@ -212,13 +244,18 @@ class Writer:
         self._sealed = self.state.context.last(actor)
         self.delta = Causal(is_delta=True)
         self._undo.clear()
+        self._counts.clear()
 
-    def begin(self) -> None:
-        """What was written so far stays in the delta."""
+    def apply(self, changes: Iterable[Change], now: int) -> None:
+        """Make changes at a time. They belong together, and what was written before them stays."""
         self._undo.clear()
+        self.now = now
+        for one in changes:
+            one.function(self, one.path, *one.arguments)
 
     def undo(self) -> None:
-        """Take what was written since `begin` out of the delta. The state is of no use any more."""
+        """Take what was written since `apply` began out of the delta. The state is of no use any
+        more."""
         for told, dot, before, is_new in reversed(self._undo):
             if before is None:
                 told.pop(dot, None)
@@ -228,15 +265,10 @@ class Writer:
                 self.delta.context.cloud.discard(dot)
         self._undo.clear()
 
-    def leaf(self, path: Path) -> Leaf:
-        """Return the leaf of the state at a path, an empty one if there is none."""
-        found = self.state.find(path)
-        return found if isinstance(found, Leaf) else Leaf()
-
     def put(
         self, path: Path, value: tuple[Any, ...], over: Iterable[Dot] = (), *, grows: bool = True
-    ) -> None:
-        """Put a value into a leaf, in the place of what these dots have made.
+    ) -> Place:
+        """Put a value into a leaf, in the place of what these dots have made; return where it is.
 
         If one of them is of this actor, and nobody has seen it, it stands for both, unless the value
         is not larger (`grows`): a counter that is changed a thousand times in one commit is one event.
@@ -249,23 +281,33 @@ class Writer:
             else:
                 self._remove(mine, told, old)
         if dot is None:
-            context = self.state.context
-            dot = (self.actor, context.last(self.actor) + 1)
-            context.add(dot)
+            dot = self.state.context.take(self.actor)
         self._note(told, dot)
         mine[dot] = told[dot] = value
+        return mine, told, dot
 
-    def grow(self, path: Path, leaf: Leaf, dot: Dot, value: tuple[Any, ...]) -> None:
-        """Put a larger value in the place of one's own dot in a leaf: what `put` does, sooner."""
-        if dot[1] <= self._sealed:
-            self.put(path, value, (dot,))
+    def count(self, path: Path, up: int, down: int) -> None:
+        """Add to what this actor has counted in a leaf: one entry, under its latest dot."""
+        if not up and not down:
             return
-        told = _reach(self.delta.root, path)
-        self._note(told, dot)
-        leaf[dot] = told[dot] = value
+        place = self._counts.get(path)
+        if place is None:
+            self._counts[path] = self._begin_count(path, up, down)
+            return
+        mine, told, dot = place
+        before = mine[dot]
+        self._undo.append((told, dot, before, False))
+        mine[dot] = told[dot] = (before[0] + up, before[1] + down)
+
+    def _begin_count(self, path: Path, up: int, down: int) -> Place:
+        for dot, total in self.state.leaf(path).items():
+            if dot[0] == self.actor:
+                return self.put(path, (total[0] + up, total[1] + down), (dot,))
+        return self.put(path, (up, down))
 
     def drop(self, path: Path) -> None:
         """Remove all that is under a path."""
+        self._counts.clear()
         node = self.state.find(path)
         for below, leaf in _leaves(node, path):
             told = _reach(self.delta.root, below)
@@ -341,7 +383,7 @@ def decode(payload: bytes, *, is_delta: bool = False) -> Causal:
             if first == 1:
                 value.context.clock[actor] = last
             else:
-                value.context.cloud.update((actor, n) for n in range(first, last + 1))
+                value.context.cloud.update([(actor, n) for n in range(first, last + 1)])
     except (msgspec.DecodeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataMisfit(f"no replicated state: {error}", code="journal.payload") from error
     return value
@@ -349,7 +391,7 @@ def decode(payload: bytes, *, is_delta: bool = False) -> Causal:
 
 def _plain(node: Node) -> Any:
     if isinstance(node, Leaf):
-        return [[*dot, *value] for dot, value in sorted(node.items())]
+        return [dot + value for dot, value in sorted(node.items())]
     return {name: _plain(below) for name, below in node.items()}
 
 

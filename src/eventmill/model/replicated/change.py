@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from eventmill.model.replicated.causal import Path, Writer
+from eventmill.model.replicated.causal import Path
 
 notes: ContextVar[list[Change] | None] = ContextVar("eventmill_changes", default=None)
 """In development and tests, the changes that were made by the handler that runs."""
@@ -36,7 +36,3 @@ class Change:
 
     def __repr__(self) -> str:
         return f"<Change {self.function.__name__.strip('_')} of {'.'.join(self.path)}>"
-
-    def apply(self, writer: Writer) -> None:
-        """Change a state."""
-        self.function(writer, self.path, *self.arguments)

@@ -8,7 +8,7 @@ replicated data types*, INRIA RR-7506, 2011.
 
 from __future__ import annotations
 
-from eventmill.model.replicated.causal import Path, Writer
+from eventmill.model.replicated.causal import Writer
 from eventmill.model.replicated.change import Change
 from eventmill.model.replicated.value import Value
 
@@ -25,7 +25,7 @@ class GCounter(Value):
     def value(self) -> int:
         """The sum of what all nodes have counted."""
         sum = 0
-        for total in self._leaf.values():
+        for total in self._state.leaf(self._path).values():
             sum += total[0]
         return sum
 
@@ -34,7 +34,7 @@ class GCounter(Value):
 
         Raises `ValueError` for a negative amount.
         """
-        return Change(_count, self._path, _checked(amount), 0)
+        return Change(Writer.count, self._path, _checked(amount), 0)
 
 
 class PNCounter(Value):
@@ -46,7 +46,7 @@ class PNCounter(Value):
     def value(self) -> int:
         """What all nodes have counted up, less what they have counted down."""
         sum = 0
-        for up, down in self._leaf.values():
+        for up, down in self._state.leaf(self._path).values():
             sum += up - down
         return sum
 
@@ -54,27 +54,16 @@ class PNCounter(Value):
         """Count up, or down by a negative amount."""
         if amount < 0:
             return self.decrement(-amount)
-        return Change(_count, self._path, _checked(amount), 0)
+        return Change(Writer.count, self._path, _checked(amount), 0)
 
     def decrement(self, amount: int = 1) -> Change:
         """Count down, or up by a negative amount."""
         if amount < 0:
             return self.increment(-amount)
-        return Change(_count, self._path, 0, _checked(amount))
+        return Change(Writer.count, self._path, 0, _checked(amount))
 
 
 def _checked(amount: int) -> int:
     if type(amount) is not int or not 0 <= amount <= COUNT_MAX:
         raise ValueError(f"a counter counts by a whole number, 0 to {COUNT_MAX}: {amount!r}")
     return amount
-
-
-def _count(writer: Writer, path: Path, up: int, down: int) -> None:
-    if not up and not down:
-        return
-    leaf = writer.leaf(path)
-    for dot, value in leaf.items():
-        if dot[0] == writer.actor:
-            writer.grow(path, leaf, dot, (value[0] + up, value[1] + down))
-            return
-    writer.put(path, (up, down))

@@ -23,7 +23,7 @@ class Flag(Value):
     @property
     def value(self) -> bool:
         """Whether it is set."""
-        return bool(self._leaf)
+        return bool(self._state.leaf(self._path))
 
     def enable(self) -> Change:
         """Set it."""
@@ -81,8 +81,7 @@ _YES, _NO = "true", "false"
 
 
 def _enable(writer: Writer, path: Path) -> None:
-    leaf = writer.state.find(path)
-    writer.put(path, (), [*leaf] if leaf else ())
+    writer.put(path, (), [*writer.state.leaf(path)])
 
 
 def _disable(writer: Writer, path: Path) -> None:

@@ -62,7 +62,7 @@ class LWWRegister(Value, Generic[T]):
     def value(self) -> T:
         """What was written last, or the initial value."""
         found: T = self._initial
-        if written := latest(self._leaf):
+        if written := latest(self._state.leaf(self._path)):
             found = self._texts.read(written[1])
         return found
 
@@ -74,7 +74,7 @@ class LWWRegister(Value, Generic[T]):
         text = self._texts.write(value)
         clock: str | int
         if callable(self._clock):
-            written = latest(self._leaf)
+            written = latest(self._state.leaf(self._path))
             clock = int(self._clock(written[0] if written else _BEGINNING, value))
         else:
             clock = self._clock
@@ -95,7 +95,7 @@ class MVRegister(Value, Generic[T]):
     @property
     def value(self) -> list[T]:
         """What was written last: nothing at first, several values if nodes wrote concurrently."""
-        texts = [text for _, (text,) in sorted(self._leaf.items())]
+        texts = [text for _, (text,) in sorted(self._state.leaf(self._path).items())]
         return [self._texts.read(text) for text in dict.fromkeys(texts)]
 
     def set(self, value: T) -> Change:
@@ -120,8 +120,7 @@ def latest(leaf: Leaf) -> tuple[Any, ...] | None:
 
 
 def write(writer: Writer, path: Path, text: str, clock: int | str) -> None:
-    leaf = writer.state.find(path)
-    leaf = leaf if isinstance(leaf, Leaf) else Leaf()
+    leaf = writer.state.leaf(path)
     written = latest(leaf)
     if clock == "default":
         clock = max(writer.now, written[0] + 1) if written else writer.now
@@ -135,5 +134,4 @@ def write(writer: Writer, path: Path, text: str, clock: int | str) -> None:
 
 
 def _replace(writer: Writer, path: Path, text: str) -> None:
-    leaf = writer.state.find(path)
-    writer.put(path, (text,), [*leaf] if isinstance(leaf, Leaf) else (), grows=False)
+    writer.put(path, (text,), [*writer.state.leaf(path)], grows=False)

@@ -93,8 +93,8 @@ def add(writer: Writer, path: Path, texts: list[str]) -> None:
     """Put elements in. What is there already gets a new dot, so that it outlives a removal that
     knows of the old ones only."""
     for text in texts:
-        leaf = writer.state.find((*path, text))
-        writer.put((*path, text), (), [*leaf] if leaf else ())
+        place = (*path, text)
+        writer.put(place, (), [*writer.state.leaf(place)])
 
 
 def remove(writer: Writer, path: Path, texts: list[str]) -> None:

@@ -7,6 +7,7 @@ tree as JSON texts, so that joining, storing and sending know nothing of users' 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
 
@@ -14,7 +15,7 @@ import msgspec
 
 from eventmill.errors import ConfigurationError
 from eventmill.model import codec
-from eventmill.model.replicated.causal import Causal, Leaf, Map, Path
+from eventmill.model.replicated.causal import Causal, Map, Path
 
 T = TypeVar("T")
 V = TypeVar("V", bound="Value")
@@ -25,10 +26,10 @@ _NOWHERE = Causal()
 class Texts(Generic[T]):
     """Values of one type as JSON texts and back."""
 
-    __slots__ = ("_decode", "_type")
+    __slots__ = ("_decode", "type")
 
     def __init__(self, type: Any) -> None:
-        self._type = type
+        self.type = type
         self._decode: Callable[[str], T] = codec.decoder(type).decode
 
     def write(self, value: T) -> str:
@@ -40,7 +41,7 @@ class Texts(Generic[T]):
         try:
             read = self._decode(text)
         except (msgspec.ValidationError, ValueError) as error:
-            raise TypeError(f"{value!r:.80} is no {self._type}: {error}") from error
+            raise TypeError(f"{value!r:.80} is no {self.type}: {error}") from error
         return codec.encode(read).decode()  # 1 and 1.0 of a float are one element
 
     def read(self, text: str) -> T:
@@ -72,7 +73,7 @@ class Kind(Generic[V]):
         return value
 
 
-class Value:
+class Value(ABC):
     """A replicated value. Operations return a `Change`; reading it changes nothing."""
 
     __slots__ = ("_kind", "_path", "_state")
@@ -91,9 +92,9 @@ class Value:
         return f"<{type(self).__name__} {self.value!r}>"
 
     @property
+    @abstractmethod
     def value(self) -> Any:
         """It as plain data."""
-        raise NotImplementedError
 
     def copied(self) -> Self:
         """Return another one with the same settings."""
@@ -106,11 +107,6 @@ class Value:
         Raises `ConfigurationError` or `TypeError` for an annotation that says too little.
         """
         return Kind(cls, template=template)
-
-    @property
-    def _leaf(self) -> Leaf:
-        found = self._state.find(self._path)
-        return found if isinstance(found, Leaf) else Leaf()
 
     @property
     def _map(self) -> Map:

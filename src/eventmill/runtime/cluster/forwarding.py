@@ -129,29 +129,22 @@ class Forwarder:
     def _is_repeatable(self, request: Request) -> bool:
         if request.idempotency_key is not None or request.origin is not None:
             return True  # its mark or its first answer is stored with its effect
-        if request.name.startswith("$"):
-            return False
         return not self._lookup(request.component, request.name).writes
 
     def _request(self, envelope: Envelope) -> Request:
+        handler = self._lookup(envelope.component, envelope.name)
         deadline = envelope.deadline
         return Request(
             envelope.component,
             envelope.id,
             envelope.name,
-            self._arguments(envelope),
+            handler.encode_arguments(envelope.arguments),
             envelope.idempotency_key,
             None if deadline is None else deadline - self._clock.monotonic(),
             None if envelope.metadata is None else read_metadata(envelope.metadata),
             envelope.origin,
             envelope.keeps_rejection,
         )
-
-    def _arguments(self, envelope: Envelope) -> bytes:
-        if envelope.name.startswith("$"):
-            return msgspec.json.encode(envelope.arguments)
-        handler = self._lookup(envelope.component, envelope.name)
-        return handler.encode_arguments(envelope.arguments)
 
 
 class Outbox:
@@ -330,11 +323,8 @@ class Reception:
         return await self._execute(self._envelope(request))
 
     def _envelope(self, request: Request) -> Envelope:
-        if request.name.startswith("$"):
-            arguments = tuple(msgspec.json.decode(request.arguments))
-        else:
-            handler = self._lookup(request.component, request.name)
-            arguments = handler.decode_arguments(request.arguments)
+        handler = self._lookup(request.component, request.name)
+        arguments = handler.decode_arguments(request.arguments)
         seconds = request.seconds
         return Envelope(
             request.component,

@@ -133,9 +133,15 @@ class Replays:
 
         Raises `NotFound`, `InvalidPayload`.
         """
-        definition = self._runtime.service.consumers.get(consumer)
+        service = self._runtime.service
+        definition = service.consumers.get(consumer)
+        if consumer in service.views:
+            raise InvalidPayload(f"{consumer!r} is a view: it is rebuilt, not replayed")
+        if consumer in service.transforms or consumer in service.actions:
+            kind = "a transform" if consumer in service.transforms else "an action"
+            raise InvalidPayload(f"{consumer!r} is {kind}: only consumers are replayed")
         if definition is None:
-            known = ", ".join(self._runtime.service.consumers) or "none"
+            known = ", ".join(service.consumers) or "none"
             raise NotFound(f"no consumer {consumer!r}; there is {known}")
         if definition.stream:
             raise InvalidPayload(f"{consumer!r} fills a stream: only what was published is public")

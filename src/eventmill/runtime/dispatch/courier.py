@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from eventmill.engine import causation
 from eventmill.engine.entity import NULL
-from eventmill.engine.outgoing import EXPIRE, PURGE, call_of
+from eventmill.engine.outgoing import call_of
 from eventmill.errors import Deleted, Rejected, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Commit
@@ -233,14 +231,8 @@ class Courier:
 
     def _envelope(self, entry: Entry) -> Envelope:
         component, _, id = entry.subject.partition("/")
-        arguments: tuple[Any, ...]
-        if entry.type == EXPIRE:
-            arguments = (msgspec.json.decode(entry.payload)["sequence"],)
-        elif entry.type == PURGE:
-            arguments = ()
-        else:
-            handler = self._entities.addressed(component, entry.type)
-            arguments = handler.decode_arguments(entry.payload)
+        handler = self._entities.addressed(component, entry.type)
+        arguments = handler.decode_arguments(entry.payload)
         metadata = causation.of_command(entry)
         return Envelope(component, id, entry.type, arguments, None, None, metadata, entry.id)
 

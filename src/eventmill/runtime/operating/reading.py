@@ -32,8 +32,6 @@ def lifted(service: ServiceDefinition, entry: Entry) -> Lifted | None:
         data = kind.encode(kind.decode(entry.payload, entry.version))
     except InvalidPayload as error:
         return Lifted(kind.name, kind.version, problem=error.message)
-    except Exception as error:  # an upcaster is user code, and may raise anything
-        return Lifted(kind.name, kind.version, problem=f"{type(error).__name__}: {error}")
     return Lifted(kind.name, kind.version, msgspec.Raw(data))
 
 

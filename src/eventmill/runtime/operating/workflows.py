@@ -13,11 +13,22 @@ from typing import Any
 import msgspec
 
 from eventmill.engine.entity import Live
+from eventmill.engine.workflows.deciding import stuck
 from eventmill.errors import DataMisfit, InvalidPayload, NotFound, UnknownComponent
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.entry import STEP
 from eventmill.model.envelope import Envelope
-from eventmill.model.progress import Did, Problem, Progress, Run, Status, Undo, Wait, decode_moved
+from eventmill.model.progress import (
+    Child,
+    Did,
+    Problem,
+    Progress,
+    Run,
+    Status,
+    Undo,
+    Wait,
+    decode_moved,
+)
 from eventmill.model.transition import Order
 from eventmill.runtime.operating.inspection import PAGE_MAX, Inspection
 from eventmill.runtime.runtime import Runtime
@@ -50,6 +61,7 @@ class Details(msgspec.Struct, frozen=True):
     runs: list[Run]
     wait: Wait | None
     undo: list[Undo]
+    children: list[Child]
     problem: Problem | None
     state: msgspec.Raw
 
@@ -114,10 +126,11 @@ class Workflows:
             live.deleted,
             progress.began,
             progress.ended,
-            self._error(component, id, progress),
+            self._error(live),
             progress.runs,
             progress.wait,
             progress.undo,
+            progress.children,
             progress.problem,
             msgspec.Raw(definition.encode_state(live.state)),
         )
@@ -171,19 +184,21 @@ class Workflows:
         at = ", ".join(run.step for run in progress.runs)
         if progress.wait is not None and progress.wait.source:
             at = f"{progress.wait.source}/{progress.wait.key}"
-        status, why = self._status(definition, progress), self._error(definition.id, id, progress)
+        status, why = self._status(definition, progress), self._error(live)
         return Summary(id, status, at, progress.began, progress.ended, why)
 
     def _status(self, definition: EntityDefinition, progress: Progress) -> Status:
         assert definition.workflow is not None
         return progress.shown_in(definition.workflow)
 
-    def _error(self, component: str, id: str, progress: Progress) -> str:
-        runner = self._runtime.workflows
-        stuck = runner.stuck.get((component, id)) if runner is not None else None
-        if stuck is not None:
-            return stuck
-        return progress.problem.error if progress.problem is not None else ""
+    def _error(self, live: Live) -> str:
+        if why := stuck(live):
+            return why
+        runner, progress = self._runtime.workflows, live.progress
+        why = runner.stuck.get((live.definition.id, live.id), "") if runner is not None else ""
+        if why or progress is None or progress.problem is None:
+            return why
+        return progress.problem.error
 
     def _definition(self, component: str) -> EntityDefinition:
         definition = self._runtime.service.entities.get(component)

@@ -11,6 +11,7 @@ trimmed, and of a shared store not the newest `TRIM_KEPT`, which nodes that are 
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
@@ -34,6 +35,13 @@ log = structlog.get_logger()
 
 COMPACT_SECONDS: Final = 0.1
 """Pause between two batches: a hot entity is stored ten times a second, however often it changes."""
+
+STATES_PER_SECOND: Final = 2_000
+"""The pause is longer after a batch with more entities: if a thousand are hot, each is stored twice
+a second."""
+
+BREATH: Final = 512
+"""Deltas joined without a pause: a large batch must not hold up the node's work."""
 
 TRIM_SECONDS: Final = 10.0
 TRIM_MORE_SECONDS: Final = 0.05
@@ -62,7 +70,7 @@ class Compactor:
     sources = frozenset({DELTAS})
     skipped: frozenset[tuple[str, str]] = frozenset()
     retry = Retry()
-    batch = limits.VIEW_BATCH
+    batch = limits.COMPACT_BATCH
     exclusive = True
     whole = True
     waits = False
@@ -77,6 +85,7 @@ class Compactor:
         self._bytes = 0
         self._is_ahead = False
         """What is kept has changes that are not committed, as far as it is known."""
+        self._pause = 0.0
         self._next = 0.0
         self._trimmed: dict[int, int] = {}
 
@@ -101,17 +110,21 @@ class Compactor:
             kept.state.join(delta_of(entry))
             size += len(entry.payload) + (0 if key in changed else kept.size)
             changed[key] = kept
-            if size >= limits.COMMIT_BYTES_MAX:
+            if size >= limits.COMMIT_BYTES_MAX or len(changed) >= limits.COMMIT_ENTRIES_MAX:
                 reacted.left = entries[at + 1 :]
                 break
+            if at % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
         stored = [self._stored(key, kept) for key, kept in changed.items() if not kept.deleted]
+        is_all = not reacted.left and len(entries) < self.batch
+        self._pause = max(COMPACT_SECONDS, len(stored) / STATES_PER_SECOND) if is_all else 0.0
         reacted.weight = size
         reacted.fills.append(lambda commit: self._fill(commit, stored))
         return reacted
 
     def committed(self) -> None:
         self._is_ahead = False
-        self._next = self._clock.monotonic() + COMPACT_SECONDS
+        self._next = self._clock.monotonic() + self._pause
         while (
             self._bytes > limits.CACHE_COMPACTED_BYTES or len(self._kept) > limits.CACHE_COMPACTED
         ):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eventmill.engine.entity import NULL
-from eventmill.engine.outgoing import PURGE, Author, Expansion
+from eventmill.engine.outgoing import Author, Expansion
 from eventmill.engine.replicated import (
     change,
     delta_entry,
@@ -29,12 +29,12 @@ from eventmill.engine.replicated import (
 )
 from eventmill.errors import EventmillError, Unavailable
 from eventmill.model import limits
-from eventmill.model.commit import Outcome
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
 from eventmill.model.entry import DELTAS, Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
+from eventmill.model.orders import PURGE
 from eventmill.model.placement import Placement
 from eventmill.model.replicated.causal import Causal, Writer, encode
 from eventmill.ports.clock import Clock
@@ -55,19 +55,33 @@ MEASURE_BYTES = 4_096
 """A replica is measured when it may have become twice as large, and by this much besides."""
 
 
+class Part:
+    """What a replica's commands have changed in one batch: an entry of the log, made when the batch
+    becomes a commit."""
+
+    __slots__ = ("batch", "bytes", "delta", "replica", "time")
+
+    def __init__(self, replica: Replica, batch: Batch) -> None:
+        self.replica = replica
+        self.batch = batch
+        self.delta = replica.writer.delta
+        self.time = replica.identity.now
+        self.bytes = 0
+        """Of the values in it."""
+
+
 class Replica(Cell):
     """A replicated entity in memory."""
 
-    __slots__ = ("causal", "entry", "entry_bytes", "measured_at", "seen_deleted", "writer")
+    __slots__ = ("causal", "measured_at", "part", "seen_deleted", "writer")
 
     causal: Causal
     writer: Writer
 
     def __init__(self, definition: EntityDefinition, id: str, placement: Placement) -> None:
         super().__init__(definition, id, placement)
-        self.entry: Entry | None = None
-        """What the writer's delta is stored as, in the batch `batch`."""
-        self.entry_bytes = 0
+        self.part: Part | None = None
+        """What the writer's delta is a part of."""
         self.seen_deleted: float | None = None
         """When it was first found here to be deleted."""
         self.take(Causal(), 0)
@@ -162,8 +176,8 @@ class Replicas(Entities):
             definitions, store, committer, clock, guards, every_shard, room, cells=self.replicas
         )
         self._actor = actor
-        self._open: dict[Batch, list[tuple[Entry, Causal]]] = {}
-        """Deltas by the batch that they are in."""
+        self._parts: dict[Batch, list[Part]] = {}
+        """Of the batches that are no commit yet."""
         self.on_purge: list[Callable[[Key], None]] = []
         committer.before_commit.append(self._seal)
         committer.on_failure.append(self._failed)
@@ -188,15 +202,9 @@ class Replicas(Entities):
             repeat(outcome)
         return bool(outcomes)
 
-    async def _outcomes(self, envelope: Envelope, key: bytes) -> list[Outcome]:
-        subject = _subject(envelope.component, envelope.id)
-        return await self._store.journal.outcomes(DELTAS, subject, [key])
-
-    def _outcome(self, cell: Cell, key: bytes, reply: bytes, rejection: str | None) -> Outcome:
-        """Of the log, as any node may write it."""
-        expires = cell.identity.now + limits.IDEMPOTENCY_SECONDS * 1_000_000
-        subject = _subject(cell.definition.id, cell.id)
-        return Outcome(DELTAS, subject, key, expires, reply, rejection)
+    def _place_of_outcomes(self, component: str, id: str) -> tuple[str, str]:
+        """In the log, as any node may write it."""
+        return DELTAS, f"{component}/{id}"
 
     def _decide(
         self,
@@ -208,17 +216,18 @@ class Replicas(Entities):
         once: bytes | None,
     ) -> bytes | asyncio.Future[bytes]:
         assert isinstance(cell, Replica)
-        batch, size = self._committer.open_batch(), cell.bytes
-        is_changed = bool(effect.merged) or effect.deleted
-        also = None
+        batch = self._committer.open_batch()
         try:
-            brought = size_of_effect(handler, effect, size)
-            if not is_plain(effect):
-                also = self._published(cell, handler, effect, envelope)
+            brought = size_of_effect(handler, effect, cell.bytes)
+            also = None if is_plain(effect) else self._published(cell, handler, effect, envelope)
         except EventmillError as error:
             raise self._guards.disclosed(handler, error) from error.__cause__
+        is_changed = effect.merged or effect.deleted
         if is_changed:
-            self._change(cell, effect, batch)
+            if cell.part is None or cell.part.batch is not batch:
+                self._begin(cell, batch)
+            change(cell.writer, effect, cell.identity.now)
+            cell.deleted = effect.deleted
         try:
             reply = reply_of(effect, cell.state)
         except Exception as error:
@@ -232,14 +241,12 @@ class Replicas(Entities):
             batch.commit.bytes += len(reply)
         elif not is_changed and also is None:
             return self._released(cell, reply)
-        if is_changed:
-            self._tell(cell, batch, brought)
         if also is not None:
             also.add_to(batch.commit)
             batch.commit.bytes += also.bytes
         promise = self._promise(cell, batch, reply)
-        if cell.bytes != size:
-            self.cells.grow(cell.bytes - size)
+        if brought:
+            self._bring(cell, batch, brought)
         return promise
 
     def _published(
@@ -250,43 +257,50 @@ class Replicas(Entities):
         self._room.check_effects(effect.outgoing)
         return found
 
-    def _change(self, replica: Replica, effect: Effect[Any], batch: Batch) -> None:
-        """Change the state in memory, and the delta that is in the batch or will be."""
-        writer = replica.writer
-        actor = self._actor.number
-        if replica.batch is not batch or replica.entry is None or writer.actor != actor:
-            replica.entry = None
-            writer.seal(actor)
-        writer.now = replica.identity.now
-        change(writer, effect)
-        if effect.deleted:
-            replica.deleted = True
+    def _begin(self, replica: Replica, batch: Batch) -> None:
+        """From now on a replica's changes are in this batch."""
+        replica.writer.seal(self._actor.number)
+        replica.part = Part(replica, batch)
+        self._parts.setdefault(batch, []).append(replica.part)
 
-    def _tell(self, replica: Replica, batch: Batch, size: int) -> None:
-        """Let the batch have the delta."""
-        if replica.entry is None:
-            placement, id = replica.placement, replica.id
-            entry = delta_entry(replica.definition.id, id, replica.identity.now, placement)
-            replica.entry, replica.entry_bytes = entry, 0
-            batch.commit.entries.append(entry)
-            self._open.setdefault(batch, []).append((entry, replica.writer.delta))
-        replica.entry_bytes += size
-        if replica.entry_bytes > limits.DELTA_BYTES_MAX:
-            replica.entry = None  # the next command begins another one
-        replica.grow(size)
+    def _bring(self, replica: Replica, batch: Batch, size: int) -> None:
+        """Note that a change brought that many bytes of values."""
+        part = replica.part
+        assert part is not None
+        part.bytes += size
+        if part.bytes > limits.DELTA_BYTES_MAX:
+            replica.part = None  # the next command begins another one
         batch.commit.bytes += size
+        self._grow(replica, size)
 
     def _seal(self, batch: Batch) -> None:
         """A batch becomes a commit: its deltas are what they are now."""
-        deltas = self._open.pop(batch, None)
-        if deltas is None:
+        parts = self._parts.pop(batch, None)
+        if parts is None:
             return
-        for entry, delta in deltas:
-            entry.payload = encode(delta)
+        for part in parts:
+            if part.replica.part is part:
+                part.replica.part = None
+            if not part.delta.is_empty():
+                batch.commit.entries.append(self._entry(part))
         self._actor.fence(batch.commit)
 
+    def _entry(self, part: Part) -> Entry:
+        replica = part.replica
+        component, placement = replica.definition.id, replica.placement
+        entry = delta_entry(component, replica.id, part.delta, part.time, placement)
+        self._grow(replica, len(entry.payload) - part.bytes)
+        return entry
+
+    def _grow(self, replica: Replica, size: int) -> None:
+        """Note that a replica, which may be out of memory by now, is so much larger."""
+        before = replica.bytes
+        replica.grow(size)
+        if self.replicas.peek((replica.definition.id, replica.id)) is replica:
+            self.cells.grow(replica.bytes - before)
+
     def _failed(self, batch: Batch) -> None:
-        self._open.pop(batch, None)
+        self._parts.pop(batch, None)
         if any(entry.source == DELTAS for entry in batch.commit.entries):
             self._actor.doubt()
 
@@ -297,9 +311,7 @@ class Replicas(Entities):
             return False
         replica.causal.join(delta_of(entry))
         replica.deleted = is_deleted(replica.causal)
-        before = replica.bytes
-        replica.grow(len(entry.payload))
-        self.cells.grow(replica.bytes - before)
+        self._grow(replica, len(entry.payload))
         return True
 
     def _built_in(self, key: Key, cell: Cell, envelope: Envelope) -> bytes | asyncio.Future[bytes]:
@@ -315,7 +327,3 @@ class Replicas(Entities):
         for notify in self.on_purge:
             notify(key)
         return promise
-
-
-def _subject(component: str, id: str) -> str:
-    return f"{component}/{id}"

@@ -7,6 +7,7 @@ replicated entities to the replicas of this node; all others go on as they would
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from eventmill.model.commit import Commit
@@ -65,13 +66,10 @@ class Replication:
     def before(self, execute: Execute) -> Execute:
         """Return what runs a command or query: here if it is a replicated entity's."""
 
+        ways = {id: self._way(definition) for id, definition in self.definitions.items()}
+
         def execute_any(envelope: Envelope) -> Awaitable[bytes]:
-            definition = self.definitions.get(envelope.component)
-            if definition is None or definition.replicated is None:
-                return execute(envelope)
-            if definition.replicated.consistency == "local":
-                return self.replicas.execute(envelope)
-            return self._execute_and_spread(definition, definition.replicated.consistency, envelope)
+            return ways.get(envelope.component, execute)(envelope)
 
         return execute_any
 
@@ -95,12 +93,19 @@ class Replication:
         """Tell the others nothing any more."""
         await self.spreading.close()
 
+    def _way(self, definition: EntityDefinition) -> Execute:
+        assert definition.replicated is not None
+        consistency = definition.replicated.consistency
+        if consistency == "local" or not self._shared:
+            return self.replicas.execute
+        return partial(self._execute_and_spread, definition, consistency)
+
     async def _execute_and_spread(
         self, definition: EntityDefinition, consistency: Consistency, envelope: Envelope
     ) -> bytes:
         """Answer a command when enough other nodes have what it changed."""
         reply = await self.replicas.execute(envelope)
-        if self._shared and definition.handlers[envelope.name].writes:
+        if definition.handlers[envelope.name].writes:
             shard = self._runtime.store.placement.message(DELTAS, envelope.id)
             position = self._tails.end(shard)  # what was just committed is before it
             await self.spreading.reached(shard, position, consistency)

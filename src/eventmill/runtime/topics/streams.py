@@ -14,10 +14,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from eventmill.engine import cloudevent
 from eventmill.errors import ConfigurationError, Conflict, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Commit
@@ -320,8 +322,9 @@ class Streams:
             await asyncio.sleep(0)  # a long way to the end must not hold up the node's work
 
     async def _admit(self, topic: str) -> None:
+        complete = partial(cloudevent.completed, topic=self._topics[topic])
         try:
-            while await self._broker.admit(topic):
+            while await self._broker.admit(topic, complete):
                 pass
         except Unavailable as error:
             log.warning("messages of plain clients not taken", topic=topic, error=str(error))

@@ -34,7 +34,7 @@ async def restore(
     Raises `Conflict` for a key-value entity, which keeps no history, and `NotFound` for a sequence
     that it has not reached.
     """
-    if definition.is_key_value and definition.workflow is None:
+    if not definition.has_history:
         raise Conflict(f"{definition.id!r} is a {definition.kind}: it keeps no history")
     live = Live(definition, id)
     page = await journal.history(definition.id, id, limit=limits.SCAN_ROWS)

@@ -19,7 +19,6 @@ from typing import Any, Protocol
 import msgspec
 
 from eventmill.engine import entity as engine
-from eventmill.engine.outgoing import EXPIRE, PURGE
 from eventmill.engine.workflows import deciding
 from eventmill.engine.workflows.moving import NotNow
 from eventmill.errors import (
@@ -39,7 +38,7 @@ from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler
-from eventmill.model.orders import LOCAL
+from eventmill.model.orders import EXPIRE, LOCAL, PURGE
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.claims import Claims
@@ -225,7 +224,12 @@ class Entities:
         return answer if isinstance(answer, bytes) else await answer
 
     async def _outcomes(self, envelope: Envelope, key: bytes) -> list[Outcome]:
-        return await self._store.journal.outcomes(envelope.component, envelope.id, [key])
+        place = self._place_of_outcomes(envelope.component, envelope.id)
+        return await self._store.journal.outcomes(*place, [key])
+
+    def _place_of_outcomes(self, component: str, id: str) -> tuple[str, str]:
+        """Under which source and subject an entity's outcomes are kept."""
+        return component, id
 
     def _turn(
         self, key: Key, cell: Cell, envelope: Envelope, once: bytes | None
@@ -358,7 +362,8 @@ class Entities:
 
     def _outcome(self, cell: Cell, key: bytes, reply: bytes, rejection: str | None) -> Outcome:
         expires = cell.identity.now + limits.IDEMPOTENCY_SECONDS * 1_000_000
-        return Outcome(cell.definition.id, cell.id, key, expires, reply, rejection)
+        place = self._place_of_outcomes(cell.definition.id, cell.id)
+        return Outcome(*place, key, expires, reply, rejection)
 
     def _built_in(self, key: Key, cell: Cell, envelope: Envelope) -> bytes | asyncio.Future[bytes]:
         if cell.progress is not None and envelope.name not in (EXPIRE, PURGE):

@@ -17,7 +17,7 @@ from eventmill.engine import retry
 from eventmill.engine.entity import Live
 from eventmill.engine.tracebacks import told
 from eventmill.engine.workflows.deciding import Outcome
-from eventmill.errors import EventmillError, HandlerFailed, Rejected, Unavailable
+from eventmill.errors import EventmillError, HandlerFailed, Rejected, Unavailable, storable
 from eventmill.model import codec, limits
 from eventmill.model.definition import StepDefinition
 from eventmill.model.effect import Effect
@@ -46,6 +46,14 @@ def run_key(component: str, id: str, number: int) -> str:
     if not _PLAIN.fullmatch(id):
         id = blake2b(id.encode(), digest_size=16).hexdigest()
     return f"{component}/{id}/{number}"
+
+
+def key_of(component: str, id: str, run: Run) -> str:
+    """Return the key that what a run causes carries. A compensation that failed may be begun anew: it
+    undoes the same step, so its key follows from that."""
+    if run.undoes:
+        return f"{run_key(component, id, run.undoes)}/undo"
+    return run_key(component, id, run.number)
 
 
 class Attempts:
@@ -92,13 +100,13 @@ class Attempts:
             metadata = bytes(live.progress.cause)
         now, sequence = self._clock.now(), live.identity.sequence
         entry = Entry(source, subject, sequence, STEP, 1, now, b"{}", metadata, shard=live.shard)
-        return renamed(entry, run_key(source, subject, run.number))
+        return renamed(entry, key_of(source, subject, run))
 
     def _context(self, live: Live, run: Run, cause: Entry, step: StepDefinition) -> StepContext:
         component, id = live.definition.id, live.id
         return StepContext(
             cause,
-            run_key(component, id, run.number),
+            key_of(component, id, run),
             self._calls,
             run.attempt,
             self._clock.monotonic() + step.timeout,
@@ -167,7 +175,7 @@ def _failed(error: BaseException) -> Failed:
     is_ours = isinstance(error, EventmillError)
     code = error.code if isinstance(error, EventmillError) else type(error).__qualname__
     text = str(error) if is_ours else f"{type(error).__name__}: {error}"
-    return Failed(trouble, code, text[: limits.ERROR_CHARACTERS_MAX])
+    return Failed(trouble, storable(code), storable(text[: limits.ERROR_CHARACTERS_MAX]))
 
 
 def _copy(live: Live, now: int) -> Any:

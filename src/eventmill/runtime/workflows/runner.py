@@ -29,6 +29,7 @@ from eventmill.errors import (
     EventmillError,
     InvalidPayload,
     NotOwner,
+    Stuck,
     Unavailable,
 )
 from eventmill.model import limits
@@ -151,14 +152,14 @@ class Runner:
     def is_busy(self, key: Key, cell: Cell) -> bool:
         """Whether a step has begun, here or before this node knew of it, and has not ended.
 
-        Raises `Conflict` for a workflow that is stuck.
+        Raises `Stuck` for a workflow that is stuck.
         """
         progress = cell.progress
         assert progress is not None
         if not progress.runs:
             return False
         if key in self.stuck:
-            raise Conflict(self.stuck[key], code="workflow.stuck")
+            raise Stuck(self.stuck[key])
         busy, now, running = False, self._clock.now(), self._running.get(key, {})
         for run in progress.runs:
             if run.number in cell.fresh:
@@ -294,23 +295,17 @@ class Runner:
         return None
 
     def _known(self, key: Key, cell: Cell, run: Run) -> Ready | None:
-        assert cell.definition.workflow is not None
-        step = cell.definition.workflow.steps.get(run.step)
-        name = f"workflow {key[0]}/{key[1]}"
-        if step is None:
-            known = ", ".join(cell.definition.workflow.steps)
-            self._be_stuck(
-                key,
-                f"{name} is at step {run.step!r}, which this code does not have (it has {known}): "
-                "deploy code that has it, or terminate the workflow",
-            )
+        if why := deciding.stuck(cell):
+            self._be_stuck(key, why)
             return None
+        assert cell.definition.workflow is not None
+        step = cell.definition.workflow.steps[run.step]
         try:
             return Ready(cell, run, step, step.handler.decode_arguments(bytes(run.input)))
         except InvalidPayload as error:
             self._be_stuck(
                 key,
-                f"{name} has input for step {run.step!r} that it does not take any more: "
+                f"workflow {key[0]}/{key[1]} has input for step {run.step!r} that it does not take any more: "
                 f"{error.message}; let it take what was stored, or terminate the workflow",
             )
             return None
@@ -319,7 +314,7 @@ class Runner:
         if self.stuck.get(key) != why:
             log.error("workflow stuck", workflow=f"{key[0]}/{key[1]}", error=why)
         self.stuck[key] = why
-        self.holding.refuse(key, lambda: Conflict(why, code="workflow.stuck"))
+        self.holding.refuse(key, lambda: Stuck(why))
 
     async def _deliver(self, envelope: Envelope) -> None:
         """Let the workflow take an outcome, as often as it needs; it counts once."""
@@ -431,7 +426,15 @@ class Runner:
         if cell.deleted or deciding.effect_of(cell, DUE, arguments) is None:
             await self._remove(timer)
             return
-        answer = await self._entities.submit(Envelope(*key, DUE, arguments))
+        try:
+            answer = await self._entities.submit(Envelope(*key, DUE, arguments))
+        except Unavailable:
+            raise
+        except EventmillError as error:  # raised by the turn itself, so the row is still the newest
+            self._be_stuck(key, error.message)
+            self._put_off(timer, self._committer.open_batch().commit)
+            await self._entities.settled()
+            return
         if not isinstance(answer, bytes):
             await answer
 
@@ -441,9 +444,11 @@ class Runner:
 
     async def _later(self, timer: Timer) -> None:
         """Look at a row again later whose workflow nobody can read here."""
+        await self._committer.write(lambda commit: self._put_off(timer, commit))
+
+    def _put_off(self, timer: Timer, commit: Commit) -> None:
         due = self._clock.now() + round(limits.STUCK_SECONDS * 1e6)
-        again = Timer(timer.name, due, timer.command)
-        await self._committer.write(lambda commit: commit.timers.update({again.name: again}))
+        commit.timers[timer.name] = Timer(timer.name, due, timer.command)
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:

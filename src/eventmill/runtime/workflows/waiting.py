@@ -7,7 +7,7 @@ command in the same commit as the offset, so it comes exactly once in effect, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +19,7 @@ from eventmill.model import codec, limits
 from eventmill.model.commit import Timer
 from eventmill.model.definition import EntityDefinition, Retry, Source, Start
 from eventmill.model.entry import COMMANDS, DELETED, STATE, STEP, Entry
-from eventmill.model.orders import ARRIVED, BUILT_IN
+from eventmill.model.orders import ARRIVED, OF_WORKFLOWS
 from eventmill.model.progress import FINAL, decode_moved
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
@@ -66,52 +66,53 @@ class WaitReaction:
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         reacted = Reacted()
-        found = await self._waits()
-        if found is None:  # many: only those for the keys that came
-            found = {}
-            for key in {entry.subject for entry in entries}:
-                found[key] = await self._waits_for(key)
-        if not found:
+        found = await self._few()
+        if found is not None and not found:
             return reacted
+        known: Found = found or {}
         commands: list[Entry] = []
-        for entry in entries:
-            for wait in found.get(entry.subject, ()):
+        for at, entry in enumerate(entries):
+            if reacted.weight >= limits.COMMIT_BYTES_MAX:
+                reacted.left = entries[at:]
+                break
+            if found is None and entry.subject not in known:
+                known[entry.subject] = await self._waits_for(entry.subject)
+            for wait in known.get(entry.subject, ()):
                 command = self._command(entry, wait)
                 if command is not None:
                     commands.append(command)
-                    reacted.weight += len(command.payload)
+                    reacted.weight += len(command.payload) + len(command.metadata or b"")
         if commands:
             reacted.fills.append(lambda commit: commit.entries.extend(commands))
         return reacted
 
-    async def _waits(self) -> Found | None:
-        """Return all waits for the source; None if these are too many to hold."""
-        prefix = rows.waits_of(self._component, self._source.id)
-        page = await self._page(prefix)
-        if len(page) >= limits.WAITS_AT_ONCE:
-            return None
+    async def _few(self) -> Found | None:
+        """Return all waits for the source by key; None if these are many: then only those for the
+        keys that came are read."""
         found: Found = {}
-        for timer in page:
-            _, _, due = rows.read(timer)
-            found.setdefault(due.key, []).append(timer)
+        async for number, wait in self._read(rows.waits_of(self._component, self._source.id)):
+            if number >= limits.WAITS_AT_ONCE:
+                return None
+            _, _, due = rows.read(wait)
+            found.setdefault(due.key, []).append(wait)
         return found
 
     async def _waits_for(self, key: str) -> list[Timer]:
-        return await self._page(rows.waits_for(self._component, self._source.id, key))
+        """Return all waits for a key: an event comes once, so none may be left out."""
+        prefix = rows.waits_for(self._component, self._source.id, key)
+        return [wait async for _, wait in self._read(prefix)]
 
-    async def _page(self, prefix: str) -> list[Timer]:
-        """Read waits by name: few at first, because mostly there are none, and what follows in the
-        order of names are timers of others."""
-        found: list[Timer] = []
-        after, limit = prefix, FIRST_PAGE
-        while len(found) < limits.WAITS_AT_ONCE:
-            page = await self._store.timers(after=after, limit=limit)
-            own = [timer for timer in page if timer.name.startswith(prefix)]
-            found += own
-            if not page or len(own) < len(page):
-                break
+    async def _read(self, prefix: str) -> AsyncIterator[tuple[int, Timer]]:
+        """Yield waits by name, numbered from 0; few are read at first, because mostly there are none,
+        and what follows in the order of names are timers of others."""
+        number, after, limit = 0, prefix, FIRST_PAGE
+        while page := await self._store.timers(after=after, limit=limit):
+            for timer in page:
+                if not timer.name.startswith(prefix):
+                    return
+                yield number, timer
+                number += 1
             after, limit = page[-1].name, limits.WAITS_AT_ONCE
-        return found
 
     def _command(self, entry: Entry, wait: Timer) -> Entry | None:
         """Return the command that gives the event to the workflow, if it is the one."""
@@ -119,7 +120,7 @@ class WaitReaction:
         event = self._ended(entry) if not due.types else self._event(entry, due)
         if event is None:
             return None
-        payload = BUILT_IN[ARRIVED].encode_arguments((due.number, msgspec.Raw(event)))
+        payload = OF_WORKFLOWS[ARRIVED].encode_arguments((due.number, msgspec.Raw(event)))
         home = self._store.placement.home(entry.shard)
         now, cause = self._clock.now(), caused_by(entry)
         subject = wait.command.subject

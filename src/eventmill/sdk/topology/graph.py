@@ -16,6 +16,8 @@ class Kind(StrEnum):
     """What a part is."""
 
     ENTITY = "entity"
+    REPLICATED = "replicated"
+    """An entity that is on every node."""
     TOPIC = "topic"
     WORKFLOW = "workflow"
     CONSUMER = "consumer"
@@ -109,7 +111,9 @@ def graph_of(service: ServiceDefinition) -> Graph:
 
 def _parts(service: ServiceDefinition) -> Iterator[Part]:
     for entity in service.entities.values():
-        kind = Kind.ENTITY if entity.workflow is None else Kind.WORKFLOW
+        kind = Kind.WORKFLOW if entity.workflow is not None else Kind.ENTITY
+        if entity.replicated is not None:
+            kind = Kind.REPLICATED
         yield Part(entity.id, kind, _names(entity.event_types.values()))
     for topic in service.topics.values():
         yield Part(topic.id, Kind.TOPIC, _names(topic.event_types()))

@@ -60,7 +60,7 @@ class _Reader:
             tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
         except (OSError, SyntaxError):
             return  # made without source: nothing can be read
-        names = _names_of(function)
+        names = names_of(function)
         callers = _callers_of(function, tree, names)
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
@@ -105,7 +105,7 @@ def _mention(
         return verb, service + component, name
     if verb in EFFECTS:
         for argument in node.args:
-            target = _resolved(argument, names)
+            target = resolved(argument, names)
             if isinstance(target, Topic) and verb == "publish":
                 return verb, target.id, ""
             if isinstance(target, Handler) and verb != "publish" and target.component:
@@ -127,7 +127,7 @@ def _service_of(node: ast.expr, names: dict[str, Any], callers: dict[str, str]) 
 
 def _asked(node: ast.expr, names: dict[str, Any]) -> tuple[str, str]:
     """Component and handler that a call names: by the method itself, or as a text."""
-    target = node.value if isinstance(node, ast.Constant) else _resolved(node, names)
+    target = node.value if isinstance(node, ast.Constant) else resolved(node, names)
     if isinstance(target, Handler) and target.component:
         return target.component, target.name
     if isinstance(target, str):
@@ -138,23 +138,24 @@ def _asked(node: ast.expr, names: dict[str, Any]) -> tuple[str, str]:
 
 def _written(node: ast.expr, names: dict[str, Any]) -> str:
     """Return a text given as such or by the name of a constant, or else its source."""
-    found = node.value if isinstance(node, ast.Constant) else _resolved(node, names)
+    found = node.value if isinstance(node, ast.Constant) else resolved(node, names)
     return found if isinstance(found, str) else f"‹{ast.unparse(node)}›"
 
 
-def _resolved(node: ast.expr, names: dict[str, Any]) -> Any:
+def resolved(node: ast.expr, names: dict[str, Any]) -> Any:
     """Look up `name` or `name.attribute…` without running anything but attribute access."""
     match node:
         case ast.Name(id=name):
             return names.get(name)
         case ast.Attribute(value=value, attr=attribute):
-            owner = _resolved(value, names)
+            owner = resolved(value, names)
             if isinstance(owner, type) or inspect.ismodule(owner):
                 return getattr(owner, attribute, None)
     return None
 
 
-def _names_of(function: Callable[..., Any]) -> dict[str, Any]:
+def names_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return what the names in a function mean, apart from its own variables."""
     variables = inspect.getclosurevars(function)
     return {**function.__globals__, **variables.nonlocals}
 

@@ -12,6 +12,7 @@ that no broker likes.
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from eventmill.engine.messages import MALFORMED, Malformed
 from eventmill.errors import BrokerUnavailable, TooLarge
 from eventmill.model import limits
+from eventmill.model.cloudevents import CloudEvent
 from eventmill.ports.broker import Broker, TopicLayout
 from eventmill.testing.contract.broker_harness import (
     ODD,
@@ -357,6 +359,33 @@ class BrokerContract(NeighbourContract):
         assert await broker.admit(ORDERS) == 1
         (read,) = await taken(broker, news, shard_of("k"), 1)
         assert (read.type, read.payload) == ("Placed", b'{"n":2}')
+
+    @pytest.mark.parametrize("is_structured", [False, True])
+    async def test_what_an_event_does_not_say_is_completed(
+        self, opened: tuple[Broker, News], is_structured: bool
+    ) -> None:
+        def account(event: CloudEvent) -> CloudEvent:
+            key = f"{msgspec.json.decode(event.data or b'')['account']} of {event.type}"
+            extensions = {**event.extensions, "eventversion": 3}
+            return msgspec.structs.replace(event, subject=key, extensions=extensions)
+
+        broker, news = opened
+        event = {"specversion": "1.0", "id": "e1", "source": "/till", "type": "Paid", "to": "é"}
+        data = '{"account":"ä 7"}'.encode()
+        if is_structured:
+            headers = {"content-type": "application/cloudevents+json"}
+            body = msgspec.json.encode({**event, "data": msgspec.Raw(data)})
+        else:
+            headers = {f"ce-{name}": quote(value) for name, value in event.items()}
+            body = data
+        await self.publish(ORDERS, {**headers, "x-own": "kept"}, body)
+        assert await broker.admit(ORDERS, account) == 1
+        key = "ä 7 of Paid"
+        (made,) = await taken(broker, news, shard_of(key), 1)
+        outside = msgspec.json.decode(made.metadata or b"")["cloudevent"]
+        assert (made.type, made.version, made.subject) == ("Paid", 3, key)
+        assert (made.payload, outside["id"], outside["source"]) == (data, "e1", "/till")
+        assert outside["extensions"] == {"to": "é"}
 
     @pytest.mark.parametrize(
         ("headers", "payload"),

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
-from typing import Any
-
 import msgspec
 import pytest
 
-from eventmill import Service
-from eventmill.engine.schemas.changes import Change, changes, renewed
-from eventmill.engine.schemas.contract import (
-    Compatibility,
-    Contract,
-    contract_of,
-    event_types_of,
-    read,
-    write,
-)
+from eventmill.engine.schemas.changes import renewed
+from eventmill.engine.schemas.contract import Compatibility, read, write
 from eventmill.errors import InvalidPayload
+from tests.unit.engine.schemas.releases import Make, Release, only
 
 SHOP = """
 from eventmill import *
@@ -80,37 +69,9 @@ service = Service("shop", components=[Order, Profile, OpenOrders], topics=[order
 """
 
 
-class Release:
-    """The shop with some lines changed."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *edits: tuple[str, str]) -> None:
-        text = SHOP
-        for old, new in edits:
-            assert old in text
-            text = text.replace(old, new)
-        self.module = ModuleType("shop_release")
-        monkeypatch.setitem(sys.modules, "shop_release", self.module)
-        exec(text, vars(self.module))
-        made: Service = self.module.service
-        self.definition, problems = made.define()
-        assert not problems
-        self.contract = contract_of(self.definition)
-
-    def after(self, file: Contract) -> list[Change]:
-        return changes(file, self.contract, event_types_of(self.definition))
-
-
-Make = Any
-
-
 @pytest.fixture
 def release(monkeypatch: pytest.MonkeyPatch) -> Make:
-    return lambda *edits: Release(monkeypatch, *edits)
-
-
-def only(found: list[Change]) -> Change:
-    (change,) = found
-    return change
+    return lambda *edits: Release(monkeypatch, SHOP, *edits)
 
 
 def test_the_contract_of_a_service_and_what_it_promises(release: Make) -> None:

@@ -123,9 +123,9 @@ class Play:
         change, name, arguments = operation(self.kind.at(replica.state, FIELD), step.argument)
         number = len(self.ops) + 1
         # Clocks differ from node to node, and stand still.
-        writer.now = 10 * replica.actor + number // 3
-        change.apply(writer)
-        op = Op(number, replica.actor, name, arguments, frozenset(replica.seen), writer.now)
+        now = 10 * replica.actor + number // 3
+        writer.apply([change], now)
+        op = Op(number, replica.actor, name, arguments, frozenset(replica.seen), now)
         self.ops[number] = op
         replica.seen.add(number)
         self.deltas[number] = encode(writer.delta)
