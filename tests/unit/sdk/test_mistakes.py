@@ -173,6 +173,7 @@ def test_a_class_without_its_mark_is_told_once() -> None:
         (Door(), "list the class Door, not an instance"),
         (rooms, "<Topic rooms [Opened]> is a topic: it belongs into topics="),
         (lambda: 1, "a component needs @component"),
+        ("door", "'door': a component needs @component"),
     ],
 )
 def test_what_is_no_component(wrong: Any, message: str) -> None:
