@@ -177,7 +177,7 @@ class TopicFull(Overloaded):
 
 
 class DeadlineExceeded(Unavailable):
-    """The deadline passed before the command was committed."""
+    """The deadline passed before there was an answer."""
 
     code = "unavailable.deadline"
 

@@ -287,6 +287,22 @@ def test_views(node: RunningNode) -> None:
     assert node.json("views", "query", "balances", "at_least", "minimum=1000") == rows
 
 
+def test_pages_of_a_view_are_tables_for_people_too(node: RunningNode) -> None:
+    for account in ("page1", "page2"):
+        node.json("entities", "call", "account", account, "deposit", "amount=1000")
+    node.settled()
+    ask = ("views", "query", "balances", "paged", "begin=page%", "page_size=1")
+    first = node.json(*ask)
+    assert first["items"] == [{"account": "page1", "balance": 1000}]
+    token = f"page_token={first['next_page_token']}"
+    shown = node.run(*ask)
+    assert shown.out.splitlines()[-1].split() == ["page1", "1,000"]
+    assert shown.err == f"There are more: {token}\n"
+    last = node.run(*ask, token)
+    assert last.out.splitlines()[-1].split() == ["page2", "1,000"]
+    assert last.err == ""
+
+
 def test_timers(node: RunningNode) -> None:
     node.json("entities", "call", "account", "soon", "remind")
     (timer,) = [t for t in node.json("timers", "list") if t["id"] == "soon"]

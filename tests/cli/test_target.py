@@ -71,6 +71,7 @@ MADE = "from eventmill import Service\nservice = Service('bakery', components=[]
         ("baker", "name the service as module:variable; here is bakery:service"),
         ("bakery.py", "not a file: use bakery:service"),
         ("./house/ovens.py:oven", "not a file: use house.ovens:oven"),
+        (".", "names a module, not a file, and there is no .; here is bakery:service"),
         ("house/oven.py", "there is no house/oven.py; here is"),
         ("../x/shop.py:service", "cd ../x, then use shop:service"),
         ("../x/inner/deep.py", "cd ../x, then use inner.deep:service"),

@@ -9,10 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from eventmill import Context, Effect, Event, Retry, Service, Topic, consumer, publish, send
 from eventmill.errors import Conflict, NotFound
+from eventmill.model import codec
 from eventmill.model.commit import LetterStatus
+from eventmill.model.envelope import Envelope
 from eventmill.runtime.control.acts import letter_id
 from eventmill.runtime.topics.publisher import Message
 from eventmill.testing import FaultyStore, Host
@@ -516,3 +519,24 @@ async def test_a_head_that_failed_is_tried_alone_until_it_succeeds(store: Faulty
         assert len(outage) > 3
         assert rest == 5
         assert await host.letters() == []
+
+
+async def test_the_log_of_a_failure_leads_to_the_request_behind_it() -> None:
+    @consumer("broken", source=done, retry=Retry(attempts=1))
+    def broken(event: Done) -> None:
+        raise ValueError(event.account)
+
+    @consumer("relay", source=Account)
+    def relay(event: Deposited, ctx: Context) -> Effect[None]:
+        return publish(done, Done(account=ctx.subject, amount=event.amount))
+
+    service = Service("bank", components=[Account, relay, broken], topics=[ledger, done])
+    asked = {"request_id": "r-1", "traceparent": "00-1-2-01", "correlation": "c-1"}
+    async with Host(service) as host:
+        with capture_logs() as logs:
+            metadata = codec.encode(asked)
+            envelope = Envelope("account", "a1", "deposit", (5,), metadata=metadata)
+            await host.runtime.execute(envelope)
+            await host.settle()
+    (dead,) = (entry for entry in logs if entry["event"] == "dead letter")
+    assert {name: dead[name] for name in asked} == asked

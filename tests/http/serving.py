@@ -17,6 +17,7 @@ from eventmill import (
     Event,
     EventSourcedEntity,
     KeyValueEntity,
+    Page,
     Record,
     Rejected,
     Service,
@@ -151,6 +152,9 @@ class Barrels(View):
 
     @query("SELECT * FROM barrels WHERE litres >= :minimum ORDER BY litres DESC")
     def fuller_than(self, minimum: int) -> list[Row]: ...
+
+    @query("SELECT * FROM barrels ORDER BY barrel")
+    def paged(self, page_token: str | None = None, page_size: int = 2) -> Page[Row]: ...
 
     @query("SELECT * FROM barrels WHERE barrel IN (:names) ORDER BY barrel")
     def some(self, names: list[str]) -> list[Row]: ...

@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 from yarl import URL
 
-from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, on
+from eventmill import Effect, Event, EventSourcedEntity, Service, command, component, on, query
 from eventmill.engine.cloudevent import time_text
 from eventmill.model import limits
 from eventmill.node.config import NodeConfig
@@ -374,6 +374,10 @@ class Careless(EventSourcedEntity):
     def forget(self) -> Effect[None]:
         return None  # type: ignore[return-value]
 
+    @query
+    def broken(self) -> int:
+        return 1 // self.count
+
     @on(Counted)
     def counted(self, event: Counted) -> None:
         self.count += event.by
@@ -401,6 +405,25 @@ async def test_the_log_shows_where_the_author_has_to_look_and_none_of_our_frames
     assert "ZeroDivisionError" in shown
     assert "test_commands.py" in shown
     assert "src/eventmill" not in shown
+
+
+async def test_the_log_names_a_request_as_its_sender_does(tmp_path: Path) -> None:
+    service = Service("careless", components=[Careless])
+    node = Node(service, NodeConfig(data=tmp_path, port=0))
+    await node.start()
+    given = {"X-Request-Id": "r-1", "traceparent": "00-1-2-01"}
+    try:
+        with capture_logs() as logs:
+            async with aiohttp.ClientSession(node.url) as http:
+                await http.post("/components/careless/c1/divide", json={}, headers=given)
+                await http.get("/components/careless/c1/broken", headers=given)
+                await http.post("/components/careless/c1/divide", json={})
+    finally:
+        await node.stop()
+    command, query, unnamed = (entry for entry in logs if entry["event"] == "request failed")
+    for failed in (command, query):
+        assert (failed["request_id"], failed["traceparent"]) == ("r-1", "00-1-2-01")
+    assert not {"request_id", "traceparent"} & unnamed.keys()
 
 
 @pytest.mark.parametrize("guards", [False, True])

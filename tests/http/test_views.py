@@ -42,6 +42,23 @@ async def test_rows_as_an_array_and_line_by_line(tmp_path: Path) -> None:
         assert [json.loads(line) for line in lines] == [row("c", 3), row("b", 2)]
 
 
+async def test_pages_are_told_with_their_token_or_not_at_all(tmp_path: Path) -> None:
+    async with serving(tmp_path) as node, session(node) as http:
+        await fill(node, http, a=1, b=2, c=3)
+        path = "/views/barrels/paged"
+        first = await (await http.get(path)).json()
+        assert first["items"] == [row("a", 1), row("b", 2)]
+        token = {"page_token": first["next_page_token"]}
+        last = await (await http.get(path, params=token)).json()
+        assert last == {"items": [row("c", 3)], "next_page_token": None}
+        refused = await http.get(path, headers={"accept": "application/x-ndjson"})
+        assert refused.status == 406
+        assert (await refused.json(content_type=None))["code"] == "request.not_acceptable"
+        contract = await (await http.get("/openapi.json")).json()
+        told = contract["paths"][path]["get"]["responses"]["200"]["content"]
+        assert told.keys() == {"application/json", "text/event-stream"}
+
+
 async def test_a_list_is_a_parameter_that_is_repeated(tmp_path: Path) -> None:
     async with serving(tmp_path) as node, session(node) as http:
         await fill(node, http, a=1, b=2, c=3)

@@ -60,12 +60,15 @@ def query(
         for changed in client.events(f"/views/{view}/{name}", texts):
             for row in changed:
                 click.echo(json.dumps(row, ensure_ascii=False))
-    rows = client.get(f"/views/{view}/{name}", **texts)
+    answer = client.get(f"/views/{view}/{name}", **texts)
+    rows, token = _page(answer)
     if output == "table" and _is_table(rows):
         columns = list({column: None for row in rows for column in row})
         show(rows, columns, output, empty="No rows.")
+        if token:
+            click.echo(f"There are more: page_token={token}", err=True)
     else:
-        show_json(rows)
+        show_json(answer)
 
 
 @command.command()
@@ -110,6 +113,13 @@ def _values(text: str) -> list[str]:
     if not isinstance(found, list):
         return [text]
     return [one if isinstance(one, str) else json.dumps(one) for one in found] or [""]
+
+
+def _page(answer: Any) -> tuple[Any, str]:
+    """Return an answer's rows, and the token of the next page if they are one of several."""
+    if isinstance(answer, dict) and answer.keys() == {"items", "next_page_token"}:
+        return answer["items"], answer["next_page_token"] or ""
+    return answer, ""
 
 
 def _is_table(found: Any) -> bool:

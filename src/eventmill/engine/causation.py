@@ -38,6 +38,13 @@ def causation_of(entry: Entry, id: str) -> Causation:
     return caused
 
 
+def traced(entry: Entry) -> dict[str, Any]:
+    """Return what leads from an entry back to the request behind it, for the log."""
+    told = Causation() if entry.metadata is None else _decode(entry.metadata)
+    named = {name: getattr(told, name) for name in ("request_id", "traceparent", "correlation")}
+    return {name: value for name, value in named.items() if value is not msgspec.UNSET}
+
+
 def of_command(entry: Entry) -> bytes:
     """Return the metadata of what a sent command causes: its own, and the command itself as the
     cause if they name none."""

@@ -165,10 +165,8 @@ class App:
 
     def _with_request_id(self, scope: Scope, send: Send) -> Send:
         """Let the answer carry the request's id, or one that is made here."""
-        given = [value for name, value in scope["headers"] if name == b"x-request-id"]
-        if given and len(given[0]) <= limits.SUBJECT_CHARACTERS_MAX:
-            id = given[0]
-        else:
+        id = _given(scope, b"x-request-id")
+        if id is None:
             self._made += 1
             id = b"%x-%x" % (self._start, self._made)
         scope[_REQUEST_ID] = id.decode("latin-1")
@@ -190,12 +188,11 @@ class App:
         headers = problems.headers_of(error)
         if status == INTERNAL:
             # Nobody but the author or the operator can mend it: they read the log.
-            id = scope.get(_REQUEST_ID)
-            told = _told(error)
+            told = _told(error) | _context(scope)
             if envelope is not None:
                 handler = self._runtime.entities.handler(envelope.component, envelope.name)
                 told["place"] = handler.place
-            log.error("request failed", path=scope["path"], request_id=id, **told)
+            log.error("request failed", path=scope["path"], **told)
         if envelope is None:
             self._meter.refused(error)
         else:
@@ -208,6 +205,22 @@ class App:
 def _request_id(envelope: Envelope) -> list[problems.Header]:
     id = read_metadata(envelope.metadata).get("request_id")
     return [(b"x-request-id", id.encode())] if id else []
+
+
+def _given(scope: Scope, header: bytes) -> bytes | None:
+    """Return a header's value, if it is none that is refused for its length."""
+    given = next((value for name, value in scope["headers"] if name == header), None)
+    return given if given and len(given) <= limits.SUBJECT_CHARACTERS_MAX else None
+
+
+def _context(scope: Scope) -> dict[str, str]:
+    """Tell the log which request it was, in its sender's words, or by the id that was made here."""
+    context = {
+        "request_id": _given(scope, b"x-request-id"),
+        "traceparent": _given(scope, b"traceparent"),
+    }
+    told = {name: value.decode("latin-1") for name, value in context.items() if value}
+    return {"request_id": scope[_REQUEST_ID], **told} if _REQUEST_ID in scope else told
 
 
 def _told(error: EventmillError) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from eventmill.model import cloudevents, limits
 from eventmill.model.definition import EntityDefinition, ServiceDefinition, ViewDefinition
 from eventmill.model.endpoint import EndpointDefinition, Shape
 from eventmill.model.handler import CHANGES, Handler
+from eventmill.model.page import is_page
 from eventmill.model.topic import Topic
 from eventmill.sdk.endpoints.paths import parts_of
 
@@ -176,7 +177,7 @@ def _view(view: ViewDefinition, schemas: Schemas) -> Iterator[tuple[str, Schema]
     for name, query in view.queries.items():
         rows = schemas.of(query.handler.result_type)
         responses = _responses(rows, _QUERY_PROBLEMS)
-        responses = _of_query(responses)
+        responses = _of_query(responses, is_paged=is_page(query.handler.result_type))
         responses["200"]["headers"] = {FROZEN: {"schema": {"type": "string"}}}
         operation = {
             "operationId": f"{view.id}.{name}",
@@ -305,10 +306,11 @@ def _responses(answer: Schema, problems: tuple[int, ...]) -> dict[str, Schema]:
     return {"200": {"description": "The answer.", "content": content}, **_problems(problems)}
 
 
-def _of_query(responses: dict[str, Schema]) -> dict[str, Schema]:
+def _of_query(responses: dict[str, Schema], *, is_paged: bool = False) -> dict[str, Schema]:
     """Add the other forms that a query answers in."""
+    forms = ["text/event-stream"] if is_paged else ["application/x-ndjson", "text/event-stream"]
     text = {"schema": {"type": "string"}}
-    responses["200"]["content"] |= {"application/x-ndjson": text, "text/event-stream": text}
+    responses["200"]["content"] |= dict.fromkeys(forms, text)
     return responses
 
 

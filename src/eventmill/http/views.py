@@ -38,7 +38,9 @@ class Views:
         view, name = request.path_params["view"], request.path_params["query"]
         texts = parameters_of(request.scope)
         timeout_of(request.scope)  # only looked at: a view's query begins at once or is refused
-        kind = streams.accepts(request, JSON, NDJSON, streams.CONTENT_TYPE)
+        # Lines have no place for a page's token: more rows would seem to be all.
+        lines = () if self._runtime.is_paged(view, name) else (NDJSON,)
+        kind = streams.accepts(request, JSON, *lines, streams.CONTENT_TYPE)
         if kind == streams.CONTENT_TYPE:
             return self._streams.answer(_items(self._runtime.watch_view(view, name, texts)))
         if kind == NDJSON:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_origin
 
 import msgspec
 
@@ -19,3 +19,8 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     items: list[T]
     next_page_token: str | None = None
     """None on the last page. Opaque, and good for the same query with the same arguments alone."""
+
+
+def is_page(answer: Any) -> bool:
+    """Tell whether a query that is annotated so answers page by page."""
+    return answer is Page or get_origin(answer) is Page

@@ -17,6 +17,7 @@ from eventmill.model.effect import Outgoing
 from eventmill.model.entry import Entry
 from eventmill.model.envelope import Envelope
 from eventmill.model.handler import Handler, Texts
+from eventmill.model.page import is_page
 from eventmill.model.topic import Topic
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
@@ -143,6 +144,10 @@ class Doors(ABC):
         """Follow a view's query; yields lists of rows as JSON."""
         arguments = self._view_query(view, query).parse_arguments(texts)
         return self.views.watch(view, query, arguments)
+
+    def is_paged(self, view: str, query: str) -> bool:
+        """Tell whether a view's query answers page by page."""
+        return is_page(self._view_query(view, query).result_type)
 
     def _view_query(self, view: str, query: str) -> Handler[Any, Any]:
         definition = self.service.views.get(view)

@@ -76,4 +76,5 @@ def place_of(thing: Any) -> str:
     code = getattr(thing, "__code__", None)
     if code is not None:
         return f"{thing.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
-    return f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', thing)}"
+    name = getattr(thing, "__qualname__", None)
+    return f"{thing.__module__}.{name}" if name else repr(thing)

@@ -22,7 +22,7 @@ from eventmill.sdk.reading import check_names, define_entity
 from eventmill.sdk.reading_replicated import define_replicated
 from eventmill.sdk.replicated import ReplicatedEntity
 from eventmill.sdk.transform import Transform
-from eventmill.sdk.view import View, define_view
+from eventmill.sdk.view import View, define_view, read_view
 from eventmill.sdk.workflow import Step, Workflow
 
 
@@ -43,6 +43,10 @@ class Kind(ABC):
 
         Raises `ConfigurationError` that tells every problem.
         """
+
+    def understood(self, thing: Any) -> Any:
+        """Return what can be checked further of a broken one; None if there is nothing."""
+        return None
 
     def id(self, thing: Any) -> str:
         """Return its id, empty if it was given none."""
@@ -143,6 +147,10 @@ class _Views(Kind):
             view = define_view(thing)
         problems.refuse()
         return view
+
+    def understood(self, thing: type[View]) -> Any:
+        # Its queries, whose problems are found by those who know its store.
+        return read_view(thing, Problems())
 
     def id(self, thing: type[View]) -> str:
         return id_of(thing)

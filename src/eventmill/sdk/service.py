@@ -150,6 +150,8 @@ class _Reader:
             self.claim(id, thing, kind.title(thing))
         with problems.noting(place):
             definition = kind.define(thing)
+        if problems.found and (rest := kind.understood(thing)) is not None:
+            kind.kept_in(self.definition).setdefault(id, rest)
         problems.refuse()
         if isinstance(definition, ConsumerDefinition) and definition.group:
             self.claim(definition.subscription, thing, place)

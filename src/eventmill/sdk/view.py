@@ -56,7 +56,15 @@ def define_view(cls: type[View]) -> ViewDefinition:
 
     Raises `ConfigurationError` that tells every problem and names its method.
     """
-    id, place, problems = id_of(cls), place_of(cls), Problems()
+    problems = Problems()
+    view = read_view(cls, problems)
+    problems.refuse()
+    return view
+
+
+def read_view(cls: type[View], problems: Problems) -> ViewDefinition:
+    """Read a view class, noting its problems; what is broken is missing from the definition."""
+    id, place = id_of(cls), place_of(cls)
     tables: dict[str, ViewTable] = {}
     with problems.noting(place):
         tables = _tables_of(cls, id)
@@ -72,15 +80,13 @@ def define_view(cls: type[View]) -> ViewDefinition:
         for value in vars(cls).values()
         if isinstance(value, Query) and not isinstance(value, SqlQuery)
     ]
-    queries = {
-        name: ViewQuery(value, value.sql)
-        for name, value in vars(cls).items()
-        if isinstance(value, SqlQuery)
-    }
-    for view_query in queries.values():
-        with problems.noting(view_query.handler.place):
-            view_query.handler.resolve()
-    problems.refuse()
+    queries = {}
+    for name, value in vars(cls).items():
+        if isinstance(value, SqlQuery):
+            with problems.noting(value.place):
+                value.resolve()
+                if tables:  # else every query would miss them, too
+                    queries[name] = ViewQuery(value, value.sql)
     return ViewDefinition(
         id, cls, tables, handlers, queries, cls.version, cls.ignore_unknown, Retry()
     )

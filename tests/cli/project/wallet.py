@@ -13,6 +13,7 @@ from eventmill import (
     Event,
     EventSourcedEntity,
     KeyValueEntity,
+    Page,
     Record,
     Rejected,
     Retry,
@@ -150,6 +151,11 @@ class Balances(View):
 
     @query("SELECT * FROM balances WHERE account IN (:accounts) AND balance IN (:path)")
     def some(self, accounts: list[str], path: list[int]) -> list[Row]: ...
+
+    @query("SELECT * FROM balances WHERE account LIKE :begin ORDER BY account")
+    def paged(
+        self, begin: str, page_token: str | None = None, page_size: int = 10
+    ) -> Page[Row]: ...
 
 
 service = Service(

@@ -25,6 +25,7 @@ from eventmill import (
     publish,
     query,
 )
+from eventmill.node.checking import examined
 
 
 class Opened(Event):
@@ -121,6 +122,24 @@ def test_all_problems_of_all_components_are_told_at_once() -> None:
     assert problems == []
 
 
+def test_queries_of_a_broken_view_are_checked_too() -> None:
+    @component("floors")
+    class Floors(View):
+        class Row(Record):
+            floor: int = 0
+
+        @on(rooms)
+        async def changed(self, event: Opened, row: Row | None) -> Row | None: ...
+
+        @query("SELECT flor FROM floors")
+        def misspelt(self) -> list[Row]: ...
+
+    _, problems = examined(Service("hotel", components=[Floors], topics=[rooms]))
+    handler, column = problems
+    assert "no async" in handler
+    assert "unknown column 'flor'" in column
+
+
 def test_who_follows_a_broken_component_is_not_told() -> None:
     @component("room")
     class Room(EventSourcedEntity):
@@ -154,6 +173,7 @@ def test_a_class_without_its_mark_is_told_once() -> None:
         (Door(), "list the class Door, not an instance"),
         (rooms, "<Topic rooms [Opened]> is a topic: it belongs into topics="),
         (lambda: 1, "a component needs @component"),
+        ("door", "'door': a component needs @component"),
     ],
 )
 def test_what_is_no_component(wrong: Any, message: str) -> None:

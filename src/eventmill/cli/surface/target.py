@@ -29,7 +29,7 @@ def load(target: str) -> Service:
     Raises `ConfigurationError` that says what is missing.
     """
     module_name, _, variable = target.partition(":")
-    if module_name.endswith(".py") or "/" in module_name:
+    if module_name.endswith(".py") or "/" in module_name or module_name.startswith("."):
         raise ConfigurationError(_not_a_file(module_name, variable or "service"))
     if not module_name:
         raise ConfigurationError(

@@ -20,7 +20,7 @@ from eventmill.engine.views.inference import Inference, Inferred
 from eventmill.engine.views.kinds import FieldType, Kind, field_type
 from eventmill.engine.views.names import Bound, select_of
 from eventmill.engine.views.problems import Problems, nearest_or_all
-from eventmill.model.page import Page
+from eventmill.model.page import is_page
 
 
 class Cardinality(enum.StrEnum):
@@ -123,7 +123,7 @@ def outputs_of(
 
 def _cardinality_of(annotation: Any) -> tuple[Cardinality, Any]:
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Page or annotation is Page:
+    if is_page(annotation):
         return Cardinality.PAGE, arguments[0] if arguments else Any
     if origin is list or annotation is list:
         return Cardinality.MANY, arguments[0] if arguments else Any

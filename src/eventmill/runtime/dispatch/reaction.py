@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from eventmill.engine import retry
+from eventmill.engine.causation import traced
 from eventmill.errors import Conflict, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterStatus
@@ -152,6 +153,7 @@ async def letters_of(
             key=key,
             attempts=letter.attempts,
             error=letter.error,
+            **traced(entry),
         )
         letters.append(letter)
     for entry, error in reacted.refused:
