@@ -31,7 +31,9 @@ def caused_by(entry: Entry) -> bytes:
 
 def causation_of(entry: Entry, id: str) -> Causation:
     """Return what a reaction to `entry`, known by that id, inherits."""
-    caused = Causation() if entry.metadata is None else _decode(entry.metadata)
+    if entry.metadata is None:
+        return Causation(id, id)
+    caused = _decode(entry.metadata)
     caused.causation = id
     if caused.correlation is msgspec.UNSET:
         caused.correlation = id

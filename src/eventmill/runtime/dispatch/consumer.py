@@ -56,6 +56,7 @@ class ConsumerReaction:
         self.batch = definition.batch_size
         self.whole = definition.route.is_batch
         self.waits = definition.is_async
+        self._subscription = definition.subscription
         self._calls = calls
         self._store = store
         self._clock = clock
@@ -217,7 +218,7 @@ class ConsumerReaction:
     def _context(self, entry: Entry, attempt: int) -> Context:
         definition = self.definition
         deadline = self._clock.monotonic() + definition.timeout if definition.is_async else None
-        return Context(entry, definition.subscription, self._calls, attempt, deadline)
+        return Context(entry, self._subscription, self._calls, attempt, deadline)
 
     def _expanded(self, effect: Effect[Any], cause: Entry) -> Expansion:
         self._room.check_effects(effect.outgoing)

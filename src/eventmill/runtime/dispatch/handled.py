@@ -46,6 +46,7 @@ class Handled:
         self._weight = 0
         self.is_full = False
         """Whether they are more than a commit takes: there may be room before some of them."""
+        self._has_failures = False
         if early:
             for at, entry in enumerate(entries):
                 if (entry.shard, entry.position) in early:
@@ -57,6 +58,8 @@ class Handled:
         if isinstance(result, Expansion):
             self._weight += result.weight
             self.is_full = self._weight >= limits.COMMIT_BYTES_MAX
+        elif result is not None:
+            self._has_failures = True
 
     def has_room(self, at: int) -> bool:
         """Whether a commit that takes what is known before an entry takes it, too."""
@@ -66,6 +69,10 @@ class Handled:
     def reacted(self, early: Early) -> Reacted:
         """Return what one commit takes; what is behind it becomes `early`."""
         reacted = Reacted()
+        if not (self.is_full or self._has_failures):  # the usual case: all are handled
+            reacted.fills = [r.add_to for r in self.results if isinstance(r, Expansion)]
+            reacted.weight = self._weight
+            return reacted
         failed: set[Queue] = set()
         for at, result in enumerate(self.results):
             entry = self.entries[at]

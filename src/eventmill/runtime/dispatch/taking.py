@@ -24,6 +24,11 @@ def event_of(source: Source, entry: Entry, types: tuple[type, ...], ignore_unkno
     Raises `InvalidPayload` for a type that the source does not declare, unless ignored, for a
     payload that does not decode, and for what was no event at all.
     """
+    kind = source.event_types.get(entry.type)
+    if kind is not None:  # the usual case
+        if types and kind.cls not in types:
+            return SKIP
+        return kind.decode(entry.payload, entry.version)
     if entry.type == MALFORMED:
         raise InvalidPayload(messages.reason_of(entry), code="event.malformed")
     if entry.type == DELETED:
@@ -32,19 +37,12 @@ def event_of(source: Source, entry: Entry, types: tuple[type, ...], ignore_unkno
         if types and source.state_class not in types:
             return SKIP
         return source.decode_state(entry.payload)
-    if entry.type in source.internal:
+    if entry.type in source.internal or ignore_unknown:
         return SKIP
-    kind = source.event_types.get(entry.type)
-    if kind is None:
-        if ignore_unknown:
-            return SKIP
-        raise InvalidPayload(
-            f"{source.id!r} declares no event type {entry.type!r}; add it, or set ignore_unknown",
-            code="event.unknown_type",
-        )
-    if types and kind.cls not in types:
-        return SKIP
-    return kind.decode(entry.payload, entry.version)
+    raise InvalidPayload(
+        f"{source.id!r} declares no event type {entry.type!r}; add it, or set ignore_unknown",
+        code="event.unknown_type",
+    )
 
 
 def skipped_by(source: Source, types: tuple[type, ...]) -> frozenset[tuple[str, str]]:

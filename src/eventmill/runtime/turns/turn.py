@@ -316,7 +316,7 @@ class Entities:
             return self._released(cell, reply)
         elif cell.progress is not None and cell.identity.sequence == sequence:
             return self._released(cell, reply)  # a start that had happened before
-        elif envelope.origin is not None and not changes_state(effect):
+        elif envelope.origin is not None and not (effect.events or changes_state(effect)):
             # Without an entry of its own the entity keeps no mark: the outcome is the mark.
             key_of_origin = envelope.origin.encode()
             batch.commit.outcomes.append(self._outcome(cell, key_of_origin, reply, None))
