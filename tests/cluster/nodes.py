@@ -182,7 +182,10 @@ class Nodes:
         await self._turn()
 
     async def _turn(self) -> None:
-        """Let everybody work who can: until nobody has anything to do, or so many rounds."""
+        """Let everybody work who can: until nobody has anything to do, or so many rounds.
+
+        What a thread does is not seen: a test that needs it waits while the clock stands.
+        """
         ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
         for _ in range(ROUNDS):
             await asyncio.sleep(0)

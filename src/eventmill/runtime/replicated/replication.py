@@ -65,7 +65,6 @@ class Replication:
 
     def before(self, execute: Execute) -> Execute:
         """Return what runs a command or query: here if it is a replicated entity's."""
-
         ways = {id: self._way(definition) for id, definition in self.definitions.items()}
 
         def execute_any(envelope: Envelope) -> Awaitable[bytes]:
