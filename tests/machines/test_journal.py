@@ -71,6 +71,12 @@ class JournalMachine(LoopMachine):
         self.pending.compacted.append((source, subject, sequence))
         self.commit_if(now)
 
+    @rule(source=SOURCES, subject=SUBJECTS, kept=SMALL)
+    def forget_states(self, source: str, subject: str, kept: int) -> None:
+        self.commit_if(True)
+        self.pending.compacted.append((source, subject, self.last(source, subject) - kept))
+        self.commit_if(True)
+
     @rule(key=SUBJECTS, now=NOW)
     def publish(self, key: str, now: bool) -> None:
         self.pending.entries.append(self.entry("orders", key, 0))

@@ -136,8 +136,9 @@ class Commit(msgspec.Struct):
     """Letters to remove."""
     rows: list[Rows] = []
     compacted: list[tuple[str, str, int]] = []
-    """(source, subject, sequence): entries of the subject below the sequence are removed; a later
-    one shows a stale writer and refuses the commit."""
+    """(source, subject, sequence): entries of the subject below the sequence are removed. Beside an
+    entry of the subject it is that one's, and a stored one above shows a stale writer and refuses the
+    commit."""
     purged: list[tuple[str, str]] = []
     """(source, subject): the entity is removed, with its entries and its snapshot. Outcomes of keyed
     requests stay until they expire: a repetition gets the first answer, not a second life."""

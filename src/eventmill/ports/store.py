@@ -70,6 +70,10 @@ class Journal(Protocol):
         """
         ...
 
+    async def latest(self, source: str, subject: str) -> Entry | None:
+        """Return an entity's last entry."""
+        ...
+
     async def read(
         self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
     ) -> Scan:

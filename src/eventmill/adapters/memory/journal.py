@@ -41,6 +41,9 @@ class Journal:
     ) -> list[Entry]:
         return self._page(source, subject, after, limit)
 
+    async def latest(self, source: str, subject: str) -> Entry | None:
+        return next(reversed(self.sequences.get((source, subject), {}).values()), None)
+
     async def read(
         self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
     ) -> Scan:

@@ -185,12 +185,11 @@ class Store:
             )
             if counts[source, subject, sequence] > 1 or sequence in stored:
                 raise Conflict(f"somebody else wrote {source}/{subject} {sequence} first")
-        last = {(source, subject): sequence for source, subject, sequence in commit.compacted}
-        for key, sequence in last.items():
-            written = [number for *owner, number in counts if tuple(owner) == key]
-            before = [] if key in purged else list(self.journal.sequences.get(key, ()))
-            if max([*written, *before], default=0) > sequence:
-                raise Conflict(f"somebody else wrote {'/'.join(key)} beyond {sequence}")
+        written = {(source, subject) for source, subject, _ in counts} - purged
+        for source, subject, sequence in commit.compacted:
+            stored = self.journal.sequences.get((source, subject), {})
+            if (source, subject) in written and max(stored, default=0) > sequence:
+                raise Conflict(f"somebody else wrote {source}/{subject} beyond {sequence}")
 
     def _move_offsets(self, commit: Commit) -> None:
         for offset in commit.offsets:

@@ -51,6 +51,10 @@ class Journal:
         )
         return entries_of(rows)
 
+    async def latest(self, source: str, subject: str) -> Entry | None:
+        rows = await self._reader.fetch("latest", source=source, subject=stored(subject))
+        return next(iter(entries_of(rows)), None)
+
     async def read(
         self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
     ) -> Scan:

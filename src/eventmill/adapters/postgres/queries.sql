@@ -40,10 +40,10 @@ WHERE entry.source = c.source AND entry.subject = c.subject AND entry.sequence >
   AND entry.sequence < c.sequence
 
 -- name: beyond
-SELECT 1 FROM entry_home AS entry JOIN unnest(:compacted_sources::text[], :compacted_subjects::text[],
-    :compacted_sequences::bigint[]) AS c (source, subject, sequence)
-  ON entry.source = c.source AND entry.subject = c.subject
-WHERE entry.sequence > 0 AND entry.sequence > c.sequence
+SELECT 1 FROM entry_home AS entry JOIN unnest(:newest_sources::text[], :newest_subjects::text[],
+    :newest_sequences::bigint[]) AS newest (source, subject, sequence)
+  ON entry.source = newest.source AND entry.subject = newest.subject
+WHERE entry.sequence > 0 AND entry.sequence > newest.sequence
 
 -- name: snapshots
 INSERT INTO snapshot (source, subject, sequence, time, schema, state, marks)
@@ -227,6 +227,12 @@ FROM (
         ORDER BY sequence LIMIT :limit::bigint) AS page) AS weighed
 WHERE bytes_before < :bytes::bigint
 ORDER BY sequence
+
+-- name: latest
+SELECT shard, position, source, subject, sequence, type, version, time, payload, metadata, origin
+FROM entry_home
+WHERE source = :source::text AND subject = :subject::text AND sequence > 0
+ORDER BY sequence DESC LIMIT 1
 
 -- name: scan
 SELECT shard, position, source, subject, sequence, type, version, time, payload, metadata, origin

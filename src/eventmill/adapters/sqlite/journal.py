@@ -74,6 +74,15 @@ class Journal:
                 return []
             return self._page(source, subject, after, limit)
 
+    async def latest(self, source: str, subject: str) -> Entry | None:
+        with errors():
+            number = self._known().numbers.get(source)
+            if here := self.unfiled.of(source, subject):
+                return here[-1]
+            return next(
+                iter(self._entries(self._reader.execute(SQL["latest"], (number, subject)))), None
+            )
+
     async def read(
         self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
     ) -> Scan:

@@ -26,6 +26,10 @@ SELECT sequence, time, schema, state, marks FROM snapshot WHERE source = ? AND s
 SELECT entry.* FROM history AS h CROSS JOIN entry ON entry.position = h.position
 WHERE h.source = ? AND h.subject = ? AND h.sequence > ? ORDER BY h.sequence LIMIT ?
 
+-- name: latest
+SELECT entry.* FROM history AS h CROSS JOIN entry ON entry.position = h.position
+WHERE h.source = ? AND h.subject = ? ORDER BY h.sequence DESC LIMIT 1
+
 -- name: filed
 SELECT coalesce((SELECT CAST(value AS INTEGER) FROM registry WHERE name = '$filed'), 0)
 

@@ -151,14 +151,8 @@ class Unfiled:
         change.purged.add(key)
 
     def compact(self, db: apsw.Connection, change: Change, key: Key, below: int) -> None:
-        """Delete an entity's entries below its newest one.
-
-        Raises `Conflict` if there is one beyond it.
-        """
+        """Delete an entity's entries below a sequence: never the newest one."""
         mine = change.added.get(key, [])
-        last = mine[-1].sequence if mine else self._last(db, change, key)
-        if last > below:
-            raise _stale(key, below)
         here = [*self._remaining(change, key), *mine]
         self._delete(db, key, [entry for entry in here if entry.sequence < below], below)
         change.compacted[key] = below

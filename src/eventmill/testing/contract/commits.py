@@ -72,6 +72,15 @@ class CommitContract(Harness):
             await put(store, entry(sequence=2), compacted=[("cart", "c1", 2)])
         assert [e.sequence for e in await store.journal.history("cart", "c1", limit=9)] == [3]
 
+    async def test_a_commit_that_only_compacts_leaves_what_is_above(self, store: Store) -> None:
+        await put(store, *(entry(sequence=n) for n in range(1, 6)), entry("c2"))
+        await store.commit(Commit(compacted=[("cart", "c1", 3), ("cart", "nobody", 3)]))
+        assert [e.sequence for e in await store.journal.history("cart", "c1", limit=9)] == [3, 4, 5]
+        await put(store, entry("c2", 2), compacted=[("cart", "c1", 5), ("cart", "c2", 2)])
+        assert await store.journal.subjects("cart", limit=9) == [("c1", 5), ("c2", 2)]
+        await put(store, entry(sequence=6))
+        assert [e.sequence for e in await store.journal.history("cart", "c1", limit=9)] == [5, 6]
+
     async def test_messages_and_commands_never_clash(self, store: Store) -> None:
         await put(store, message(), message(), command(), command())
         assert await store.journal.end(SHARD) == 4

@@ -95,6 +95,22 @@ class JournalContract(Harness):
             assert [e.sequence for e in entries] == [*range(1, count + 1)]
             assert not is_last(entries, limits.SCAN_ROWS)
 
+    async def test_the_latest_entry_of_an_entity(self, store: Store) -> None:
+        assert await store.journal.latest("cart", "c1") is None
+        await put(store, entry("c2"), message("c1", "cart"))
+        assert await store.journal.latest("cart", "c1") is None
+        for n in range(1, 4):
+            await put(store, entry(sequence=n, time=n), message("c1", "cart"), entry("c2", n + 1))
+            found = await store.journal.latest("cart", "c1")
+            assert found is not None
+            assert (found.sequence, found.time) == (n, n)
+        await put(store, compacted=[("cart", "c1", 3)])
+        assert [await store.journal.latest("cart", "c1")] == await store.journal.history(
+            "cart", "c1", limit=9
+        )
+        await put(store, purged=[("cart", "c1")])
+        assert await store.journal.latest("cart", "c1") is None
+
     async def test_history_holds_no_messages(self, store: Store) -> None:
         await put(store, message("k"), message("k"))
         assert await store.journal.history("orders", "k", limit=10) == []
