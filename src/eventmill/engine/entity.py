@@ -409,9 +409,9 @@ def _settle(
         sequence = live.identity.sequence
         timer = outgoing.expire_timer(definition.id, live.id, sequence, expires, now, live.shard)
         commit.timers[timer.name] = timer
-    if definition.is_key_value and definition.workflow is None:
+    if definition.is_whole:
         live.bytes = len(entries[0].payload)
-        if live.identity.sequence > 1:
+        if definition.keep_history is None and live.identity.sequence > 1:
             commit.compacted.append((definition.id, live.id, live.identity.sequence))
 
 

@@ -111,7 +111,6 @@ def document(service: ServiceDefinition) -> Schema:
 
 
 def _entity(entity: EntityDefinition, schemas: Schemas) -> Iterator[tuple[str, Schema]]:
-    past = _AS_OF if entity.has_history else []
     for name, handler in entity.handlers.items():
         operations = {"post": _post(entity.id, handler, schemas)}
         if not handler.writes and (texts := _url_parameters(handler, schemas)) is not None:
@@ -119,7 +118,7 @@ def _entity(entity: EntityDefinition, schemas: Schemas) -> Iterator[tuple[str, S
                 "operationId": f"{entity.id}.{name}.get",
                 "tags": [entity.id],
                 **summary_of(handler),
-                "parameters": [*texts, *past, _header("Request-Timeout")],
+                "parameters": [*texts, *_AS_OF, _header("Request-Timeout")],
                 "responses": _of_query(
                     _responses(schemas.of(handler.result_type), _QUERY_PROBLEMS)
                 ),

@@ -131,6 +131,8 @@ class EntityDefinition:
     snapshot_every: int = limits.SNAPSHOT_EVERY
     retention: timedelta = timedelta(seconds=limits.RETENTION_DELETED_SECONDS)
     expire_after: timedelta | None = None
+    keep_history: timedelta | None = None
+    """How long a whole state is kept after the next one has replaced it; None: it goes at once."""
     schema: str = ""
     encode_state: Callable[[Any], bytes] = field(default=lambda state: b"")
     decode_state: Callable[[bytes], Any] = field(default=lambda state: None)
@@ -142,9 +144,12 @@ class EntityDefinition:
     """Commands of the platform that others may send, by names that begin with `$`."""
     replicated: Replicated | None = None
     """What makes it a replicated one; its entries are whole states, as a key-value entity's."""
+    is_whole: bool = field(init=False)
+    """Whether its last entry alone is its state; a workflow's is beside its steps."""
 
     def __post_init__(self) -> None:
         self.handlers = {**self.queries, **self.commands}
+        self.is_whole = self.is_key_value and self.workflow is None
 
     @property
     def kind(self) -> str:
@@ -161,11 +166,6 @@ class EntityDefinition:
         states = [STATE] if self.is_key_value else []
         history = [STEP] if self.workflow is not None else []
         return [DELETED, *states, *history]
-
-    @property
-    def has_history(self) -> bool:
-        """Whether its past can be asked: each of its entries is kept."""
-        return not self.is_key_value or self.workflow is not None
 
     @property
     def show_state(self) -> Callable[[Any], bytes]:

@@ -32,6 +32,7 @@ from eventmill.runtime.dispatch.subscription import Subscription
 from eventmill.runtime.dispatch.tails import Tails
 from eventmill.runtime.doors import Doors
 from eventmill.runtime.facts import Facts
+from eventmill.runtime.histories import Histories
 from eventmill.runtime.keeping import check_in_store
 from eventmill.runtime.pushing.pushes import Pushes
 from eventmill.runtime.replicated.replication import Execute, replication_of
@@ -114,6 +115,7 @@ class Runtime(Doors):
         self.schedules, self.scheduler = self._timers()
         self.readers = Readers(self)
         self.retention = Retention(self, broker)
+        self.histories = Histories(service.entities, store, self.committer, clock, self.held)
         self.tails.follow(self.committer)
         self.streams = Streams(self, broker, replicas) if broker else None
         """Its topics, if they live in a broker."""
@@ -228,6 +230,8 @@ class Runtime(Doors):
         self.supervisor.start("changes", self.changes.run())
         self.supervisor.start("scheduler", self.scheduler.run())
         self.supervisor.start("sweeper", self.scheduler.run_sweeps())
+        if self.histories.sources:
+            self.supervisor.start("histories", self.histories.run())
         if self.retention.topics:
             self.supervisor.start("retention", self.retention.run())
         place = self.retention.shelf if self.streams is None else self.streams.place

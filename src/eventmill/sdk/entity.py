@@ -88,7 +88,11 @@ class EventSourcedEntity(_Entity):
 
 
 class KeyValueEntity(_Entity):
-    """An entity that stores its whole state at every change, without history."""
+    """An entity that stores its whole state at every change, in the place of the one before."""
+
+    keep_history: ClassVar[timedelta | None] = None
+    """How long a state is kept after the next one has replaced it: so far back the entity can be asked
+    as it was. None: it goes at once."""
 
     @property
     def revision(self) -> int:

@@ -43,6 +43,7 @@ SETTINGS = frozenset(
     {
         "retention",
         "expire_after",
+        "keep_history",
         "snapshot_every",
         "snapshot_version",
         "version",
@@ -105,6 +106,7 @@ def define_entity(cls: type) -> EntityDefinition:
         snapshot_every=getattr(cls, "snapshot_every", 0),
         retention=cls.retention,  # type: ignore[attr-defined]  # both entity bases have it
         expire_after=cls.expire_after,  # type: ignore[attr-defined]  # the same
+        keep_history=getattr(cls, "keep_history", None),
         schema=f"{getattr(cls, 'snapshot_version', 1)}|{codec.schema_fingerprint(cls)}",
         encode_state=codec.encode,
         decode_state=codec.decoder(cls).decode,
@@ -174,8 +176,11 @@ def _own_names(cls: type, base: type) -> Iterator[str]:
 def check_spans(cls: Any) -> None:
     """Raise `ConfigurationError` for a time that no entity is kept or no store can write."""
     spans = {"retention": cls.retention}
-    if getattr(cls, "expire_after", None) is not None:
-        spans["expire_after"] = cls.expire_after
+    for name in ("expire_after", "keep_history"):
+        if getattr(cls, name, None) is not None:
+            spans[name] = getattr(cls, name)
+    if "keep_history" in spans and issubclass(cls, Workflow):
+        raise ConfigurationError(f"{place_of(cls)}: a workflow keeps all: no keep_history")
     for name, span in spans.items():
         if not isinstance(span, timedelta) or not timedelta() <= span <= SPAN_MAX:
             raise ConfigurationError(

@@ -54,6 +54,7 @@ def define_replicated(cls: type[ReplicatedEntity]) -> EntityDefinition:
         is_key_value=True,
         snapshot_every=0,
         retention=cls.retention,
+        keep_history=cls.keep_history,
         encode_state=encode_state,
         decode_state=state_decoder(cls),
         replicated=Replicated(fields, cls.write_consistency, show_state),

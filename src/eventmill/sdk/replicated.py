@@ -40,6 +40,9 @@ class ReplicatedEntity(Bound):
 
     retention: ClassVar[timedelta] = timedelta(seconds=limits.RETENTION_DELETED_SECONDS)
     """How long a deleted entity is remembered before its id may be used anew."""
+    keep_history: ClassVar[timedelta | None] = None
+    """How long a stored state is kept after the next one has replaced it: so far back the entity can be
+    asked as it was. None: it goes at once."""
     write_consistency: ClassVar[Consistency] = "local"
     """Which nodes have a change before its command is answered: `local` (it is durable), `majority`
     or `all` of the nodes that are alive."""

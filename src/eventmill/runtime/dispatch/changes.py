@@ -99,12 +99,8 @@ class Changes:
 
     async def last_sequence(self, component: str, id: str) -> int:
         """Return the sequence of an entity's last entry; 0 if it has none."""
-        snapshot, page = await self._store.journal.load(component, id)
-        last = snapshot.sequence if snapshot is not None else 0
-        while page:
-            last = page[-1].sequence
-            page = await self._history((component, id), last)
-        return last
+        last = await self._store.journal.latest(component, id)
+        return 0 if last is None else last.sequence
 
     @contextmanager
     def watching(self, component: str, id: str) -> Iterator[Watched]:

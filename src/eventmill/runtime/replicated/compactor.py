@@ -173,9 +173,8 @@ class Compactor:
                 f"a change of {key[0]}/{key[1]}, but no replicated entity {key[0]!r} is part of the "
                 "service: if it was renamed, give it back its id"
             )
-        found = await self._store.journal.history(*key, limit=limits.SCAN_ROWS)
-        if found:
-            last = found[-1]
+        last = await self._store.journal.latest(*key)
+        if last is not None:
             kept = Kept(last.sequence, decode(last.payload), len(last.payload))
         else:
             kept = Kept(0, Causal(), 0)
@@ -195,11 +194,11 @@ class Compactor:
     def _fill(self, commit: Commit, entries: Collection[Entry]) -> None:
         for entry in entries:
             key = (entry.source, entry.subject)
+            definition = self._definitions[key[0]]
             commit.entries.append(entry)
-            if entry.sequence > 1:
+            if definition.keep_history is None and entry.sequence > 1:
                 commit.compacted.append((*key, entry.sequence))
             if entry.type == DELETED:
-                definition = self._definitions[key[0]]
                 due = entry.time + round(definition.retention.total_seconds() * 1e6)
                 timer = purge_timer(*key, entry.sequence, due, entry.time, entry.shard)
                 commit.timers[timer.name] = timer

@@ -195,7 +195,7 @@ async def stored_state(store: Store, component: str, id: str) -> tuple[Causal, i
 
     Raises `DataMisfit`.
     """
-    entries = await store.journal.history(component, id, limit=limits.SCAN_ROWS)
-    if not entries:
+    last = await store.journal.latest(component, id)
+    if last is None:
         return Causal(), 0
-    return decode(entries[-1].payload), len(entries[-1].payload)
+    return decode(last.payload), len(last.payload)

@@ -1,11 +1,17 @@
 """Entities as they were: folded from the journal up to a sequence or a time.
 
 Place on the road: beside it. Nothing here touches the entities in memory or enters the cache; the
-fold is the one that loads an entity (`runtime.turns.restoring`).
+fold is the one that loads an entity (`runtime.turns.restoring`). Of entities that store whole states
+one is read: the last one by then.
+
+Invariant: what was is known or refused, never guessed. An entity whose first state is not kept any
+longer shows it by its sequences, which begin with 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from eventmill.engine.entity import Live
@@ -31,19 +37,22 @@ async def restore(
 
     With both, up to whichever comes first; without events up to there it is in its initial state.
 
-    Raises `Conflict` for a key-value entity, which keeps no history, and `NotFound` for a sequence
-    that it has not reached.
+    Raises `Conflict` for a state that is not kept any longer, and `NotFound` for a sequence that the
+    entity has not reached.
     """
-    if not definition.has_history:
-        raise Conflict(f"{definition.id!r} is a {definition.kind}: it keeps no history")
-    live = Live(definition, id)
-    page = await journal.history(definition.id, id, limit=limits.SCAN_ROWS)
 
     def is_wanted(entry: Entry) -> bool:
         is_later = time is not None and entry.time > time
         return not is_later and (sequence is None or entry.sequence <= sequence)
 
-    await fold(journal, live, page, is_wanted)
+    live = Live(definition, id)
+    page = await journal.history(
+        definition.id, id, limit=1 if definition.is_whole else limits.SCAN_ROWS
+    )
+    if not definition.is_whole:
+        await fold(journal, live, page, is_wanted)
+    elif page:
+        await _jump(journal, live, page[0], is_wanted)
     if sequence is not None and time is None and live.identity.sequence < sequence:
         count = live.identity.sequence
         raise NotFound(
@@ -53,6 +62,45 @@ async def restore(
             code="entity.no_sequence",
         )
     return live
+
+
+async def _jump(
+    journal: Journal, live: Live, oldest: Entry, is_wanted: Callable[[Entry], bool]
+) -> None:
+    """Take the last stored state that is wanted: sequences have no gaps, so it is found by halving what
+    is left. Where a clock was set back, it is one of those that fit."""
+    component, id = live.definition.id, live.id
+    if not is_wanted(oldest):
+        if oldest.sequence > 1:
+            raise _not_kept(live, oldest)
+        return
+    last = await journal.latest(component, id) or oldest
+    found, high = oldest, last.sequence
+    middle = high  # most ask for what is still so
+    while found.sequence < high:
+        page = await journal.history(component, id, after=middle - 1, limit=1)
+        if page and is_wanted(page[0]):
+            found = page[0]
+        else:
+            high = middle - 1
+        middle = (found.sequence + high + 1) // 2
+    live.apply(found)
+
+
+def _not_kept(live: Live, oldest: Entry) -> Conflict:
+    definition, span = live.definition, live.definition.keep_history
+    since = datetime.fromtimestamp(oldest.time / 1e6, UTC).isoformat(timespec="microseconds")
+    return Conflict(
+        f"{definition.id}/{live.id} is known from sequence {oldest.sequence} on ({since}); "
+        f"{definition.cls.__qualname__} "
+        + (
+            "keeps no older states: keep_history = timedelta(…) would keep them from then on"
+            if span is None
+            else f"keeps older states for {span} (keep_history)"
+        ),
+        details={"sequence": oldest.sequence, "time": since},
+        code="entity.not_kept",
+    )
 
 
 def answer(live: Live, handler: Handler[Any, Any], arguments: tuple[Any, ...]) -> bytes:

@@ -18,6 +18,11 @@ from eventmill.ports.store import Journal, is_last
 async def restore(journal: Journal, live: Live) -> None:
     """Bring a new entity to its newest state. A snapshot that is of no use is passed over."""
     component, id = live.definition.id, live.id
+    if live.definition.is_whole:
+        last = await journal.latest(component, id)
+        if last is not None:
+            live.apply(last)
+        return
     snapshot, page = await journal.load(component, id)
     if snapshot is not None and not live.begin_at(snapshot):
         page = await journal.history(component, id, limit=limits.SCAN_ROWS)
