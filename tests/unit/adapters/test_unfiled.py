@@ -52,6 +52,29 @@ async def test_a_start_reads_only_what_is_not_filed(tmp_path: Path) -> None:
     await reopened.close()
 
 
+async def test_a_state_is_found_while_the_next_one_replaces_it(tmp_path: Path) -> None:
+    store = SlowToEnd(tmp_path, inline_seconds=0, round_entries=1)
+    await store.open()
+    for sequence in range(1, 5):
+        state = entry("c", sequence)
+        await store.commit(Commit(entries=[state], compacted=[("cart", "c", sequence)]))
+        await store.commit(Commit(entries=[entry("other", sequence)]))
+    assert store.seen == {1, 2, 3, 4}
+    await store.close()
+
+
+class SlowToEnd(Store):
+    """Looks when a commit is durable and its writer has not heard of it yet."""
+
+    seen: frozenset[int] = frozenset()
+
+    async def _end_elsewhere(self, db: apsw.Connection) -> None:
+        await super()._end_elsewhere(db)
+        (entry,) = await self.journal.history("cart", "c", limit=9)
+        assert await self.journal.latest("cart", "c") == entry
+        self.seen |= {entry.sequence}
+
+
 def entry(subject: str, sequence: int) -> Entry:
     return Entry("cart", subject, sequence, "ItemAdded", 1, 0, b"{}")
 

@@ -79,9 +79,9 @@ class Journal:
             number = self._known().numbers.get(source)
             if here := self.unfiled.of(source, subject):
                 return here[-1]
-            return next(
-                iter(self._entries(self._reader.execute(SQL["latest"], (number, subject)))), None
-            )
+            found = self._entries(self._reader.execute(SQL["latest"], (number, subject)))
+            found = found or self.unfiled.of_ending(self._reader, source, subject)
+            return found[-1] if found else None
 
     async def read(
         self, shard: int, after: int, *, limit: int, sources: frozenset[str] | None = None
@@ -152,7 +152,10 @@ class Journal:
             return found
         left = limits.SCAN_BYTES_MAX - size_of_all(found)
         last = found[-1].sequence if found else after
-        for entry in self.unfiled.of(source, subject):
+        here = self.unfiled.of(source, subject)
+        if not here and not found:
+            here = self.unfiled.of_ending(self._reader, source, subject)
+        for entry in here:
             # A commit that is just becoming durable may have filed some of them.
             if entry.sequence > last:
                 found.append(entry)

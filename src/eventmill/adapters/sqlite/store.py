@@ -163,7 +163,7 @@ class Store:
             try:
                 with errors():
                     self._fill(db, commit, change)
-                    await self._end(db)
+                    await self._end(db, change)
             except Conflict:
                 self._position = position
                 self.names.forget_new()
@@ -180,12 +180,13 @@ class Store:
             self.names.keep_new()
             self.unfiled.keep(change)
 
-    async def _end(self, db: apsw.Connection) -> None:
+    async def _end(self, db: apsw.Connection, change: Change) -> None:
         """Commit: here while the disk is fast, on the writer's thread when it is not."""
         started = time.perf_counter()
         if self._commit_seconds < self.inline_seconds:
             db.execute("COMMIT")
         else:
+            self.unfiled.end(change)
             await self._end_elsewhere(db)
         took = time.perf_counter() - started
         self._commit_seconds += (took - self._commit_seconds) * WEIGHT_OF_LATEST

@@ -89,6 +89,8 @@ class Unfiled:
         self._is_known = False
         self._doubtful: Change | None = None
         """Of a transaction whose outcome is unknown."""
+        self._ending: Change | None = None
+        """Of a transaction that is becoming durable."""
 
     def __repr__(self) -> str:
         return f"<Unfiled [{self._count} entries of {len(self._entries)} entities]>"
@@ -113,7 +115,19 @@ class Unfiled:
 
     def doubt(self, change: Change) -> None:
         """Whether the transaction is durable is unknown."""
-        self._doubtful = change
+        self._ending, self._doubtful = None, change
+
+    def end(self, change: Change) -> None:
+        """The transaction is becoming durable, in another thread: readers may see it at any time."""
+        self._ending = change
+
+    def of_ending(self, db: apsw.Connection, source: str, subject: str) -> list[Entry]:
+        """Return the entries that a transaction which is becoming durable has added to an entity, if it
+        is durable by now. They matter to who finds no others: it has compacted those."""
+        added = self._ending.added.get((source, subject)) if self._ending is not None else None
+        if added and next(db.execute(SQL["is_stored"], (added[-1].position,)), None):
+            return added
+        return []
 
     def of(self, source: str, subject: str) -> list[Entry]:
         """Return an entity's entries that are not filed."""
@@ -195,6 +209,7 @@ class Unfiled:
 
     def keep(self, change: Change) -> None:
         """The transaction is durable."""
+        self._ending = None
         for key in change.purged:
             self._drop(key, len(self._entries.get(key, [])))
         for key, below in change.compacted.items():
