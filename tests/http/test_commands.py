@@ -330,7 +330,15 @@ async def test_an_entity_can_be_read_as_it_was(tmp_path: Path) -> None:
             answer = await http.get(f"/components/barrel/b1/content?as_of_time={moment}")
             assert await answer.json() == litres
         answer = await http.get("/components/note/n1/read?as_of_sequence=1")
-        assert answer.status == 409, "a key-value entity keeps no history"
+        assert (answer.status, (await problem_of(answer))["code"]) == (404, "entity.no_sequence")
+        for text in ("one", "two"):
+            await http.post("/components/note/n1/write", json={"text": text})
+        answer = await http.get("/components/note/n1/read?as_of_sequence=2")
+        assert await answer.json() == "two"
+        answer = await http.get("/components/note/n1/read?as_of_sequence=1")
+        problem = await problem_of(answer)
+        assert (answer.status, problem["code"]) == (409, "entity.not_kept")
+        assert "keep_history" in problem["detail"]
 
 
 async def test_a_body_beyond_the_limit_is_413(tmp_path: Path) -> None:

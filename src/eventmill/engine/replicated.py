@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from eventmill.engine import outgoing
 from eventmill.engine.entity import NULL
 from eventmill.engine.outgoing import Author, Expansion
 from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
+from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect, Publication
 from eventmill.model.entry import DELETED, DELTAS, STATE, Entry
 from eventmill.model.handler import Handler
@@ -123,3 +126,14 @@ def state_entry(
     type = DELETED if is_deleted(state) else STATE
     shard = placement.entity(id)
     return Entry(component, id, sequence, type, 1, now, encode(state), shard=shard)
+
+
+def shown(definition: EntityDefinition, entry: Entry) -> Entry:
+    """Return an entity's entry as others can read it: what a replicated one stores means nothing to
+    them, its values do."""
+    if definition.replicated is None:
+        return entry
+    if entry.type == DELETED:
+        return msgspec.structs.replace(entry, payload=b"{}")
+    values = definition.show_state(definition.decode_state(entry.payload))
+    return msgspec.structs.replace(entry, payload=values)

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Final
 
-import msgspec
-
 from eventmill.engine import cloudevent
+from eventmill.engine.replicated import shown
 from eventmill.errors import InvalidPayload
 from eventmill.http import streams
 from eventmill.http.wire import Scope, header_of, parameters_of, taken_from
 from eventmill.model import cloudevents
-from eventmill.model.definition import EntityDefinition
-from eventmill.model.entry import STATE, Entry
+from eventmill.model.entry import Entry
 from eventmill.runtime.runtime import Runtime
 
 ANSWER: Final = "answer"
@@ -73,10 +72,10 @@ class EntityStreams:
         source = cloudevent.entity_source(self._runtime.service.name, component)
         yield streams.heartbeat(str(after)), str(after)
         changes = self._runtime.changes
-        shown = _showing(self._runtime.entities.definition(component))
+        show = partial(shown, self._runtime.entities.definition(component))
         async with aclosing(changes.follow(component, id, after, self._room)) as pages:
             async for page in pages:
-                events = _events(shown(page), source)
+                events = _events(map(show, page), source)
                 del page  # slow clients hold what is on its way to them, not all that was read
                 for frames, last in streams.chunks(events):
                     yield frames, last
@@ -94,22 +93,6 @@ class EntityStreams:
                     yield streams.frame(again, event=ANSWER), ""
                 answer = again
                 await watched.beyond(seen)
-
-
-def _showing(definition: EntityDefinition) -> Callable[[list[Entry]], Iterable[Entry]]:
-    """Return what makes entries readable: what a replicated entity stores means nothing to others,
-    its values do."""
-    replicated = definition.replicated
-    if replicated is None:
-        return iter
-
-    def shown(entry: Entry) -> Entry:
-        if entry.type != STATE:
-            return entry
-        values = replicated.show(definition.decode_state(entry.payload))
-        return msgspec.structs.replace(entry, payload=values)
-
-    return lambda entries: map(shown, entries)
 
 
 def _events(entries: Iterable[Entry], source: str) -> Iterator[tuple[bytes, str]]:

@@ -16,6 +16,7 @@ import msgspec
 
 from eventmill.engine.difference import Difference, differences
 from eventmill.engine.entity import Live
+from eventmill.engine.replicated import shown
 from eventmill.errors import InvalidPayload, NotFound, UnknownComponent
 from eventmill.model import cursor, limits
 from eventmill.model.commit import Timer
@@ -150,7 +151,7 @@ class Inspection:
         """Fold an entity, as it is or as it was after a sequence or at a time.
 
         Raises `UnknownComponent`, `NotFound` for an entity without events up to there or for a
-        sequence that it has not reached, `Conflict` for the past of a key-value entity, which has no history.
+        sequence that it has not reached, `Conflict` for a state that is not kept any longer.
         """
         definition = self._definition(component)
         journal = self._runtime.store.journal
@@ -200,33 +201,36 @@ class Inspection:
         wait_seconds: float = 0.0,
     ) -> list[Entry]:
         """List an entity's entries with a sequence above `after`: up to `limit`, and not many more
-        than bring `PAGE_BYTES_MAX` bytes; wait for the first if there is none. Only an empty page is the last.
+        than bring `PAGE_BYTES_MAX` bytes; wait for the first if there is none. Only an empty page is the
+        last. A replicated entity's states are shown by their values.
 
         Raises `UnknownComponent`.
         """
-        self._definition(component)
+        definition = self._definition(component)
         if wait_seconds <= 0:
-            return await self._page_of(component, id, after, limit)
+            return await self._page_of(definition, id, after, limit)
         watching = self._runtime.changes.watching(component, id)
         with watching as watched, contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(wait_seconds, WAIT_SECONDS_MAX)):
                 while self._runtime.ready:
                     seen = watched.seen
-                    if found := await self._page_of(component, id, after, limit):
+                    if found := await self._page_of(definition, id, after, limit):
                         return found
                     await watched.beyond(seen)
         return []
 
-    async def _page_of(self, component: str, id: str, after: int, limit: int) -> list[Entry]:
+    async def _page_of(
+        self, definition: EntityDefinition, id: str, after: int, limit: int
+    ) -> list[Entry]:
         journal = self._runtime.store.journal
         found: list[Entry] = []
         limit = min(limit, PAGE_MAX)
         while True:
             left = limit - len(found)
-            page = await journal.history(component, id, after=after, limit=left)
+            page = await journal.history(definition.id, id, after=after, limit=left)
             found += page
             if is_last(page, left) or len(found) >= limit or _is_full(found):
-                return found
+                return [shown(definition, entry) for entry in found]
             after = page[-1].sequence
             await asyncio.sleep(0)  # large events must not hold up the node's work
 
