@@ -128,6 +128,8 @@ class Bank(EventSourcedEntity):
 
 @component("label")
 class Label(KeyValueEntity):
+    keep_history = timedelta(days=365)
+
     text: str = ""
 
     @command
@@ -229,13 +231,12 @@ async def content(host: Host, times: list[int]) -> dict[str, Any]:
                     for e in entries
                 ],
             )
-            if source == "label":
-                continue
             for time in times:
                 live = await past.restore(
                     store.journal, definitions[source], subject, sequence=None, time=time
                 )
-                found["as of", time, source, subject] = live.state.total, live.deleted
+                state = live.definition.encode_state(live.state)
+                found["as of", time, source, subject] = state, live.deleted
     for topic in ("news", "echo"):
         keys = found[topic] = defaultdict(list)
         for shard in store.placement.of_topic(topic):

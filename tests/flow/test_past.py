@@ -29,6 +29,9 @@ from eventmill import (
     query,
     step,
 )
+from eventmill.errors import DataMisfit
+from eventmill.model.commit import Commit
+from eventmill.model.entry import STATE, Entry
 from eventmill.model.handler import Handler
 from eventmill.runtime.operating.inspection import Inspection, Moment
 from eventmill.testing import FaultyStore, Host
@@ -235,6 +238,48 @@ async def test_a_follower_that_was_away_gets_each_state_that_is_kept(store: Faul
             await host.call(Price.set, "p", cents)
         await host.operations.resume("teller")
         assert [one.cents for one in await news.expect_n(5, Told)] == [*range(5)]
+
+
+async def test_an_old_state_that_this_code_cannot_read_stops_nobody_but_who_asks_for_it(
+    store: FaultyStore,
+) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Price.set, "p", 5)
+
+    @component("price")
+    class Newer(KeyValueEntity):
+        keep_history = 10 * DAY
+
+        cents: str = ""
+        currency: str = "EUR"
+
+        @command
+        def set(self, cents: str) -> Effect[int]:
+            return self.update(cents=cents).reply(lambda price: price.revision)
+
+        @command
+        def remove(self) -> Effect[None]:
+            return self.delete()
+
+        @query
+        def read(self) -> tuple[str, str]:
+            return self.cents, self.currency
+
+    state = b'{"cents":"7"}'
+    await store.open()
+    await store.commit(
+        Commit(
+            entries=[
+                Entry("price", "p", 2, STATE, 1, 9_000, state, shard=store.placement.entity("p"))
+            ]
+        )
+    )
+    await store.close()
+    async with Host(Service("past", components=[Newer]), store=store) as host:
+        assert await then(host, Newer.read, "p", 2) == ("7", "EUR"), "a field came, with a default"
+        with pytest.raises(DataMisfit, match="stored state does not fit"):
+            await then(host, Newer.read, "p", 1)
+        assert await host.call(Newer.set, "p", "9") == 3
 
 
 async def test_a_replicated_entity_is_known_by_its_stored_states(store: FaultyStore) -> None:

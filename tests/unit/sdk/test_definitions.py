@@ -116,9 +116,16 @@ def test_what_is_no_field_by_its_looks_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("span", [timedelta(seconds=-1), timedelta.max, 3600])
-@pytest.mark.parametrize("name", ["expire_after", "retention"])
-def test_a_setting_in_time_is_a_timedelta_within_bounds(name: str, span: Any) -> None:
-    (problem,) = problems_of(component("room")(type("Room", (EventSourcedEntity,), {name: span})))
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [
+        (EventSourcedEntity, "expire_after"),
+        (EventSourcedEntity, "retention"),
+        (KeyValueEntity, "keep_history"),
+    ],
+)
+def test_a_setting_in_time_is_a_timedelta_within_bounds(base: type, name: str, span: Any) -> None:
+    (problem,) = problems_of(component("room")(type("Room", (base,), {name: span})))
     assert f"{name} must be a timedelta of 0 to 36525 days" in problem
 
 

@@ -184,6 +184,19 @@ def test_limits_of_time() -> None:
     assert "timeout must be a timedelta above 0" in found
 
 
+def test_a_workflow_cannot_keep_less_than_all() -> None:
+    @component("stay")
+    class Forgetful(Workflow):
+        keep_history = timedelta(days=1)
+
+        @step
+        async def book(self) -> Effect[None]:
+            return self.end()
+
+    (found,) = problems_of(Forgetful)
+    assert "a workflow keeps all" in found
+
+
 def test_mistakes_of_effects_are_told_where_they_are_made() -> None:
     problems_of(Stay)
     stay = Stay()
