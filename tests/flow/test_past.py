@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import pytest
 
@@ -33,7 +33,9 @@ from eventmill.errors import DataMisfit
 from eventmill.model.commit import Commit
 from eventmill.model.entry import STATE, Entry
 from eventmill.model.handler import Handler
+from eventmill.ports.store import Journal
 from eventmill.runtime.operating.inspection import Inspection, Moment
+from eventmill.runtime.turns import past
 from eventmill.testing import FaultyStore, Host
 from tests.flow.bank import Profile
 
@@ -215,6 +217,32 @@ async def test_without_history_only_the_latest_state_is_known(store: FaultyStore
         for moment in (1, 0, now(host) - DAY - timedelta(seconds=1)):
             with pytest.raises(Conflict, match="Profile keeps no older states: keep_history"):
                 await then(host, Profile.show, "p", moment)
+
+
+async def test_what_is_replaced_while_somebody_asks_is_refused_not_guessed(
+    store: FaultyStore,
+) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Profile.rename, "p", "Ann")
+        await host.advance(DAY)
+        journal = host.store.journal
+
+        class Slow:
+            """Between two reads the entity changes: what was its last state is gone."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(journal, name)
+
+            async def latest(self, source: str, subject: str) -> Entry | None:
+                await host.call(Profile.rename, "p", "Bob")
+                found = await journal.latest(source, subject)
+                await host.advance(DAY)
+                await host.call(Profile.rename, "p", "Cid")
+                return found
+
+        definition, time = host.runtime.entities.definition("profile"), host.clock.now()
+        with pytest.raises(Conflict, match="is known from sequence 3 on"):
+            await past.restore(cast(Journal, Slow()), definition, "p", sequence=None, time=time)
 
 
 async def test_a_deleted_one_is_known_until_it_is_removed(store: FaultyStore) -> None:

@@ -91,7 +91,7 @@ class Histories:
         )
         last = {(e.source, e.subject): e.sequence for e in scan.entries if e.sequence > 1}
         if last:
-            commit = Commit(compacted=[(*key, sequence) for key, sequence in last.items()])
+            commit = Commit(compacted=[(*entity, sequence) for entity, sequence in last.items()])
             await self._committer.submit_alone(commit)
         self._trimmed[key] = max(after, scan.position)
         return scan.position >= old

@@ -161,8 +161,8 @@ def _compact(plan: Plan, last: Mapping[Subject, int], entries: list[Entry]) -> N
     rows = [(source, stored(subject), sequence) for (source, subject), sequence in last.items()]
     plan.add("compacted", rows)
     # The unique index cannot see a stale writer whose sequence was compacted away.
-    written = {(entry.source, stored(entry.subject)) for entry in entries}
-    newest = [row for row in rows if row[:2] in written]
+    written = {(entry.source, entry.subject) for entry in entries}
+    newest = [row for row, subject in zip(rows, last, strict=True) if subject in written]
     if newest:
         plan.add("beyond", newest)
         plan.demand(0, "beyond")

@@ -79,6 +79,9 @@ async def _jump(
     middle = high  # most ask for what is still so
     while found.sequence < high:
         page = await journal.history(component, id, after=middle - 1, limit=1)
+        if page and page[0].sequence > middle:  # what is before has just been removed
+            await _jump(journal, live, page[0], is_wanted)
+            return
         if page and is_wanted(page[0]):
             found = page[0]
         else:
