@@ -15,7 +15,7 @@ import structlog
 
 from eventmill.engine import retry
 from eventmill.engine.causation import traced
-from eventmill.errors import Conflict, Unavailable
+from eventmill.errors import FAILURES, Conflict, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterStatus
 from eventmill.model.definition import Retry
@@ -122,7 +122,7 @@ async def react(
         return await reaction.react(entries, attempt)
     except (Unavailable, Conflict):
         raise
-    except Exception as error:  # a defect of the reaction must not end the loop
+    except FAILURES as error:  # a defect of the reaction must not end the loop
         log.error("reaction raised", subscription=subscription, exc_info=error)
         if len(entries) > 1:
             return None
