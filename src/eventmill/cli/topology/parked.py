@@ -26,24 +26,27 @@ def unfit_deltas(service: ServiceDefinition, deltas: Iterable[Entry]) -> Iterato
 
 
 def unread(service: ServiceDefinition, letters: Iterable[Letter]) -> tuple[list[str], list[str]]:
-    """Name the letters that this code cannot read, each reason once: first those that are tried again
-    soon and stand nowhere else (commands, calls, changes), then all others."""
-    lost: dict[tuple[str, str], int] = {}
-    useless: dict[tuple[str, str], int] = {}
+    """Name the letters that this code cannot read, those of a type together: first those that are
+    tried again soon and stand nowhere else (commands, calls, changes), then all others."""
+    lost: _Reasons = {}
+    useless: _Reasons = {}
     for letter in letters:
-        if reason := _unfit(service, letter.entry):
+        entry = letter.entry
+        if reason := _unfit(service, entry):
             is_tried = letter.status in (LetterStatus.RETRYING, LetterStatus.WAITING)
-            found = lost if is_tried and letter.entry.source.startswith("$") else useless
-            key = letter.subscription, reason
-            found[key] = found.get(key, 0) + 1
-    return (
-        [f"{_letters(name, n)} soon to be tried again: {why}" for (name, why), n in lost.items()],
-        [f"{_letters(name, n)} cannot be redriven: {why}" for (name, why), n in useless.items()],
-    )
+            found = lost if is_tried and entry.source.startswith("$") else useless
+            key = letter.subscription, entry.source, entry.type, entry.version
+            found.setdefault(key, []).append(reason)
+    return list(_told(lost, "soon to be tried again")), list(_told(useless, "cannot be redriven"))
 
 
-def _letters(subscription: str, count: int) -> str:
-    return f"{counted(count, 'letter')} of {subscription}"
+_Reasons = dict[tuple[str, str, str, int], list[str]]
+"""Why letters cannot be read, by subscription, source, type and version."""
+
+
+def _told(found: _Reasons, what: str) -> Iterator[str]:
+    for (subscription, *_), reasons in found.items():
+        yield f"{counted(len(reasons), 'letter')} of {subscription} {what}: {reasons[0]}"
 
 
 def _unfit(service: ServiceDefinition, entry: Entry) -> str:
