@@ -33,7 +33,7 @@ def test_entities(node: RunningNode) -> None:
     now = node.json("entities", "get", "account", "e1")
     assert (now["sequence"], now["state"], now["deleted"]) == (3, {"balance": 8}, False)
     beyond = node.run("entities", "get", "account", "e1", "--sequence", "4")
-    assert beyond.err == "Error: account/e1 has no event 4; its last is 3 [entity.no_sequence]\n"
+    assert beyond.err == "Error: account/e1 has no sequence 4; its last is 3 [entity.no_sequence]\n"
     first = node.json("entities", "get", "account", "e1", "--sequence", "1")
     assert first["state"] == {"balance": 5}
     assert node.json("entities", "get", "account", "e1", "--time", now["time"]) == now

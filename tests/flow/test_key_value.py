@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -100,6 +100,23 @@ async def test_changes_reach_followers_in_order(store: FaultyStore) -> None:
         await host.call(Profile.rename, "p", "Bob")
         await host.call(Profile.remove, "p")
         assert [s.name for s in await changes.expect_n(2, Seen)] == ["Bob", "(deleted)"]
+
+
+async def test_a_state_that_is_followed_knows_whose_it_is(store: FaultyStore) -> None:
+    @consumer("registrar", source=Profile)
+    def register(state: Profile, ctx: Context) -> Effect[None]:
+        about = f"{state.name} at {state.now.isoformat()}"
+        return publish(seen, Seen(id=state.entity_id, name=about, sequence=state.revision))
+
+    registry = Service("people", components=[Profile, register], topics=[seen])
+    async with Host(registry, store=store) as host:
+        changes = host.probe(seen)
+        await host.call(Profile.rename, "p", "Ann")
+        await host.call(Profile.rename, "p", "Bob")
+        last = (await changes.expect_n(2, Seen))[-1]
+        assert (last.id, last.sequence) == ("p", 2)
+        (entry,) = await store.journal.history("profile", "p", limit=9)
+        assert last.name == f"Bob at {datetime.fromtimestamp(entry.time / 1e6, UTC).isoformat()}"
 
 
 async def test_a_follower_that_was_away_gets_at_least_the_latest_state(

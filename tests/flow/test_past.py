@@ -194,7 +194,9 @@ async def test_old_states_go_and_what_is_left_is_known_without_a_gap(store: Faul
             assert await then(host, Price.read, "p", begin + day * DAY + DAY / 2) == day
         assert await then(host, Price.read, "q", begin + 5 * DAY) == 3
         for moment in (4, begin + 4 * DAY, begin):
-            with pytest.raises(Conflict, match=r"price/p is known from sequence 5 on") as gone:
+            with pytest.raises(
+                Conflict, match=r"price/p is known from sequence 5 on \(\S+Z\); .* for 10 d "
+            ) as gone:
                 await then(host, Price.read, "p", moment)
             assert gone.value.code == "entity.not_kept"
         assert gone.value.details["sequence"] == 5

@@ -195,6 +195,20 @@ async def test_consumers_and_views_follow_the_states(store: FaultyStore) -> None
         assert await host.query(Bookings.all) == [Bookings.Row(id="j1", legs=2)]
 
 
+async def test_who_follows_the_states_is_told_no_invented_status(store: FaultyStore) -> None:
+    @consumer("asker", source=Journey, retry=Retry(attempts=1))
+    def ask(state: Journey, ctx: Context) -> None:
+        assert state.entity_id == ctx.subject
+        state.status  # noqa: B018 - it raises
+
+    followed = Service("journeys", components=[Journey, Tour, Office, ask], topics=[payments])
+    async with Host(followed, store=store) as host:
+        await host.call(Journey.start, "j1")
+        await host.settle()
+        letter = (await host.letters("asker"))[0]
+        assert "Journey.status is not known to who follows the states" in letter.error
+
+
 async def test_a_branch_that_failed_is_retried_with_those_beside_it(store: FaultyStore) -> None:
     trouble.gates["leg b"] = asyncio.Event()
     async with Host(service, store=store) as host:

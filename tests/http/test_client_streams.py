@@ -72,6 +72,8 @@ async def test_changes_of_a_key_value_entity_are_its_states(tmp_path: Path) -> N
         (change,) = await take(changes, 1)
         await changes.aclose()
         assert (change.sequence, change.event.text) == (2, "another")
+        assert (change.event.entity_id, change.event.revision) == ("n", 2)
+        assert change.event.now == change.time
 
 
 async def test_changes_of_a_workflow_are_its_states_and_what_happened(tmp_path: Path) -> None:

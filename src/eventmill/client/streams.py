@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from eventmill.engine.cloudevent import BUILT_IN, SEQUENCE, VERSION
@@ -13,6 +13,7 @@ from eventmill.errors import InternalError
 from eventmill.model import cloudevents, codec, limits
 from eventmill.model.entry import DELETED, STATE, STEP
 from eventmill.model.events import EntityDeleted
+from eventmill.model.identity import Identity
 from eventmill.model.progress import WorkflowMoved
 from eventmill.sdk.reading import define_entity
 from eventmill.sdk.reading_replicated import define_replicated
@@ -20,6 +21,9 @@ from eventmill.sdk.replicated import ReplicatedEntity
 
 _LARGEST: Final = 2 * limits.VIEW_ANSWER_BYTES_MAX
 """What is held of an event or line that has not come whole."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 _decode_moved = codec.decoder(WorkflowMoved).decode
 
@@ -93,7 +97,11 @@ def reader_of(entity: type) -> Callable[[bytes], Change]:
         if told.type == BUILT_IN[DELETED]:
             return Change(sequence, time, EntityDeleted())
         if told.type == BUILT_IN[STATE]:
-            return Change(sequence, time, decode_state(payload))
+            state = decode_state(payload)
+            if not is_replicated:
+                now = (time - _EPOCH) // _MICROSECOND
+                state.bind(Identity.of_state(told.subject or "", sequence, now))
+            return Change(sequence, time, state)
         if told.type == BUILT_IN[STEP]:
             return Change(sequence, time, _decode_moved(payload))
         kind = definition.event_types.get(told.type)

@@ -47,7 +47,7 @@ class Schedule:
 
     def __str__(self) -> str:
         if self.every:
-            return f"every {_span(self.every)}"
+            return f"every {written_span(self.every)}"
         return f"{self.cron} ({self.timezone})"
 
     @property
@@ -72,6 +72,8 @@ class Schedule:
                 "this machine has no time zones at all, install the package tzdata"
             ) from error
         try:
+            if len(self.cron.split()) == 6:  # CronSim would take the first for seconds
+                raise CronSimError("Wrong number of fields")
             first = self.next_after(0)
         except CronSimError as error:
             raise ConfigurationError(
@@ -123,7 +125,7 @@ class Schedule:
         return found
 
 
-def _span(microseconds: int) -> str:
+def written_span(microseconds: int) -> str:
     """Write a span for people, as `1 h 30 min`."""
     rest, small = divmod(microseconds, 1_000_000)
     seconds = f"{rest % 60 + small / 1_000_000:g} s"

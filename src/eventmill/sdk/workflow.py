@@ -76,8 +76,17 @@ class Workflow(KeyValueEntity):
     @property
     def status(self) -> str:
         """Where it is: `new`, `running`, `paused`, `waiting`, `compensating`, `ended`,
-        `compensated`, `failed` or `terminated`."""
-        return self._identity.status
+        `compensated`, `failed` or `terminated`. Known to its own handlers only.
+
+        Raises `HandlerFailed` in a consumer or view that follows the states.
+        """
+        status = self._identity.status
+        if not status:
+            raise HandlerFailed(
+                f"{type(self).__qualname__}.status is not known to who follows the states: what others "
+                "shall see of it, its steps put into a field with update(…)"
+            )
+        return status
 
     def reply(self, value: T) -> WorkflowEffect[Self, T]:
         """Answer without changing anything; chain what is next."""

@@ -14,6 +14,7 @@ from eventmill.errors import InvalidPayload
 from eventmill.model.definition import SKIP, Source
 from eventmill.model.entry import DELETED, STATE, Entry
 from eventmill.model.events import EntityDeleted
+from eventmill.model.identity import Identity
 
 _DELETION = EntityDeleted()
 
@@ -36,7 +37,9 @@ def event_of(source: Source, entry: Entry, types: tuple[type, ...], ignore_unkno
     if entry.type == STATE and source.decode_state is not None:
         if types and source.state_class not in types:
             return SKIP
-        return source.decode_state(entry.payload)
+        state = source.decode_state(entry.payload)
+        state.bind(Identity.of_state(entry.subject, entry.sequence, entry.time, entry.metadata))
+        return state
     if entry.type in source.internal or ignore_unknown:
         return SKIP
     raise InvalidPayload(

@@ -11,7 +11,7 @@ longer shows it by its sequences, which begin with 1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from eventmill.engine.entity import Live
@@ -20,6 +20,7 @@ from eventmill.model import codec, limits
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.entry import Entry
 from eventmill.model.handler import Handler
+from eventmill.model.schedule import written_span
 from eventmill.ports.store import Journal
 from eventmill.runtime.turns.restoring import fold
 from eventmill.runtime.turns.turn import failure_of
@@ -56,7 +57,7 @@ async def restore(
     if sequence is not None and time is None and live.identity.sequence < sequence:
         count = live.identity.sequence
         raise NotFound(
-            f"{definition.id}/{id} has no event {sequence}; its last is {count}"
+            f"{definition.id}/{id} has no sequence {sequence}; its last is {count}"
             if count
             else f"{definition.id}/{id} has no events",
             code="entity.no_sequence",
@@ -93,13 +94,14 @@ async def _jump(
 def _not_kept(live: Live, oldest: Entry) -> Conflict:
     definition, span = live.definition, live.definition.keep_history
     since = datetime.fromtimestamp(oldest.time / 1e6, UTC).isoformat(timespec="microseconds")
+    since = since.replace("+00:00", "Z")
     return Conflict(
         f"{definition.id}/{live.id} is known from sequence {oldest.sequence} on ({since}); "
         f"{definition.cls.__qualname__} "
         + (
             "keeps no older states: keep_history = timedelta(…) would keep them from then on"
             if span is None
-            else f"keeps older states for {span} (keep_history)"
+            else f"keeps older states for {written_span(span // timedelta(microseconds=1))} (keep_history)"
         ),
         details={"sequence": oldest.sequence, "time": since},
         code="entity.not_kept",
