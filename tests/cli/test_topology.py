@@ -13,12 +13,14 @@ from eventmill import (
     Service,
     Topic,
     View,
+    Workflow,
     command,
     component,
     consumer,
     on,
     publish,
     query,
+    step,
 )
 from eventmill.cli.topology.drawing import judgement, mermaid, text
 from eventmill.sdk.topology.graph import Graph, Kind, graph_of
@@ -173,3 +175,31 @@ def test_a_transform_leads_from_its_sources_to_its_topics() -> None:
     assert found.purity == 1.0
     assert "hourly     transform" in text(found)
     assert 'hourly[/"hourly"/]' in mermaid(found)
+
+
+@component("errand")
+class Errand(Workflow):
+    @command
+    def start(self) -> Effect[None]:
+        return self.begin(Errand.go_out)
+
+    @step
+    async def go_out(self) -> Effect[None]:
+        return self.end()
+
+
+@component("errands")
+class Errands(Workflow):
+    @command
+    def start(self) -> Effect[None]:
+        return self.begin(Errands.send_somebody)
+
+    @step
+    async def send_somebody(self) -> Effect[None]:
+        return self.end().start_child(Errand.start, f"{self.entity_id}-1")
+
+
+def test_a_workflow_reaches_the_children_that_it_starts() -> None:
+    definition, problems = Service("town", components=[Errand, Errands]).define()
+    assert problems == []
+    assert ways(graph_of(definition), "errands") == {("sends", "errand", "start")}

@@ -201,7 +201,7 @@ class WorkflowKit(Generic[S]):
     async def give(self, event: Any) -> WorkflowKit[S]:
         """Let the event happen that the workflow waits for, and go on."""
         wait = self._progress.wait
-        assert wait is not None, f"{self!r} waits for nothing"
+        assert wait is not None, f"{self!r} waits for nothing: let it go_on() until it does"
         self._happen(ARRIVED, wait.number, msgspec.Raw(codec.encode(event)))
         return await self.go_on()
 

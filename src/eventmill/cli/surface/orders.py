@@ -6,14 +6,14 @@ import click
 
 from eventmill.cli.surface import options
 from eventmill.cli.surface.client import Client
-from eventmill.cli.surface.output import done
+from eventmill.cli.surface.output import done, to_second
 
 
 def order(group: click.Group, things: str, word: str, text: str, said: str) -> None:
     """Add the command `word` to a group, for what the node has at the path `things`.
 
     Parameters: `text` is its help; `said` is told when it is done, with the fields of the node's
-    answer in it, and the name.
+    answer in it, times to the second, and the name.
     """
 
     @group.command(word, help=text)
@@ -21,4 +21,5 @@ def order(group: click.Group, things: str, word: str, text: str, said: str) -> N
     @options.node
     def give(client: Client, output: str, name: str) -> None:
         answer = client.post(f"{things}/{name}/{word}")
-        done(said.format(**{**answer, "name": name}), answer, output)
+        shown = {field: to_second(value) for field, value in answer.items()}
+        done(said.format(**{**shown, "name": name}), answer, output)

@@ -184,6 +184,7 @@ _WAYS = {
     "publish": Way.PUBLISHES,
     "send": Way.SENDS,
     "schedule": Way.SCHEDULES,
+    "start_child": Way.SENDS,
     "call": Way.CALLS,
     "query": Way.QUERIES,
 }

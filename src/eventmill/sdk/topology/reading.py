@@ -22,7 +22,7 @@ from eventmill.sdk.context import Context
 DEPTH_MAX = 8
 """Calls of helper functions that are followed."""
 
-EFFECTS = frozenset({"publish", "send", "schedule"})
+EFFECTS = frozenset({"publish", "send", "schedule", "start_child"})
 WAITS = frozenset({"call", "query"})
 
 
@@ -31,7 +31,7 @@ class Mention:
     """A place where a handler reaches another part."""
 
     verb: str
-    """`publish`, `send`, `schedule`, `call` or `query`."""
+    """`publish`, `send`, `schedule`, `start_child`, `call` or `query`."""
     target: str
     """Component or topic id, with `service/` in front if it is another's; source text in `‹…›` when
     it is computed."""
