@@ -242,6 +242,11 @@ def check_annotated(cls: type, settings: Collection[str] = ()) -> None:
             continue
         if any(name in vars(base) for base in cls.__mro__[1:]):
             continue
+        if name in settings:
+            raise ConfigurationError(
+                f"{place_of(cls)}: {name!r} is a setting of other kinds of components, which "
+                f"{cls.__mro__[1].__name__} does not have: remove it, or annotate it as a field"
+            )
         near = get_close_matches(name, [s for s in settings if hasattr(cls, s)], n=1)
         hint = f", and no setting (did you mean {near[0]!r}?)" if near else ""
         kind = type(value).__name__

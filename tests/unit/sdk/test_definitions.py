@@ -84,6 +84,16 @@ def test_an_attribute_that_is_neither_field_nor_setting_is_named(
     assert message in problem
 
 
+def test_a_setting_of_another_kind_is_not_taken_for_a_field() -> None:
+    @component("room")
+    class Room(EventSourcedEntity):
+        keep_history = timedelta(days=1)
+
+    (problem,) = problems_of(Room)
+    assert "'keep_history' is a setting of other kinds" in problem
+    assert "did you mean" not in problem
+
+
 def test_what_is_no_field_by_its_looks_is_left_alone() -> None:
     @component("room")
     class Room(EventSourcedEntity):
