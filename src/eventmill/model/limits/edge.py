@@ -44,6 +44,10 @@ CONNECTIONS_WAITING_MAX: Final = 1_024
 ADMIN_CONNECTIONS_MAX: Final = 128
 """Connections of the operating surface: few people, some scripts."""
 
+CLIENT_REQUESTS_MAX: Final = 100
+"""Requests of one `Client` on their way, a connection each; further ones wait in turn. Streams come on
+top."""
+
 FILES_RESERVED: Final = 768
 """File descriptors for everything but the service's connections: the operating surface, 256
 connections to sinks, the store and the interpreter."""
