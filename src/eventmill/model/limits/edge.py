@@ -88,6 +88,9 @@ SOCKET_BYTES_AHEAD: Final = 64 << 10
 SOCKET_CLOSE_SECONDS: Final = 1.0
 """Time for the last word on a WebSocket, whose client may not be reading."""
 
+STREAM_TURNS: Final = 8
+"""Chunks that all streams together send in one round of the loop: half a MiB, some milliseconds."""
+
 HEARTBEAT_SECONDS: Final = 15.0
 """Silence on a stream after which a comment is sent (the HTML standard advises 15 seconds)."""
 
