@@ -192,10 +192,10 @@ class Move:
                 self._compensate(None)
 
     def delete(self) -> None:
-        """Leave nothing outstanding."""
+        """Leave nothing outstanding, and nobody who waits for its end."""
         self._clear()
-        self._leave_children()
-        self.timers[rows.deadline_name(self._owner)] = None
+        if self.progress.status not in FINAL:
+            self._finish(Status.ENDED)
 
     def _need_going(self) -> None:
         status = self.progress.status
