@@ -21,7 +21,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from eventmill.engine import replicated as engine
 from eventmill.engine.outgoing import Author
-from eventmill.errors import Deleted, EventmillError, Rejected
+from eventmill.errors import FAILURES, Deleted, EventmillError, Rejected
 from eventmill.model.commit import Commit
 from eventmill.model.effect import Effect
 from eventmill.model.entry import with_members
@@ -102,7 +102,7 @@ class ReplicasKit(Generic[S]):
             return Result(handler, self.state(node), rejected=refusal)
         except EventmillError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             raise failure_of(handler, error) from error
         return Result(handler, self.state(node), reply=reply, effect=effect)
 

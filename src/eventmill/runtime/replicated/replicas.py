@@ -27,7 +27,7 @@ from eventmill.engine.replicated import (
     reply_of,
     size_of_effect,
 )
-from eventmill.errors import EventmillError, Unavailable
+from eventmill.errors import FAILURES, EventmillError, Unavailable
 from eventmill.model import limits
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
@@ -230,7 +230,7 @@ class Replicas(Entities):
             cell.deleted = effect.deleted
         try:
             reply = reply_of(effect, cell.state)
-        except Exception as error:
+        except FAILURES as error:
             if is_changed:  # what the reply was made of is a state that never becomes true
                 cell.writer.undo()
                 self.cells.drop(key, cell, after=cell.batch)
