@@ -24,6 +24,7 @@ from eventmill import (
 )
 from eventmill.errors import HandlerFailed
 from eventmill.model import limits
+from eventmill.runtime.operating.workflows import Workflows
 from eventmill.testing import FaultyStore, Host
 
 
@@ -184,6 +185,7 @@ async def test_failovers_to_each_other_come_to_an_end(
             await host.settle()
         assert await host.call(Counter.content, "c1") == ("compensated", 0)
         assert await host.call(Counter.backwards, "c1") == undone
+        assert "no failover" in (await Workflows(host.runtime).show("counter", "c1")).error
 
 
 async def test_steps_that_have_no_room_begin_when_others_have_ended(

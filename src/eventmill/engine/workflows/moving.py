@@ -351,10 +351,12 @@ class Move:
             return
         had_effect = failed.trouble is not Trouble.REJECTED
         self._drop(run, had_effect=had_effect)
-        if step.failover and not run.undoes and not self._lack_of_room():
-            planned = Planned(step.failover, self._plans.part(step.failover, run.input))
-            self._start(planned, branch=run.branch, error=failed.error)
-            return
+        if step.failover and not run.undoes:
+            if not (lack := self._lack_of_room()):
+                planned = Planned(step.failover, self._plans.part(step.failover, run.input))
+                self._start(planned, branch=run.branch, error=failed.error)
+                return
+            failed = msgspec.structs.replace(failed, error=f"{failed.error}; no failover: {lack}")
         if run.branch and self._leave_branch(run):
             return
         given_up, join = [run, *self.progress.runs], self.progress.join
