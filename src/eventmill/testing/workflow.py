@@ -237,7 +237,8 @@ class WorkflowKit(Generic[S]):
         for name, row in commit.timers.items():
             self._rows.pop(name, None)
             if row is not None and row.command.type == DUE and not name.startswith(rows.STEP_ROWS):
-                self._rows[name] = row
+                _, _, due = rows.read(row)
+                self._rows[name] = rows.looked_back(row, due) if due.looks else row
         return reply
 
 
