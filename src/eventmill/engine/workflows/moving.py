@@ -200,10 +200,10 @@ class Move:
                 self._compensate(None)
 
     def delete(self) -> None:
-        """Leave nothing outstanding."""
+        """Leave nothing outstanding, and nobody who waits for its end."""
         self._clear()
-        self._leave_children()
-        self.timers[rows.deadline_name(self._owner)] = None
+        if self.progress.status not in FINAL:
+            self._finish(Status.ENDED)
 
     def _need_going(self) -> None:
         status = self.progress.status
@@ -258,6 +258,10 @@ class Move:
                 self._compensate(self._plans.of(then) if then is not None else None)
 
     def _need_room(self) -> None:
+        if why := self._lack_of_room():
+            raise TooLarge(why)
+
+    def _lack_of_room(self) -> str:
         """All that is outstanding and can be undone is in each entry of history."""
         progress = self.progress
         inputs = [undo.input for undo in progress.undo] + [run.input for run in progress.runs]
@@ -267,11 +271,12 @@ class Move:
             or len(progress.undo) >= limits.WORKFLOW_UNDO_MAX
             or size >= limits.PAYLOAD_BYTES_MAX
         ):
-            raise TooLarge(
+            return (
                 f"workflow {self._owner.component}/{self._owner.id} has had {progress.number} steps, "
                 f"{len(progress.undo)} of which can be undone, with {size} bytes of input: start "
                 "another one that goes on where it ends"
             )
+        return ""
 
     def _begin(self) -> None:
         self.progress.began = self._now
@@ -351,9 +356,11 @@ class Move:
         had_effect = failed.trouble is not Trouble.REJECTED
         self._drop(run, had_effect=had_effect)
         if step.failover and not run.undoes:
-            planned = Planned(step.failover, self._plans.part(step.failover, run.input))
-            self._start(planned, branch=run.branch, error=failed.error)
-            return
+            if not (lack := self._lack_of_room()):
+                planned = Planned(step.failover, self._plans.part(step.failover, run.input))
+                self._start(planned, branch=run.branch, error=failed.error)
+                return
+            failed = msgspec.structs.replace(failed, error=f"{failed.error}; no failover: {lack}")
         if run.branch and self._leave_branch(run):
             return
         given_up, join = [run, *self.progress.runs], self.progress.join
