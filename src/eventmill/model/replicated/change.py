@@ -11,25 +11,25 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+import msgspec
+
 from eventmill.model.replicated.causal import Path
 
 notes: ContextVar[list[Change] | None] = ContextVar("eventmill_changes", default=None)
 """In development and tests, the changes that were made by the handler that runs."""
 
 
-class Change:
+class Change(msgspec.Struct, eq=False, gc=False):
     """A change of one replicated value, to be returned with `self.update(…)`."""
 
-    __slots__ = ("arguments", "function", "path", "size")
+    function: Callable[..., None]
+    """Called with a writer, the path and the arguments."""
+    path: Path
+    arguments: tuple[Any, ...] = ()
+    size: int = 0
+    """Bytes of the values that it brings."""
 
-    def __init__(
-        self, function: Callable[..., None], path: Path, *arguments: Any, size: int = 0
-    ) -> None:
-        self.function = function
-        self.path = path
-        self.arguments = arguments
-        self.size = size
-        """Bytes of the values that it brings."""
+    def __post_init__(self) -> None:
         made = notes.get()
         if made is not None:
             made.append(self)
