@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from eventmill.model.replicated.causal import Path
+from eventmill.model.replicated.causal import Path, Writer
 
 notes: ContextVar[list[Change] | None] = ContextVar("eventmill_changes", default=None)
 """In development and tests, the changes that were made by the handler that runs."""
@@ -36,3 +36,8 @@ class Change(msgspec.Struct, eq=False, gc=False):
 
     def __repr__(self) -> str:
         return f"<Change {self.function.__name__.strip('_')} of {'.'.join(self.path)}>"
+
+
+def deletion() -> Change:
+    """Return the change that deletes an entity. Nothing ever removes it; no field has its name."""
+    return Change(Writer.put, ("",), ((),))

@@ -415,7 +415,6 @@ def changes_state(effect: Effect[Any]) -> bool:
         or effect.deleted
         or effect.changes is not None
         or effect.transition is not None
-        or effect.merged
     )
 
 
