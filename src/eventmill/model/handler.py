@@ -43,6 +43,8 @@ class Handler(Generic[P, R_co]):
     """Whether its component is a workflow."""
     leading: int = 1
     """Parameters in front that no caller gives: self, and in a step the context."""
+    invoke: Callable[..., Any]
+    """Calls the method with its component and the arguments, in the parameters' order."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -88,6 +90,7 @@ class Handler(Generic[P, R_co]):
         self.parameters = [parameter.name for parameter in parameters]
         self._keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         self._positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        self.invoke = self._invoke_with_keywords if self._keywords else self.function
         try:
             self.arguments_type = msgspec.defstruct(
                 f"{self.name}_arguments", fields, forbid_unknown_fields=True, kw_only=True
@@ -202,19 +205,16 @@ class Handler(Generic[P, R_co]):
         """Encode arguments as the JSON object that `decode_arguments` reads."""
         return codec.encode(dict(zip(self.parameters, arguments, strict=True)))
 
-    def invoke(self, component: Any, arguments: tuple[Any, ...]) -> Any:
-        """Call the method itself."""
-        if self._keywords:
-            split = len(self._positional)
-            named = dict(zip(self._keywords, arguments[split:], strict=True))
-            return self.function(component, *arguments[:split], **named)
-        return self.function(component, *arguments)
-
     def decode_reply(self, reply: bytes) -> Any:
         """Decode a reply into the handler's result type."""
         if reply == _NULL:
             return None
         return self._decode_reply(reply)
+
+    def _invoke_with_keywords(self, component: Any, *arguments: Any) -> Any:
+        split = len(self._positional)
+        named = dict(zip(self._keywords, arguments[split:], strict=True))
+        return self.function(component, *arguments[:split], **named)
 
 
 def _field(parameter: inspect.Parameter, annotation: Any) -> Any:
