@@ -47,23 +47,10 @@ def flat_out(folder: str) -> Sample:
 
 async def _flat_out(folder: Path) -> Sample:
     async with ours.runtime(folder, services.pipeline) as here:
-        batches = iter(range(0, EVENTS, BATCH))
-
-        async def publisher() -> None:
-            for first in batches:
-                await here.publish(
-                    services.requests, tuple(map(request, range(first, first + BATCH)))
-                )
-
         begin = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(PUBLISHERS):
-                group.create_task(publisher())
+        await publish(here, EVENTS)
         published = time.perf_counter() - begin
-        while await seen_in_all(here) < EVENTS:
-            if time.perf_counter() - begin > PATIENCE_SECONDS:
-                raise AssertionError(f"after {PATIENCE_SECONDS} s the view lacks events")
-            await asyncio.sleep(TICK_SECONDS * 10)
+        await until_shown(here, EVENTS)
         elapsed = time.perf_counter() - begin
         counts = await seen(here)
     if set(counts.values()) != {EVENTS // CARTS} or len(counts) != CARTS:
@@ -71,6 +58,31 @@ async def _flat_out(folder: Path) -> Sample:
     return Sample(
         EVENTS / elapsed, notes={"events": EVENTS, "published_per_second": EVENTS / published}
     )
+
+
+async def publish(here: Runtime, count: int) -> None:
+    """Publish so many messages in batches, several publishers at a time."""
+    batches = iter(range(0, count, BATCH))
+
+    async def publisher() -> None:
+        for first in batches:
+            await here.publish(services.requests, tuple(map(request, range(first, first + BATCH))))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(PUBLISHERS):
+            group.create_task(publisher())
+
+
+async def until_shown(here: Runtime, count: int, patience: float = PATIENCE_SECONDS) -> None:
+    """Wait until the view shows so many items.
+
+    Raises `AssertionError` after `patience` seconds.
+    """
+    until = time.perf_counter() + patience
+    while await seen_in_all(here) < count:
+        if time.perf_counter() > until:
+            raise AssertionError(f"after {patience} s the view lacks events")
+        await asyncio.sleep(TICK_SECONDS * 10)
 
 
 def measure_paced(folder: Path, seconds: float) -> Sample:

@@ -16,6 +16,7 @@ from bench.figures import OURS, Contestant, Latency, Row, Sample, rate
 from bench.ours import DURABLE, runtime
 from bench.processes import isolated
 from eventmill import Effect, PNCounter, ReplicatedEntity, Service, command, component, query
+from eventmill.runtime.runtime import Runtime
 
 IN_FLIGHT = 1_024
 INCREMENTS = 300_000
@@ -47,26 +48,32 @@ def increments(folder: str, counters: int) -> Sample:
 
 async def _increments(folder: Path, counters: int) -> Sample:
     ids = [f"score-{number}" for number in range(counters)]
-    durations: list[float] = []
     async with runtime(folder, service) as here:
-        left = iter(range(INCREMENTS))
-
-        async def caller() -> None:
-            for number in left:
-                begin = time.perf_counter()
-                await here.call(Score.increment, ids[number % counters], (1,))
-                durations.append(time.perf_counter() - begin)
-
         begin = time.perf_counter()
-        async with asyncio.TaskGroup() as callers:
-            for _ in range(IN_FLIGHT):
-                callers.create_task(caller())
+        durations = await drive(here, ids, INCREMENTS)
         elapsed = time.perf_counter() - begin
         total = sum([await here.call(Score.total, id, ()) for id in ids])
         if total != INCREMENTS:
             raise AssertionError(f"the counters hold {total}, not {INCREMENTS}")
         notes = {"increments": INCREMENTS, "rows": here.committer.entries}
     return Sample(INCREMENTS / elapsed, Latency.of_seconds(durations), notes)
+
+
+async def drive(here: Runtime, ids: list[str], count: int) -> list[float]:
+    """Increment the counters in turn, so often in all; return how long each increment took."""
+    durations: list[float] = []
+    left = iter(range(count))
+
+    async def caller() -> None:
+        for number in left:
+            begin = time.perf_counter()
+            await here.call(Score.increment, ids[number % len(ids)], (1,))
+            durations.append(time.perf_counter() - begin)
+
+    async with asyncio.TaskGroup() as callers:
+        for _ in range(IN_FLIGHT):
+            callers.create_task(caller())
+    return durations
 
 
 def _contestant(counters: int) -> Contestant:
