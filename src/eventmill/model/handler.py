@@ -29,8 +29,6 @@ CHANGES: Final = "changes"
 NO_VALUES = [""]
 """The texts of an empty list: a parameter that is left out has its default instead."""
 
-_NULL = b"null"
-
 _EXACT = (str, int, bool)
 
 
@@ -45,6 +43,8 @@ class Handler(Generic[P, R_co]):
     """Parameters in front that no caller gives: self, and in a step the context."""
     invoke: Callable[..., Any]
     """Calls the method with its component and the arguments, in the parameters' order."""
+    decode_reply: Callable[[bytes], Any]
+    """Decodes a reply into the result type; null of any type is None."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -101,7 +101,7 @@ class Handler(Generic[P, R_co]):
             """Whether what fits the types is read back as it was: no struct inside it holds a value
             that nobody checked, no number is a NaN."""
             self._decode = codec.decoder(self.arguments_type).decode
-            self._decode_reply = codec.decoder(self.result_type).decode
+            self.decode_reply = codec.decoder(self.result_type | None).decode
         except TypeError as error:
             raise ConfigurationError(f"{self.place}: {error}") from error
         self._resolved = True
@@ -204,12 +204,6 @@ class Handler(Generic[P, R_co]):
     def encode_arguments(self, arguments: tuple[Any, ...]) -> bytes:
         """Encode arguments as the JSON object that `decode_arguments` reads."""
         return codec.encode(dict(zip(self.parameters, arguments, strict=True)))
-
-    def decode_reply(self, reply: bytes) -> Any:
-        """Decode a reply into the handler's result type."""
-        if reply == _NULL:
-            return None
-        return self._decode_reply(reply)
 
     def _invoke_with_keywords(self, component: Any, *arguments: Any) -> Any:
         split = len(self._positional)
