@@ -191,9 +191,7 @@ class Entities:
 
     def settled(self) -> asyncio.Future[bytes]:
         """Return a future that is done with the commit of everything decided so far."""
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._committer.open_batch().replies.append((future, engine.NULL))
-        return future
+        return self._committer.open_batch().later(engine.NULL)
 
     async def _execute(self, envelope: Envelope) -> bytes:
         if envelope.idempotency_key is not None:
@@ -337,11 +335,7 @@ class Entities:
         if cell.batch is not batch:
             cell.batch = batch
             batch.holders.append(cell)
-        if is_sent:
-            return batch.durable(engine.NULL)
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        batch.replies.append((future, reply))
-        return future
+        return batch.durable(engine.NULL) if is_sent else batch.later(reply)
 
     def _released(self, cell: Cell, answer: Any) -> bytes | asyncio.Future[bytes]:
         """Answer now, or with the commit of what the answer depends on."""
@@ -350,9 +344,7 @@ class Entities:
             if isinstance(answer, Exception):
                 raise answer
             return answer  # type: ignore[no-any-return]
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        batch.replies.append((future, answer))
-        return future
+        return batch.later(answer)
 
     def _refused(self, cell: Cell, rejection: Rejected, once: bytes) -> asyncio.Future[bytes]:
         batch = self._committer.open_batch()
