@@ -22,7 +22,7 @@ notes: ContextVar[list[Change] | None] = ContextVar("eventmill_changes", default
 class Change(msgspec.Struct, eq=False, gc=False):
     """A change of one replicated value, to be returned with `self.update(…)`."""
 
-    function: Callable[..., None]
+    function: Callable[..., object]
     """Called with a writer, the path and the arguments."""
     path: Path
     arguments: tuple[Any, ...] = ()
