@@ -33,7 +33,7 @@ Codes are stable; `http.problems` maps them to status codes, no inner room knows
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from eventmill.model import codec
 
@@ -44,6 +44,11 @@ def storable(text: str) -> str:
     if text.isascii():
         return text
     return text.encode(errors="backslashreplace").decode()
+
+
+FAILURES: Final = (Exception, SystemExit)
+"""What user code may end with: a failure stays where it happened, so `sys.exit()` in a handler fails
+the handler and does not end the node."""
 
 
 class EventmillError(Exception):

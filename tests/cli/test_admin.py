@@ -142,6 +142,7 @@ LARGE = "x:0:9223372036854775808"
         ),
         ("GET", "/entities/account?limit=0", None),
         ("GET", "/timers?limit=0", None),
+        ("GET", "/timers?all=maybe", None),
         ("POST", "/entities/account/call?id=%00&name=deposit", {"amount": 1}),
     ],
 )

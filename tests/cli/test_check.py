@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from eventmill.adapters.sqlite.store import Store
+from eventmill.model.action import CALLS
+from eventmill.model.commit import Commit, Letter, LetterStatus
+from eventmill.model.entry import COMMANDS, DELTAS, Entry
+from eventmill.testing.contract.harness import open_alone
 from tests.cli.commands import PROJECT, RunningNode, eventmill
 
 
@@ -123,7 +128,7 @@ def test_data_that_changed_code_cannot_read(stored: Path, tmp_path: Path) -> Non
         refused = eventmill("check", "changed:service", "--data", stored, cwd=tmp_path, env=fresh)
         assert refused.code == 1, refused
         assert message in refused.out, refused
-        assert refused.out.splitlines()[-1].endswith(("problem", "problems"))
+        assert "problem" in refused.out.splitlines()[-1]
 
 
 def test_what_a_consumer_that_is_gone_has_left(stored: Path, tmp_path: Path) -> None:
@@ -184,3 +189,101 @@ def test_messages_from_outside_that_nobody_can_read_are_warnings(tmp_path: Path)
     refused = eventmill("check", "changed", "--data", data, cwd=tmp_path)
     assert refused.code == 1, refused
     assert "✗ moves Moved v1, 1 entry: position " in refused.out
+
+
+ARCADE = """
+from eventmill import *
+
+class Scored(Event):
+    points: int
+
+scores = Topic("scores", Scored)
+
+@component("player")
+class Player(ReplicatedEntity):
+    points: PNCounter
+    name: LWWRegister[str] = LWWRegister("nobody")
+
+    @command
+    def rename(self, name: str) -> Effect[None]:
+        return self.update(self.name.set(name))
+
+@component("game")
+class Game(KeyValueEntity):
+    rounds: int = 0
+
+    @command
+    def play(self, rounds: int) -> Effect[None]:
+        return self.update(rounds=rounds)
+
+@timed("remind")
+def remind(ctx: Context, text: str) -> None: ...
+
+@consumer("watch", source=scores)
+def watch(event: Scored) -> None: ...
+
+service = Service("arcade", components=[Player, Game, remind, watch], topics=[scores])
+"""
+
+
+def parked(subscription: str, position: int, status: LetterStatus, entry: Entry) -> Letter:
+    entry.position = position
+    return Letter(subscription, f"{entry.source}/{entry.subject}", entry, status)
+
+
+async def hold_back(data: Path) -> None:
+    """Leave a change that is in no stored state, as a node that is killed does, and letters."""
+    store = Store(data)
+    await open_alone(store)
+    journal = (await store.journal.read(0, 0, limit=99)).entries
+    payload = next(entry.payload for entry in journal if entry.source == DELTAS)
+    delta = Entry(DELTAS, "p", 0, "player", 1, 1, payload)
+    command = Entry(COMMANDS, "game/g", 0, "play", 1, 1, b'{"rounds":1}')
+    call = Entry(f"{CALLS}remind", "r", 0, "remind", 1, 1, b'{"text":"x"}')
+    scored = Entry("scores", "k", 0, "Scored", 1, 1, b'{"points":1}')
+    letters = [
+        parked("$courier", 1, LetterStatus.RETRYING, command),
+        parked("remind", 1, LetterStatus.DEAD, call),
+        parked("watch", 1, LetterStatus.DEAD, scored),
+    ]
+    await store.commit(Commit(entries=[delta], letters=letters))
+    await store.close()
+
+
+async def test_changes_that_wait_and_letters(tmp_path: Path) -> None:
+    code, data = tmp_path / "arcade.py", tmp_path / "data"
+    code.write_text(ARCADE)
+    with RunningNode(data, target="arcade", cwd=tmp_path) as node:
+        node.json("entities", "call", "player", "p", "rename", "name=ann")
+        node.settled()
+        assert node.stop() == 0
+    await hold_back(data)
+    sound = eventmill("check", "arcade", "--data", data, cwd=tmp_path)
+    assert sound.out.endswith("no problems, everything stored can be read by this code\n"), sound
+    for old, new, verdict, told in [
+        ('[str] = LWWRegister("nobody")', "[int] = LWWRegister(0)", 1, "✗ 1 change waiting to be "),
+        ('@component("player")', '@component("gambler")', 1, "no replicated entity 'player'"),
+        (
+            "rounds: int) ->",
+            "rounds: str) ->",
+            1,
+            "✗ 1 letter of $courier soon to be tried again: ",
+        ),
+        (
+            "text: str",
+            "text: int",
+            0,
+            "! 1 letter of remind cannot be redriven: $action/remind does",
+        ),
+        (
+            "    points: int",
+            "    points: str",
+            0,
+            "! 1 letter of watch cannot be redriven: scores ",
+        ),
+    ]:
+        assert old in ARCADE
+        code.write_text(ARCADE.replace(old, new))
+        fresh = {"PYTHONDONTWRITEBYTECODE": "1"}
+        checked = eventmill("check", "arcade", "--data", data, cwd=tmp_path, env=fresh)
+        assert (checked.code, told in checked.out) == (verdict, True), checked

@@ -20,12 +20,18 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
 def test_a_timer_is_listed_and_cancelled(node: RunningNode) -> None:
     node.json("entities", "call", "guard", "g", "look_later", "what=smoke")
     timers = {timer["name"]: timer for timer in node.json("timers", "list")}
-    assert set(timers) == {"$tick/round", "look", "see"}
+    assert set(timers) == {"look", "see"}
+    pages = [node.json("timers", "list", "--all", "--limit", str(n)) for n in (1, 99)]
+    assert [[timer["name"] for timer in page] for page in pages] == [
+        ["$tick/round"],
+        ["$tick/round", "look", "see"],
+    ]
+    assert [timer["name"] for timer in node.json("timers", "list", "--limit", "1")] == ["look"]
     assert (timers["look"]["component"], timers["look"]["id"]) == ("look", "look")
     assert timers["look"]["arguments"] == {"what": "smoke"}
     assert node.run("timers", "cancel", "see").out == "No timer see any more.\n"
     assert node.run("timers", "cancel", "see").code == 0
-    assert {timer["name"] for timer in node.json("timers", "list")} == {"$tick/round", "look"}
+    assert [timer["name"] for timer in node.json("timers", "list")] == ["look"]
     refused = node.run("timers", "cancel", "$tick/round")
     assert refused.code == 1
     assert "the platform's own" in refused.err

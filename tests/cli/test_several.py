@@ -140,3 +140,30 @@ def test_they_are_started_anew_when_a_file_changes(tmp_path: Path) -> None:
         again = [node.wait_for("started") for _ in TARGETS]
         assert [facts["service"] for facts in again] == ["shop", "inventory"]
         assert [facts["url"] for facts in again] == before
+
+
+def test_they_are_checked_together(market: RunningNode, tmp_path: Path) -> None:
+    shown = eventmill("check", *TARGETS, "--data", str(market.data))
+    assert (shown.code, shown.out.count("Stored in")) == (0, 2), shown
+    read = "no problems, everything stored can be read by this code\n"
+    assert shown.out.count(read) == 2
+    assert "inventory/stock-changes         topic       StockChanged\n" in shown.out
+    assert "  ── feeds ──▶ shop/levels\n" in shown.out
+    assert '["inventory"]' in eventmill("check", *TARGETS, "--mermaid").out
+    documents = eventmill("check", *TARGETS, "--output", "json").json()
+    assert [document["service"] for document in documents] == ["shop", "inventory"]
+    stored = eventmill("check", *TARGETS, "--store", "postgresql://localhost/none")
+    assert "--store is of one service" in stored.err
+
+
+def test_one_of_several_that_has_problems_is_shown_last(tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(
+        "from eventmill import *\n"
+        "class Made(Event):\n    n: int\n"
+        "@consumer('one', source=Topic('absent', Made))\n"
+        "def one(event: Made) -> None: ...\n"
+        "bad, good = Service('bad', components=[one]), Service('good')\n"
+    )
+    refused = eventmill("check", "two:bad", "two:good", cwd=tmp_path)
+    assert (refused.code, refused.out.splitlines()[-1]) == (1, "1 problem")
+    assert "its source 'absent' is not part" in refused.out

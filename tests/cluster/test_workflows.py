@@ -11,6 +11,10 @@ from eventmill.model.progress import Status
 from eventmill.runtime.operating.workflows import Workflows
 from tests.cluster.nodes import Nodes
 from tests.flow.journeys import Journey, Office, Paid, Tour, payments, service, trouble
+from tests.flow.orders import Desk, Order, gate
+from tests.flow.orders import Paid as Bill
+from tests.flow.orders import payments as bills
+from tests.flow.orders import service as orders
 
 IDS = [f"j{number}" for number in range(12)]
 
@@ -21,6 +25,7 @@ async def nodes(request: pytest.FixtureRequest) -> AsyncIterator[Nodes]:
     nodes = Nodes(service, broker=request.param == "broker")
     yield nodes
     trouble.clear()
+    gate.clear()
     await nodes.close()
 
 
@@ -102,3 +107,25 @@ async def test_children_end_with_their_parents_wherever_they_are(nodes: Nodes) -
     await nodes.advance(20)
     for id in tours:
         assert (await nodes.call("a", Journey.content, f"{id}-1"))[0] == Status.TERMINATED
+
+
+async def test_an_early_answer_is_found_wherever_its_key_lives(nodes: Nodes) -> None:
+    nodes.service = orders
+    await nodes.start("a", "b")
+    gate.close()
+    for id in IDS:
+        await nodes.call("a", Order.ask_desk, id)
+        await nodes.call("b", Order.ask_twice, f"{id}-paid")
+    await gate.reached(*["desk", "one", "two"] * len(IDS))
+    await nodes.call("a", Desk.report, "the desk", "yes")
+    for id in IDS:
+        bill = Bill(order=f"{id}-paid", amount=3)
+        await nodes.while_time_passes(nodes.running["a"].publish(bills, (bill,)))
+    await nodes.advance(5)
+    await nodes.crash("b")
+    await nodes.advance(20)
+    gate.open()
+    await nodes.advance(5)
+    for id in IDS:
+        assert await nodes.call("a", Order.content, id) == ("ended", [], "yes")
+        assert await nodes.call("a", Order.content, f"{id}-paid") == ("ended", [3], "")

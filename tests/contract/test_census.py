@@ -13,11 +13,12 @@ from eventmill.adapters.sqlite import census as sqlite_census
 from eventmill.adapters.sqlite.store import Store as SqliteStore
 from eventmill.errors import ConfigurationError
 from eventmill.model.census import StoredType, Subscriber
-from eventmill.model.commit import Commit, Offset, Rows, Timer
-from eventmill.model.entry import COMMANDS, DELETED, STATE, STEP, Entry
+from eventmill.model.commit import Commit, Letter, LetterStatus, Offset, Rows, Timer
+from eventmill.model.entry import COMMANDS, DELETED, DELTAS, STATE, STEP, Entry
 from eventmill.model.table import Affinity, PhysicalTable
 from eventmill.ports.store import Store
 from eventmill.runtime.dispatch.courier import NAME as COURIER
+from eventmill.runtime.replicated.log import NAME as COMPACTOR
 from eventmill.testing.contract.harness import entry, letter, message, open_alone
 from eventmill.testing.postgres import Server
 
@@ -57,6 +58,16 @@ class Seen:
         if self.engine == "sqlite":
             return sqlite_census.waiting_commands(self.place, COURIER)
         return await postgres_census.waiting_commands(self.place, COURIER)
+
+    async def deltas(self) -> list[Entry]:
+        if self.engine == "sqlite":
+            return sqlite_census.waiting_deltas(self.place, COMPACTOR)
+        return await postgres_census.waiting_deltas(self.place, COMPACTOR)
+
+    async def letters(self) -> list[Letter]:
+        if self.engine == "sqlite":
+            return sqlite_census.letters(self.place)
+        return await postgres_census.letters(self.place)
 
     async def subscribers(self) -> list[Subscriber]:
         if self.engine == "sqlite":
@@ -156,6 +167,23 @@ async def test_the_rows_of_a_hidden_table(seen: Seen) -> None:
     await store.close()
     assert await seen.rows(table.name) == [("a\0", 1, "x\0")]
     assert await seen.rows("t_never@1:key") == []
+
+
+async def test_deltas_that_wait_and_letters(seen: Seen) -> None:
+    store = seen.store()
+    await open_alone(store)
+    deltas = [entry(id, 0, DELTAS, type="player", payload=id.encode()) for id in ("a", "b\0", "c")]
+    await store.commit(Commit(entries=deltas))
+    (first, *_) = (await store.journal.read(0, 0, limit=9)).entries
+    statuses = (LetterStatus.DEAD, LetterStatus.REFUSED, LetterStatus.RETRYING)
+    letters = [letter(n, status=status) for n, status in enumerate(statuses, 1)]
+    await store.commit(Commit(offsets=[Offset(COMPACTOR, 0, 0, first.position)], letters=letters))
+    await store.close()
+    found = [(delta.type, delta.subject, delta.payload) for delta in await seen.deltas()]
+    assert found == [("player", "b\0", b"b\0"), ("player", "c", b"c")]
+    assert [(one.status, one.entry) for one in await seen.letters()] == [
+        (one.status, one.entry) for one in letters
+    ]
 
 
 async def test_no_store(seen: Seen, postgres: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -159,6 +160,8 @@ async def fail(how: str) -> None:
             raise HTTPException(418, "short and stout")
         case "slow":
             await asyncio.Event().wait()
+        case "exit":
+            sys.exit("by design")
     raise ZeroDivisionError("by design")
 
 
@@ -213,6 +216,32 @@ async def broken(after: int) -> StreamingResponse:
         raise ZeroDivisionError("by design")
 
     return StreamingResponse(content(), headers={"content-length": "100"})
+
+
+@endpoint.get("/exit/function")
+def leave() -> None:
+    sys.exit("by design")
+
+
+@endpoint.get("/exit/events")
+async def leave_events() -> AsyncIterator[int]:
+    yield 1
+    sys.exit("by design")
+
+
+@endpoint.get("/exit/content")
+async def leave_content() -> StreamingResponse:
+    async def content() -> AsyncIterator[bytes]:
+        yield b"x"
+        sys.exit("by design")
+
+    return StreamingResponse(content())
+
+
+@endpoint.websocket("/exit/talk")
+async def leave_talk(socket: WebSocket) -> None:
+    await socket.accept()
+    sys.exit("by design")
 
 
 site = endpoint.files("/site", SITE)

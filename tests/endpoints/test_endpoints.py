@@ -9,7 +9,21 @@ from eventmill.errors import DeadlineExceeded
 from eventmill.model import limits
 from eventmill.model.entry import read_metadata
 from eventmill.testing import EndpointKit, FaultyStore, Host
-from tests.endpoints.shop import Cart, Shop, Wished, echo, fail, odd, service, slow, wishes
+from tests.endpoints.shop import (
+    Cart,
+    Shop,
+    Wished,
+    echo,
+    fail,
+    leave,
+    leave_content,
+    leave_events,
+    leave_talk,
+    odd,
+    service,
+    slow,
+    wishes,
+)
 from tests.flow.conftest import store
 
 __all__ = ["store"]
@@ -102,6 +116,23 @@ async def test_a_failure_names_the_handler_and_not_more() -> None:
     answer = await EndpointKit(fail).web.get("/fail/crash")
     assert answer.json()["detail"] == "fail raised ZeroDivisionError: by design"
     assert answer.json()["details"] == {"handler": "fail", "endpoint": "GET /fail/{how}"}
+
+
+@pytest.mark.parametrize("path", ["/fail/exit", "/exit/function"])
+async def test_a_function_that_exits_has_failed(path: str) -> None:
+    answer = await EndpointKit(fail, leave).web.get(path)
+    assert (answer.status, answer.json()["code"]) == (500, "handler.failed")
+    assert "raised SystemExit: by design" in answer.json()["detail"]
+
+
+async def test_a_stream_that_exits_has_failed() -> None:
+    kit = EndpointKit(leave_events, leave_content, leave_talk)
+    assert (await kit.web.get("/exit/content")).text == "x"
+    async with kit.web.events("/exit/events") as numbers:
+        assert (await numbers.next()).data == 1
+        assert (await numbers.next()).data["code"] == "handler.failed"
+    async with kit.web.websocket("/exit/talk") as talk:
+        assert await talk.closed() == 1011
 
 
 async def test_methods_are_told() -> None:

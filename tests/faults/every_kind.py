@@ -5,9 +5,9 @@ from __future__ import annotations
 from eventmill import Service
 from examples.leaderboard import game
 from examples.wallet_transfer import service as wallets
-from tests.faults import alarms, tides
+from tests.faults import alarms, guests, tides
 
-PARTS = (wallets.service, game.service, alarms.service, tides.service)
+PARTS = (wallets.service, game.service, alarms.service, tides.service, guests.service)
 
 service = Service(
     "everything",

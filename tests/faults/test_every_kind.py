@@ -1,4 +1,5 @@
-"""Every kind of component on two nodes, PostgreSQL and NATS, one of which is killed on the way."""
+"""Every kind of component on two nodes, PostgreSQL and NATS, one of which is killed on the way; and
+beside them another service that follows the first one's stream, killed there too."""
 
 from __future__ import annotations
 
@@ -18,30 +19,39 @@ from tests.faults.tides import measured
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
-TRANSFERS, HITS, ALARMS, GAUGES, HOURS = 20, 40, 40, 6, 3
+TRANSFERS, HITS, ALARMS, GAUGES, HOURS, VISITS = 20, 40, 40, 6, 3, 40
 PATIENCE_SECONDS = 60.0
 """Takeover, and what was interrupted runs again, on a loaded machine."""
 
 
+Nodes = list[NodeProcess]
+TARGETS = {"tests.faults.every_kind:service": 16, "tests.faults.guests:tallies": 6}
+"""Each with its shards."""
+
+
 @pytest.fixture
-async def nodes(tmp_path: Path, postgres: Server) -> AsyncIterator[list[NodeProcess]]:
-    dsn, broker = await postgres.fresh(16), NatsServer(tmp_path / "nats")
+async def services(tmp_path: Path, postgres: Server) -> AsyncIterator[list[Nodes]]:
+    """Both services, each on the nodes a and b."""
+    broker = NatsServer(tmp_path / "nats")
     await broker.start()
-    nodes = [
-        NodeProcess.free(
-            "tests.faults.every_kind:service",
-            tmp_path / name / "data",
-            *("--store", dsn, "--broker", broker.url, "--node", name, "--log", "json"),
+    services: list[Nodes] = []
+    for target, shards in TARGETS.items():
+        options = ("--store", await postgres.fresh(shards), "--broker", broker.url, "--log", "json")
+        places = {name: tmp_path / f"{shards}{name}" / "data" for name in "ab"}
+        services.append(
+            [
+                NodeProcess.free(target, place, *options, "--node", name)
+                for name, place in places.items()
+            ]
         )
-        for name in ("a", "b")
-    ]
+    nodes = [node for service in services for node in service]
     try:
         async with aiohttp.ClientSession() as http:
             for node in nodes:
                 node.log.parent.mkdir()
                 await node.start()
                 await node.ready(http)
-        yield nodes
+        yield services
     finally:
         for node in nodes:
             await node.discard()
@@ -51,14 +61,17 @@ async def nodes(tmp_path: Path, postgres: Server) -> AsyncIterator[list[NodeProc
 class Caller:
     """Asks the nodes in turn, and tries again where an answer did not come."""
 
-    def __init__(self, http: aiohttp.ClientSession, nodes: list[NodeProcess]) -> None:
+    def __init__(self, http: aiohttp.ClientSession, nodes: Nodes) -> None:
         self.nodes = list(nodes)
         self._http = http
         self._number = 0
 
     async def call(self, path: str, **arguments: Any) -> Any:
+        return await self.post(f"components/{path}", **arguments)
+
+    async def post(self, path: str, **arguments: Any) -> Any:
         self._number += 1
-        url = f"{self.nodes[self._number % len(self.nodes)].url}/components/{path}"
+        url = f"{self.nodes[self._number % len(self.nodes)].url}/{path}"
         headers = {"idempotency-key": f"{path}-{self._number}"}
         while True:
             async with self._http.post(url, json=arguments, headers=headers) as answer:
@@ -80,6 +93,30 @@ class Caller:
         async with self._http.post(url, json=data, headers=headers) as answer:
             assert answer.status == 202, await answer.text()
 
+    async def talk(self, guests: list[str]) -> list[int]:
+        """Let guests in over a WebSocket; return how often each of them was here then."""
+        async with self._http.ws_connect(f"{self.nodes[-1].url}/guests/desk") as desk:
+            for guest in guests:
+                await desk.send_str(guest)
+            return [await desk.receive_json() for _ in guests]
+
+    async def visits(self, guest: str, count: int) -> list[int]:
+        """Follow a guest's visits, and go on elsewhere when the node that tells of them dies."""
+        seen: list[int] = []
+        while True:
+            url, headers = f"{self.nodes[0].url}/guests/{guest}/visits", {}
+            if seen:
+                headers["last-event-id"] = str(seen[-1])
+            try:
+                async with self._http.get(url, headers=headers) as stream:
+                    async for line in stream.content:
+                        if line.startswith(b"data:"):
+                            seen.append(int(line[5:]))
+                            if len(seen) == count:
+                                return seen
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.1)
+
     async def messages(self, topic: str, count: int) -> list[Any]:
         """Read a topic from its beginning."""
         found: list[Any] = []
@@ -99,11 +136,11 @@ class Caller:
         return found
 
 
-async def test_every_kind_goes_on_when_one_of_two_nodes_is_killed(
-    nodes: list[NodeProcess],
-) -> None:
-    async with aiohttp.ClientSession() as http:
-        caller = Caller(http, nodes)
+async def test_every_kind_goes_on_when_one_of_two_nodes_is_killed(services: list[Nodes]) -> None:
+    nodes, others = services
+    async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as group:
+        caller, tallies = Caller(http, nodes), Caller(http, others)
+        live = group.create_task(caller.visits("eve", VISITS))
         await caller.call("wallet/ann/deposit", amount=1_000)
         await caller.call(
             "bell/door/set", prefix="x", count=ALARMS, first=1.0, step=0.3, action=True
@@ -117,9 +154,14 @@ async def test_every_kind_goes_on_when_one_of_two_nodes_is_killed(
             for gauge in range(GAUGES):
                 for minute in range(half * HOURS * 30, (half + 1) * HOURS * 30, 10):
                     await caller.measure(gauge, minute // 10, minute)
+            numbers = range(half * VISITS // 2 + 1, (half + 1) * VISITS // 2 + 1)
+            for _ in numbers:
+                await caller.post("guests/eve")
+            assert await caller.talk(["mary" for _ in numbers]) == [*numbers]
             if half == 0:
-                await nodes[0].kill()
-                caller.nodes.remove(nodes[0])
+                for asking, service in ((caller, nodes), (tallies, others)):
+                    await service[0].kill()
+                    asking.nodes.remove(service[0])
         for n in range(TRANSFERS):
             await caller.until(f"transfer/t{n}/content", lambda told: "done" in str(told))
         left, got = await caller.call("wallet/ann/content"), await caller.call("wallet/bob/content")
@@ -133,3 +175,8 @@ async def test_every_kind_goes_on_when_one_of_two_nodes_is_killed(
         hours = await caller.messages("collected", GAUGES * (HOURS - 1))
         assert len({(hour["gauge"], hour["start"]) for hour in hours}) == GAUGES * (HOURS - 1)
         assert all(len(hour["numbers"]) == 6 for hour in hours)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await live == [*range(1, VISITS + 1)]
+        for guest in ("eve", "mary"):
+            counted = await tallies.until(f"tally/{guest}/content", lambda n: n >= VISITS)
+            assert counted == await caller.call(f"guest/{guest}/count") == VISITS

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from eventmill import Effect, KeyValueEntity, Service, command, component, consumer, query, send
 from eventmill.model.commit import Commit, LetterStatus
 from eventmill.pipelines import Stream, Tumbling, Window, count
 from eventmill.testing import FaultyStore, Host
@@ -27,6 +28,20 @@ from tests.flow.weather import (
     readings,
     service,
 )
+
+
+@component("notes")
+class Notes(KeyValueEntity):
+    number: int = 0
+
+    @command
+    def add(self) -> Effect[None]:
+        return self.update(number=self.number + 1)
+
+    @query
+    def count(self) -> int:
+        return self.number
+
 
 STATIONS = [f"s{n}" for n in range(5)]
 
@@ -104,6 +119,21 @@ async def test_a_silent_key_is_closed(store: FaultyStore) -> None:
         await host.publish(readings, reading("a", 30, 5))
         await host.advance(idle)
         assert (await results.expect_one(Hour)).numbers == [5]
+
+
+async def test_what_others_send_is_not_counted_as_handled(store: FaultyStore) -> None:
+    @consumer("noting", source=readings)
+    def noting(event: weather.Reading) -> Effect[None]:
+        return send(Notes.add, event.station)
+
+    parts = [hourly(idle=timedelta(hours=2)), noting, Notes]
+    async with Host(
+        Service("weather", components=parts, topics=[readings, hours, late]), store=store
+    ) as host:
+        await host.publish(readings, *(reading("a", 10, n) for n in range(3)))
+        await host.settle()
+        assert await host.call(Notes.count, "a") == 3
+        assert host.runtime.subscription("hourly").handled == 3
 
 
 async def test_an_event_after_the_silence_closes_first(store: FaultyStore) -> None:

@@ -17,6 +17,7 @@ from eventmill.cli.topology import drawing
 from eventmill.cli.topology.merging import merged
 from eventmill.ports.directory import Instance
 from eventmill.runtime.description import Description
+from eventmill.sdk.topology.graph import Graph
 
 
 class System:
@@ -114,7 +115,8 @@ def describe(system: System, output: str, service: str) -> None:
 def topology(system: System, output: str, mermaid: bool) -> None:
     """Draw all services: parts, topics, and who follows or calls whom."""
     names = dict.fromkeys(instance.service for instance in system.instances())
-    graph = merged(system.describe(name) for name in names)
+    found = [system.describe(name) for name in names]
+    graph = merged(Graph(each.service, each.parts, each.connections) for each in found)
     if output == "json":
         show_json(msgspec.to_builtins({"services": list(names), **msgspec.structs.asdict(graph)}))
     elif mermaid:

@@ -16,11 +16,13 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--after", default="", help="Names after this one: the next page.")
+@click.option("--all", "everything", is_flag=True, help="The platform's own too: $tick/…, $step/…")
 @options.limit(100)
 @options.node
-def list_(client: Client, output: str, after: str, limit: int) -> None:
+def list_(client: Client, output: str, after: str, everything: bool, limit: int) -> None:
     """List timers by name, and the commands they will send."""
-    rows = client.pages("/timers", limit=limit, last="name", after=after)
+    query = {"all": "true"} if everything else {}
+    rows = client.pages("/timers", limit=limit, last="name", after=after, **query)
     columns = ["name", "due", "component", "id", "command", "arguments"]
     show(rows, columns, output, empty="No timers are set.")
 

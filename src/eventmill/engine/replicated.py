@@ -12,7 +12,7 @@ from typing import Any
 from eventmill.engine import outgoing
 from eventmill.engine.entity import NULL
 from eventmill.engine.outgoing import Author, Expansion
-from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
+from eventmill.errors import FAILURES, HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.effect import Effect, Publication
 from eventmill.model.entry import DELETED, DELTAS, STATE, Entry
@@ -86,7 +86,7 @@ def decide(writer: Writer, effect: Effect[Any], state: Any, now: int) -> bytes:
         if effect.function is not None:
             return codec.encode(effect.function(state))
         return NULL if effect.value is None else codec.encode(effect.value)
-    except Exception:
+    except FAILURES:
         writer.undo()
         raise
 

@@ -16,7 +16,7 @@ import structlog
 from starlette.exceptions import HTTPException
 
 from eventmill.engine.tracebacks import let_go, of_users
-from eventmill.errors import EventmillError, HandlerFailed, InternalError, TooLarge
+from eventmill.errors import FAILURES, EventmillError, HandlerFailed, InternalError, TooLarge
 from eventmill.http import headers as request_headers
 from eventmill.http import problems
 from eventmill.http.bodies import Bodies
@@ -109,7 +109,7 @@ class App:
         except EventmillError as error:
             await self._refuse(scope, send, error, envelope)
             return
-        except Exception as error:  # the front answers whatever happens behind it
+        except FAILURES as error:  # the front answers whatever happens behind it
             await self._refuse(scope, send, unexpected(error), envelope)
             return
         timing = self._timings[envelope.component, envelope.name]
@@ -144,7 +144,7 @@ class App:
             await self._reads.answer(scope, receive, send)
         except EventmillError as error:
             await self._refuse(scope, send, error, None)
-        except Exception as error:  # as above
+        except FAILURES as error:  # as above
             await self._refuse(scope, send, unexpected(error), None)
 
     async def _rare(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,7 +160,7 @@ class App:
             await self._refuse(scope, send, error, None)
         except HTTPException as error:
             await self._refuse(scope, send, problems.of_starlette(error, method), None)
-        except Exception as error:
+        except FAILURES as error:
             await self._refuse(scope, send, unexpected(error), None)
 
     def _with_request_id(self, scope: Scope, send: Send) -> Send:
@@ -233,7 +233,7 @@ def _told(error: EventmillError) -> dict[str, Any]:
     return {"exc_info": (type(cause), cause, of_users(cause.__traceback__))}
 
 
-def unexpected(error: Exception) -> InternalError:
+def unexpected(error: BaseException) -> InternalError:
     """Return what the caller is told of an error that should not have happened."""
     told = InternalError(f"{type(error).__name__}; see the node's log")
     told.__cause__ = error

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar, cast, dataclass_transform
 
 import msgspec
 
-from eventmill.errors import ConfigurationError, InvalidPayload
+from eventmill.errors import FAILURES, ConfigurationError, InvalidPayload
 from eventmill.model import limits
 
 C = TypeVar("C", bound=type)
@@ -121,7 +121,7 @@ class EventType:
         """Call an upcaster or downcaster, which is user code and may raise anything."""
         try:
             return caster(data)
-        except Exception as error:
+        except FAILURES as error:
             name = getattr(caster, "__qualname__", repr(caster))
             raise InvalidPayload(
                 f"event type {self.name!r} version {version}: {name} raised "

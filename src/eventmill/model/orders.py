@@ -36,7 +36,7 @@ def _end(self: Any, sequence: int) -> None:
     """End an entity that had this sequence when its timer was set."""
 
 
-def _arrived(self: Any, number: int, event: msgspec.Raw) -> None:
+def _arrived(self: Any, number: int, event: msgspec.Raw, position: int = 0) -> None:
     """Give a workflow the event that it waits for."""
 
 

@@ -114,6 +114,17 @@ class Child(msgspec.Struct, frozen=True):
     id: str
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """The last event that a workflow took of one source and key: it takes none up to there again."""
+
+    source: str
+    key: str
+    position: int
+    """In the shard of the key."""
+    store: str
+    """Identity of the store: positions say nothing about another one."""
+
+
 class Progress(msgspec.Struct, omit_defaults=True):
     """Where a workflow is."""
 
@@ -135,6 +146,20 @@ class Progress(msgspec.Struct, omit_defaults=True):
     ended: int = 0
     cause: msgspec.Raw = EMPTY
     """Correlation and trace context of the command that started it."""
+    since: int = 0
+    """Sequence of the entry that set its steps going, when none was outstanding: what the next wait
+    looks back to."""
+    by_event: bool = False
+    """That was the last event of `taken`."""
+    taken: list[Taken] = []
+    """Of each source and key one, the latest last."""
+
+    def last_taken(self, source: str, key: str, store: str) -> Taken | None:
+        """Return the last event of a source and key that it took, in this store."""
+        for taken in self.taken:
+            if (taken.source, taken.key, taken.store) == (source, key, store):
+                return taken
+        return None
 
     def run(self, number: int) -> Run | None:
         """Return an outstanding run."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
 
-from eventmill.errors import ConfigurationError, InvalidPayload
+from eventmill.errors import FAILURES, ConfigurationError, InvalidPayload
 from eventmill.model import limits
 from eventmill.model.events import EventType, event_type_of
 from eventmill.model.subject import check_subject, check_text
@@ -142,7 +142,7 @@ class Topic(Generic[E]):
             key = self.subject_of(kind.decode(payload, version))
             check_subject("a key", key, least=0)
             check_text("a key", key)
-        except Exception:  # a key= may be any function, and the event is a stranger's
+        except FAILURES:  # a key= may be any function, and the event is a stranger's
             return ""
         return key
 

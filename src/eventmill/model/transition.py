@@ -108,6 +108,8 @@ class Arrived(msgspec.Struct, frozen=True):
 
     number: int
     event: msgspec.Raw
+    position: int = 0
+    """In the shard of its key; 0: of none."""
 
 
 class Order(StrEnum):

@@ -17,9 +17,11 @@ from eventmill.adapters.sqlite.connection import SQLITE_NEEDED
 from eventmill.adapters.sqlite.store import SCHEMA_VERSION
 from eventmill.model.archive import End
 from eventmill.model.census import StoredType, Subscriber
+from eventmill.model.commit import Letter
 from eventmill.model.entry import Entry
 from eventmill.node.engine import postgres
 from eventmill.runtime.dispatch.courier import NAME as COURIER
+from eventmill.runtime.replicated.log import NAME as COMPACTOR
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -29,6 +31,7 @@ __all__ = [
     "Subscriber",
     "export",
     "health",
+    "letters",
     "payloads",
     "progresses",
     "restore",
@@ -36,6 +39,7 @@ __all__ = [
     "stored_types",
     "subscribers",
     "waiting_commands",
+    "waiting_deltas",
 ]
 
 
@@ -112,6 +116,22 @@ def waiting_commands(data: Path, store: str) -> list[tuple[str, Entry]]:
     found: list[tuple[str, Entry]] = asyncio.run(
         postgres("census", store).waiting_commands(store, COURIER)
     )
+    return found
+
+
+def waiting_deltas(data: Path, store: str) -> list[Entry]:
+    """Return changes of replicated entities that are not in their stored states yet."""
+    if not store:
+        return census.waiting_deltas(data, COMPACTOR)
+    found: list[Entry] = asyncio.run(postgres("census", store).waiting_deltas(store, COMPACTOR))
+    return found
+
+
+def letters(data: Path, store: str) -> list[Letter]:
+    """Return the letters that are parked, also refused ones."""
+    if not store:
+        return census.letters(data)
+    found: list[Letter] = asyncio.run(postgres("census", store).letters(store))
     return found
 
 

@@ -130,7 +130,8 @@ class Workflow(KeyValueEntity):
         timeout: timedelta | None = None,
         on_timeout: Next[[]] | None = None,
     ) -> WorkflowEffect[Self, None]:
-        """Wait for an event of a topic or an entity, then run a step with it."""
+        """Wait for an event of a topic or an entity, then run a step with it. From a step, one that
+        came since the workflow's steps were set going counts, too."""
         return self._effect().wait_for(
             source, event, key, then=then, where=where, timeout=timeout, on_timeout=on_timeout
         )

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from eventmill.engine import entity as engine
-from eventmill.errors import Deleted, EventmillError, Rejected
+from eventmill.errors import FAILURES, Deleted, EventmillError, Rejected
 from eventmill.model.commit import Commit
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect, Outgoing
@@ -158,7 +158,7 @@ class EntityKit(Generic[S]):
             return Result(handler, self.state, rejected=refusal)
         except EventmillError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             raise failure_of(handler, error) from error
         return self._settled(handler, effect, commit, reply)
 

@@ -27,6 +27,12 @@ class NatsServer(Nats):
         """End it at once, as kill -9."""
         self.stop(signal.SIGKILL)
 
+    def reload(self, settings: str) -> None:
+        """Let it go on under other settings, which throws out clients that they do not let in."""
+        self.settings = settings
+        self.configure()
+        os.kill(self.pid, signal.SIGHUP)
+
     def pause(self) -> None:
         """Let it stand still, as SIGSTOP."""
         os.kill(self.pid, signal.SIGSTOP)

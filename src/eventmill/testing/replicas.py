@@ -21,7 +21,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from eventmill.engine import replicated as engine
 from eventmill.engine.outgoing import Author
-from eventmill.errors import Deleted, EventmillError, Rejected
+from eventmill.errors import FAILURES, Deleted, EventmillError, Rejected
 from eventmill.model.commit import Commit
 from eventmill.model.effect import Effect
 from eventmill.model.entry import with_members
@@ -102,7 +102,7 @@ class ReplicasKit(Generic[S]):
             return Result(handler, self.state(node), rejected=refusal)
         except EventmillError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             raise failure_of(handler, error) from error
         return Result(handler, self.state(node), reply=reply, effect=effect)
 
@@ -140,7 +140,7 @@ class ReplicasKit(Generic[S]):
         writer.seal(self._actors[node])
         try:
             reply = engine.decide(writer, effect, replica.state, now)
-        except Exception:
+        except FAILURES:
             replica.take(decode(before), len(before))
             raise
         replica.deleted = engine.is_deleted(replica.causal)

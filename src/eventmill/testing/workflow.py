@@ -18,7 +18,7 @@ import msgspec
 
 from eventmill.engine.entity import Live
 from eventmill.engine.workflows import deciding, rows
-from eventmill.errors import Deleted, EventmillError, Rejected
+from eventmill.errors import FAILURES, Deleted, EventmillError, Rejected
 from eventmill.model import codec
 from eventmill.model.commit import Commit, Timer
 from eventmill.model.effect import Effect
@@ -142,7 +142,7 @@ class WorkflowKit(Generic[S]):
                 reply = self._decide(handler, effect)
         except EventmillError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             raise failure_of(handler, error) from error
         decoded: R = handler.decode_reply(reply)
         return decoded
@@ -237,7 +237,8 @@ class WorkflowKit(Generic[S]):
         for name, row in commit.timers.items():
             self._rows.pop(name, None)
             if row is not None and row.command.type == DUE and not name.startswith(rows.STEP_ROWS):
-                self._rows[name] = row
+                _, _, due = rows.read(row)
+                self._rows[name] = rows.looked_back(row, due) if due.looks else row
         return reply
 
 

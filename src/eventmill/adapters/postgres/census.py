@@ -15,16 +15,19 @@ import msgspec
 from eventmill.adapters.postgres import view_sql
 from eventmill.adapters.postgres.connection import SCHEMA, Connection, connect_patiently, errors
 from eventmill.adapters.postgres.journal import entries_of
+from eventmill.adapters.postgres.parking import letter_of
 from eventmill.adapters.postgres.text import loaded
 from eventmill.adapters.postgres.writer import fetch
 from eventmill.errors import ConfigurationError
 from eventmill.model.census import StoredType, Subscriber
+from eventmill.model.commit import Letter
 from eventmill.model.entry import COMMANDS, DELETED, DELTAS, STEP, Entry
 
 SAMPLES = 20
 """Of each type, from either end of the journal."""
 COMMANDS_MAX = 10_000
-"""Undelivered commands and timers looked at."""
+"""Undelivered commands, timers and deltas looked at."""
+LETTERS_MAX = 10_000
 
 _decode_entry = msgspec.msgpack.Decoder(Entry).decode
 
@@ -77,20 +80,39 @@ async def rows(dsn: str, table: str) -> list[tuple[Any, ...]]:
 async def waiting_commands(dsn: str, courier: str) -> list[tuple[str, Entry]]:
     """Return commands that timers or the courier have still to deliver, and where each waits."""
     async with _reading(dsn) as connection:
-        rows = await fetch(
-            connection, "undelivered", commands=COMMANDS, courier=courier, limit=COMMANDS_MAX
-        )
-        waiting = [(f"sent command {entry.id}", entry) for entry in entries_of(rows)]
+        sent = await _behind(connection, courier, COMMANDS)
+        waiting = [(f"sent command {entry.id}", entry) for entry in sent]
         timers = await fetch(connection, "all_timers", after="", limit=COMMANDS_MAX, bytes=1 << 40)
         return waiting + [
             (f"timer {loaded(name)!r}", _decode_entry(command)) for name, _, command in timers
         ]
 
 
+async def waiting_deltas(dsn: str, compactor: str) -> list[Entry]:
+    """Return changes of replicated entities that are not in their stored states yet."""
+    async with _reading(dsn) as connection:
+        return await _behind(connection, compactor, DELTAS)
+
+
+async def letters(dsn: str) -> list[Letter]:
+    """Return the letters that are parked, also refused ones."""
+    async with _reading(dsn) as connection:
+        rows = await fetch(connection, "first_letters", limit=LETTERS_MAX)
+        return [letter_of(row) for row in rows]
+
+
 async def subscribers(dsn: str) -> list[Subscriber]:
     """Return every subscription that has left something, by name."""
     async with _reading(dsn) as connection:
         return [Subscriber(*row) for row in await fetch(connection, "subscribers")]
+
+
+async def _behind(connection: Connection, subscription: str, source: str) -> list[Entry]:
+    """Return the entries of a source that a subscription has not come to yet."""
+    rows = await fetch(
+        connection, "behind", source=source, subscription=subscription, limit=COMMANDS_MAX
+    )
+    return entries_of(rows)
 
 
 def _key_of(kind: StoredType) -> dict[str, Any]:

@@ -433,13 +433,16 @@ SELECT DISTINCT ON (subject) subject, type, payload FROM entry
 WHERE source = :source::text AND type = ANY (:types::text[])
 ORDER BY subject, sequence DESC
 
--- name: undelivered
+-- name: behind
 SELECT shard, position, source, subject, sequence, type, version, time, payload, metadata, origin
 FROM entry
-WHERE source = :commands::text AND position > coalesce((
+WHERE source = :source::text AND position > coalesce((
     SELECT read.position FROM "offset" AS read
-    WHERE read.subscription = :courier::text AND read.shard = entry.shard), 0)
+    WHERE read.subscription = :subscription::text AND read.shard = entry.shard), 0)
 ORDER BY shard, position LIMIT :limit::bigint
+
+-- name: first_letters
+SELECT * FROM letter ORDER BY subscription, shard, position LIMIT :limit::bigint
 
 -- name: subscribers
 SELECT subscription, max(position), sum(letters)::bigint FROM (

@@ -13,17 +13,20 @@ import msgspec
 
 from eventmill.adapters.sqlite.connection import FILE, errors, open_reader
 from eventmill.adapters.sqlite.lock import holder
+from eventmill.adapters.sqlite.parking import letters_of
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.adapters.sqlite.view_sql import quoted
 from eventmill.errors import ConfigurationError
 from eventmill.model.census import StoredType, Subscriber
+from eventmill.model.commit import Letter
 from eventmill.model.entry import COMMANDS, DELETED, DELTAS, STEP, Entry
 
 STRETCH = 100_000
 """Positions counted at once."""
 SAMPLES_PER_STRETCH = 20
 COMMANDS_MAX = 10_000
-"""Undelivered commands and timers looked at."""
+"""Undelivered commands, timers and deltas looked at."""
+LETTERS_MAX = 10_000
 
 _decode_entry = msgspec.msgpack.Decoder(Entry).decode
 
@@ -102,18 +105,25 @@ def rows(directory: Path, table: str) -> Iterator[tuple[Any, ...]]:
 
 def waiting_commands(directory: Path, courier: str) -> list[tuple[str, Entry]]:
     """Return commands that timers or the courier have still to deliver, and where each waits."""
-    waiting = []
+    waiting: list[tuple[str, Entry]] = []
     with _reading(directory) as db:
-        texts = dict(db.execute(SQL["names"]))
-        numbers = {text: number for number, text in texts.items()}
-        (after,) = next(db.execute(SQL["offset"], (courier, 0)), (0,))
-        sql = "SELECT * FROM entry WHERE position > ? AND source = ? ORDER BY position LIMIT ?"
-        for r in db.execute(sql, (after, numbers.get(COMMANDS), COMMANDS_MAX)):
-            entry = Entry(COMMANDS, r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])
-            waiting.append((f"sent command {entry.id}", entry))
+        waiting += [(f"sent command {e.id}", e) for e in _behind(db, courier, COMMANDS)]
         for name, _, command in db.execute(SQL["timers"], ("", COMMANDS_MAX)):
             waiting.append((f"timer {name!r}", _decode_entry(command)))
     return waiting
+
+
+def waiting_deltas(directory: Path, compactor: str) -> list[Entry]:
+    """Return changes of replicated entities that are not in their stored states yet."""
+    with _reading(directory) as db:
+        return list(_behind(db, compactor, DELTAS))
+
+
+def letters(directory: Path) -> list[Letter]:
+    """Return the letters that are parked, also refused ones."""
+    with _reading(directory) as db:
+        sql = "SELECT * FROM letter ORDER BY subscription, position LIMIT ?"
+        return letters_of(db.execute(sql, (LETTERS_MAX,)))
 
 
 def subscribers(directory: Path) -> list[Subscriber]:
@@ -166,6 +176,16 @@ def _reading(directory: Path) -> Iterator[apsw.Connection]:
             yield db
     finally:
         db.close(force=True)
+
+
+def _behind(db: apsw.Connection, subscription: str, source: str) -> Iterator[Entry]:
+    """Yield the entries of a source that a subscription has not come to yet."""
+    texts = dict(db.execute(SQL["names"]))
+    number = next((number for number, text in texts.items() if text == source), None)
+    (after,) = next(db.execute(SQL["offset"], (subscription, 0)), (0,))
+    sql = "SELECT * FROM entry WHERE position > ? AND source = ? ORDER BY position LIMIT ?"
+    for r in db.execute(sql, (after, number, COMMANDS_MAX)):
+        yield Entry(source, r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])
 
 
 def _samples(

@@ -45,6 +45,14 @@ def number(request: Request, name: str, default: int | None = None) -> int:
     return int(value)
 
 
+def flag(request: Request, name: str) -> bool:
+    """Read whether something is wanted."""
+    value = request.query_params.get(name, "false")
+    if value not in ("true", "false"):
+        raise InvalidPayload(f"query parameter {name!r} must be true or false")
+    return value == "true"
+
+
 def limit(request: Request) -> int:
     """Read how many are wanted."""
     most = number(request, "limit", 100)

@@ -20,7 +20,9 @@ def routes(looks: Inspection, acts: Operations) -> list[Route]:
 
     async def timers(request: Request) -> Any:
         after, limit = request.query_params.get("after", ""), asked.limit(request)
-        return [shapes.timer(timer) for timer in await looks.timers(after=after, limit=limit)]
+        everything = asked.flag(request, "all")
+        found = await looks.timers(after=after, limit=limit, everything=everything)
+        return [shapes.timer(timer) for timer in found]
 
     async def cancel(request: Request) -> Any:
         name = asked.text(request, "name")

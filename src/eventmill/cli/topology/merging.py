@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from eventmill.runtime.description import Description
 from eventmill.sdk.topology.graph import Connection, Graph, Kind, Part
 
 
-def merged(services: Iterable[Description]) -> Graph:
+def merged(services: Iterable[Graph]) -> Graph:
     """Put services together; what one calls in another leads there."""
     parts: dict[str, Part] = {}
     connections: list[Connection] = []
@@ -22,16 +21,16 @@ def merged(services: Iterable[Description]) -> Graph:
     return Graph("", ordered, connections)
 
 
-def _named(service: Description, remote: set[str]) -> Iterator[Part]:
+def _named(service: Graph, remote: set[str]) -> Iterator[Part]:
     for part in service.parts:
         yield Part(_name(service, part.id, remote), part.kind, part.types)
 
 
-def _led(service: Description, remote: set[str]) -> Iterator[Connection]:
+def _led(service: Graph, remote: set[str]) -> Iterator[Connection]:
     for c in service.connections:
         source, target = (_name(service, id, remote) for id in (c.source, c.target))
         yield Connection(source, target, c.way, c.what, c.place)
 
 
-def _name(service: Description, id: str, remote: set[str]) -> str:
+def _name(service: Graph, id: str, remote: set[str]) -> str:
     return id if id in remote else f"{service.service}/{id}"

@@ -11,15 +11,11 @@ import msgspec
 
 from eventmill.cli.surface.output import counted, show
 from eventmill.cli.surface.progress import bar
-from eventmill.cli.topology import underway
-from eventmill.engine.ticks import TICK
-from eventmill.errors import EventmillError, InvalidPayload
+from eventmill.cli.topology import parked, underway
+from eventmill.cli.topology.judging import Decode, decoder, failure, undeliverable
 from eventmill.model.action import CALLS
 from eventmill.model.definition import ServiceDefinition
-from eventmill.model.entry import COMMANDS, DELETED, STATE, STEP, Entry
-from eventmill.model.handler import Handler
-from eventmill.model.progress import decode_moved
-from eventmill.model.transform import IDLE
+from eventmill.model.entry import COMMANDS, DELETED
 from eventmill.node import offline
 from eventmill.node.offline import StoredType, Subscriber
 
@@ -73,6 +69,8 @@ class Stored(msgspec.Struct):
     """What keeps workflows and windows from going on."""
     leftovers: list[str]
     """Of consumers and views that are gone: they break nothing."""
+    letters: list[str]
+    """Of no use to this code: they fail again when they are redriven."""
 
     @property
     def problems(self) -> list[str]:
@@ -87,6 +85,7 @@ class Stored(msgspec.Struct):
         return [
             *(r.told for r in self.types if r.told and r.is_outside),
             *self.leftovers,
+            *self.letters,
             *(
                 f"topic {source!r} is not part of the service: its messages stay, nobody reads them"
                 for source in orphans
@@ -106,14 +105,19 @@ def examined(service: ServiceDefinition, data: Path | None, store: str) -> Store
     data = data or Path()
     with bar("Reading the journal") as progress:
         kinds = offline.stored_types(data, store, progress)
-    waiting = list(undeliverable(service, offline.waiting_commands(data, store)))
+    lost, useless = parked.unread(service, offline.letters(data, store))
+    waiting = [
+        *undeliverable(service, offline.waiting_commands(data, store)),
+        *parked.unfit_deltas(service, offline.waiting_deltas(data, store)),
+        *lost,
+    ]
     types = judged(service, kinds, lambda kind: offline.payloads(data, store, kind))
     stuck = [
         *underway.stuck(service, lambda id: offline.progresses(data, store, id)),
         *underway.unreadable_windows(service, lambda table: offline.rows(data, store, table)),
     ]
     left = list(leftovers(service, offline.subscribers(data, store)))
-    return Stored("PostgreSQL" if store else str(data), types, waiting, stuck, left)
+    return Stored("PostgreSQL" if store else str(data), types, waiting, stuck, left, useless)
 
 
 def show_types(found: Stored) -> None:
@@ -127,37 +131,6 @@ def judged(
 ) -> list[Reading]:
     """Try the samples of every stored type, and all of its entries if one cannot be read."""
     return [_judge(service, kind, payloads) for kind in kinds]
-
-
-def undeliverable(service: ServiceDefinition, waiting: list[tuple[str, Entry]]) -> Iterator[str]:
-    """Name the waiting commands that would fail when they are delivered."""
-    for where, command in waiting:
-        if command.type == IDLE:
-            continue  # of a transform, which closes what is open if it is still there
-        component, _, id = command.subject.partition("/")
-        if command.type == TICK:
-            continue  # the timer of a schedule: it goes with the schedule
-        if action := service.actions.get(component):
-            yield from _unfit(where, action.handler, command)
-            continue
-        entity = service.entities.get(component)
-        if entity is None:
-            yield f"{where} is for {component}/{id}, but there is no entity component {component!r}"
-            continue
-        if command.type.startswith("$"):
-            continue  # built in: every entity understands it
-        handler = entity.handlers.get(command.type)
-        if handler is None:
-            yield f"{where}: {component!r} has no command {command.type!r} any more"
-            continue
-        yield from _unfit(where, handler, command)
-
-
-def _unfit(where: str, handler: Handler[Any, Any], command: Entry) -> Iterator[str]:
-    try:
-        handler.decode_arguments(command.payload)
-    except InvalidPayload as error:
-        yield f"{where} does not fit: {error.message}"
 
 
 def leftovers(service: ServiceDefinition, subscribers: list[Subscriber]) -> Iterator[str]:
@@ -200,70 +173,22 @@ def _judge(service: ServiceDefinition, kind: StoredType, payloads: Payloads) -> 
         return reading
     if kind.type == DELETED:
         return reading
-    decode = _decoder(service, kind)
+    decode = decoder(service, kind)
     if isinstance(decode, str):
         reading.unreadable, reading.problem = kind.count, decode
-    elif any(_failure(decode, payload) for _, payload in kind.samples):
+    elif any(failure(decode, payload) for _, payload in kind.samples):
         reading.unreadable, reading.problem = _failures(decode, payloads(kind))
     return reading
 
 
-_Decode = Callable[[bytes], Any]
-
-
-def _decoder(service: ServiceDefinition, kind: StoredType) -> _Decode | str:
-    """Return what reads entries of a type, or why nothing does."""
-    entity = service.entities.get(kind.source)
-    if entity is not None and entity.is_key_value:
-        if kind.type == STEP and entity.workflow is not None:
-            return decode_moved
-        if kind.type != STATE:
-            return f"{kind.source!r} stored events, but is a {entity.kind} now"
-        decode, show = entity.decode_state, entity.show_state
-        return decode if entity.replicated is None else lambda payload: show(decode(payload))
-    if kind.type == STATE:
-        return f"{kind.source!r} stored whole states, but is no key-value entity now"
-    if entity is not None:
-        known = entity.event_types.get(kind.type)
-    else:
-        topic = service.topics[kind.source]
-        types = {name: t for t in topic.event_types() for name in (t.name, *t.aliases)}
-        known = types.get(kind.type)
-    if known is None:
-        return _unknown(kind)
-    if kind.version > known.version:
-        return f"written by newer code: this code knows version {known.version}"
-    decoded = known
-    return lambda payload: decoded.decode(payload, kind.version)
-
-
-def _unknown(kind: StoredType) -> str:
-    if kind.is_outside:
-        return f"topic {kind.source!r} has no such type"
-    return (
-        f"{kind.source!r} does not know the type any more: keep its class and handler, or name "
-        "it in aliases= of its successor"
-    )
-
-
-def _failures(decode: _Decode, payloads: Iterable[tuple[int, bytes]]) -> tuple[int, str]:
+def _failures(decode: Decode, payloads: Iterable[tuple[int, bytes]]) -> tuple[int, str]:
     """Return how many cannot be read, and why the first of them cannot."""
     number, first = 0, ""
     for position, payload in payloads:
-        if failure := _failure(decode, payload):
+        if reason := failure(decode, payload):
             number += 1
-            first = first or f"position {position}: {failure}"
+            first = first or f"position {position}: {reason}"
     return number, first
-
-
-def _failure(decode: _Decode, payload: bytes) -> str:
-    try:
-        decode(payload)
-    except EventmillError as error:
-        return error.message
-    except (msgspec.DecodeError, ValueError, TypeError, KeyError) as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
 
 
 def _row(reading: Reading) -> dict[str, Any]:

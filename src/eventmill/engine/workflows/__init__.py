@@ -15,7 +15,8 @@ The life of a workflow, from a command to its end:
    When its policy is spent, its failover step comes next, or the workflow fails: everything that was
    begun and has a compensation is undone in reverse order, each undoing a run like any other.
 5. `pause`, `wait_for` and the time limit of the whole are timer rows too (`$pause/…`, `$wait/…`,
-   `$deadline/…`), due at their time-outs. `end` removes what is left of them.
+   `$deadline/…`), due at their time-outs. A wait that a step returned is due at once: what it waits for
+   may have come while the step ran, so it looks back first (`waits`). `end` removes what is left of them.
 6. However it ends, the same commit sends `$orphaned` to the children that it started and that are not
    known to have ended; they are terminated, unless they are over or being undone.
 

@@ -57,14 +57,25 @@ def effect_of(live: Live, name: str, arguments: tuple[Any, ...]) -> Effect[Any] 
                 else progress.wait is not None and progress.wait.number == timed_out.number
             )
             return Effect(transition=timed_out) if is_current else None
-        case (_, (number, event)) if name == ARRIVED:
-            wait = progress.wait
-            is_waiting = wait is not None and wait.number == number and not live.deleted
-            return Effect(transition=Arrived(number, event)) if is_waiting else None
+        case (_, (number, event, *place)) if name == ARRIVED:
+            arrived = Arrived(number, event, *place)
+            return Effect(transition=arrived) if _is_wanted(live, arrived) else None
         case (_, ()) if name == ORPHANED:
             is_going = progress.status not in (*FINAL, Status.NEW, Status.COMPENSATING)
             return Effect(transition=Order.TERMINATE) if is_going and not live.deleted else None
     return Effect(transition=Order(name.removeprefix("$")))
+
+
+def _is_wanted(live: Live, arrived: Arrived) -> bool:
+    """Whether a workflow waits for an event, and has not taken it before: who reads late may bring it
+    again, for the next wait."""
+    progress = live.progress
+    assert progress is not None
+    wait = progress.wait
+    if wait is None or wait.number != arrived.number or live.deleted:
+        return False
+    last = progress.last_taken(wait.source, wait.key, live.placement.store)
+    return last is None or not 0 < arrived.position <= last.position
 
 
 def stuck(live: Live) -> str:
@@ -141,7 +152,7 @@ def _moved(live: Live, effect: Effect[Any], now: int, place: str) -> Move | None
     definition, progress = live.definition.workflow, live.progress
     assert definition is not None
     assert progress is not None
-    owner = Owner(live.definition.id, live.id, live.shard)
+    owner = Owner(live.definition.id, live.id, live.shard, live.placement.store)
     move = Move(definition, owner, progress, live.fresh, now, place)
     if children:
         move.adopt(children)
@@ -197,6 +208,8 @@ def _entries_of(
             progress.cause = _cause(live.identity.metadata)
         assert did is not None
         sequence += 1
+        if move.sets_off:
+            progress.since, progress.by_event = sequence, move.by_event
         payload = codec.encode(Moved(did, progress))
         entries.append(built_in(live, sequence, STEP, now, payload, extra, origin))
         live.progress, live.fresh = progress, move.fresh

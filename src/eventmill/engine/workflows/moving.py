@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from eventmill.engine import outgoing, retry
-from eventmill.engine.workflows import rows
+from eventmill.engine.workflows import rows, waits
 from eventmill.engine.workflows.planning import Plans
 from eventmill.engine.workflows.rows import Owner
 from eventmill.errors import HandlerFailed, NotFound, Rejected, TooLarge
@@ -75,6 +75,10 @@ class Move:
         self.orphans: list[Child] = []
         """Children that it leaves behind."""
         self.fresh = set(fresh)
+        self.sets_off = self._was_idle = not progress.runs
+        """Whether what runs after this has to do with nothing that ran before."""
+        self.by_event = False
+        """Whether it is set off by an event that may be followed by others like it."""
         self._definition = definition
         self._owner = owner
         self._now = now
@@ -156,6 +160,9 @@ class Move:
         step = self._plans.step(wait.then)
         ended = Child(wait.source, wait.key)  # of workflows nothing but the end can be waited for
         self.progress.children = [one for one in self.progress.children if one != ended]
+        if arrived.position:
+            self.by_event = True
+            waits.take(self.progress, wait, arrived.position, self._owner.store)
         parameters = step.handler.parameters
         given = {parameters[0]: arrived.event} if parameters else {}
         self._clear()
@@ -167,6 +174,7 @@ class Move:
         Raises `NotNow` if the workflow is where that means nothing.
         """
         progress = self.progress
+        self.sets_off = False  # what is tried again or undone has to do with what ran before
         if progress.status is Status.NEW:
             raise NotFound(f"no workflow {self._owner.component}/{self._owner.id}")
         match order:
@@ -286,29 +294,25 @@ class Move:
             self._start(self._plans.of(go), branch=branch)
 
     def _wait(self, wait: WaitFor) -> None:
-        if wait.source not in self._definition.sources:
-            known = ", ".join(self._definition.sources) or "none"
-            raise HandlerFailed(
-                f"{self._place} waits for {wait.source!r}, which nobody reads for it: add it to "
-                f"waits_on of the workflow; it has {known}",
-                code="guard.waits_on",
-            )
-        known_types = self._definition.sources[wait.source].event_types
-        if wait.types and not set(wait.types) & known_types.keys():
-            raise HandlerFailed(
-                f"{self._place} waits for {wait.types[0]}, but {wait.source!r} has "
-                f"{', '.join(known_types) or 'no events'}",
-                code="guard.waits_on",
-            )
+        waits.check_known(self._definition, wait, self._place)
         progress = self.progress
         progress.number += 1
         then, late = self._plans.name(wait.then), self._plans.name(wait.on_timeout)
         progress.wait = Wait(progress.number, wait.source, wait.key, then, late)
         progress.status = Status.WAITING
         at = self._due("a wait", wait.after, None) if wait.after is not None else rows.NEVER
-        where = msgspec.to_builtins(wait.where)
-        due = rows.Due(rows.WAIT, progress.number, key=wait.key, types=wait.types, where=where)
-        row = rows.wait_row(self._owner, wait.source, at, self._now, due)
+        due = rows.Due(
+            rows.WAIT,
+            progress.number,
+            at=at,
+            key=wait.key,
+            types=wait.types,
+            where=msgspec.to_builtins(wait.where),
+        )
+        after_steps = not self._was_idle
+        store = self._owner.store
+        due = waits.looking_back(due, progress, wait.source, store, after_steps=after_steps)
+        row = rows.wait_row(self._owner, wait.source, self._now, due)
         self.timers[row.name] = row
 
     def _due(self, what: str, after: timedelta | None, at: datetime | None) -> int:

@@ -34,11 +34,18 @@ class Due(msgspec.Struct, frozen=True, omit_defaults=True):
     number: int = 0
     attempt: int = 0
     at: int = 0
-    """When the attempt may begin; the row is due when it should have ended."""
+    """When the attempt may begin; the row is due when it should have ended. Of a wait that looks back,
+    its time-out; the row is due at once."""
     key: str = ""
     types: tuple[str, ...] = ()
     where: dict[str, Any] = {}
     """Which events are waited for."""
+    looks: bool = False
+    """It may have come before the wait was durable: somebody has to look."""
+    since: int = 0
+    """Sequence of the workflow's own entry since which an event counts; 0: all behind `after` do."""
+    after: int = 0
+    """Position of the last event that was taken of this source and key."""
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -47,6 +54,8 @@ class Owner(msgspec.Struct, frozen=True):
     component: str
     id: str
     shard: int
+    store: str = ""
+    """Identity of the store."""
 
 
 _decode = msgspec.json.Decoder(Due).decode
@@ -104,9 +113,16 @@ def wait_name(owner: Owner, source: str, key: str) -> str:
     return f"{waits_for(owner.component, source, key)}{_hash(owner.id)}"
 
 
-def wait_row(owner: Owner, source: str, at: int, now: int, due: Due) -> Timer:
-    """Make the row of a wait, due at its time-out."""
-    return _row(owner, wait_name(owner, source, due.key), at, due, now)
+def wait_row(owner: Owner, source: str, now: int, due: Due) -> Timer:
+    """Make the row of a wait: due at its time-out, or at once if it has to look back first."""
+    return _row(owner, wait_name(owner, source, due.key), now if due.looks else due.at, due, now)
+
+
+def looked_back(timer: Timer, due: Due) -> Timer:
+    """Return the row of a wait that has looked back, and found nothing."""
+    due = msgspec.structs.replace(due, looks=False)
+    command = msgspec.structs.replace(timer.command, payload=codec.encode(due))
+    return Timer(timer.name, due.at, command)
 
 
 def _row(owner: Owner, name: str, at: int, due: Due, now: int) -> Timer:

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from eventmill.engine.tracebacks import of_users
-from eventmill.errors import DeadlineExceeded, EventmillError, HandlerFailed, Overloaded
+from eventmill.errors import FAILURES, DeadlineExceeded, EventmillError, HandlerFailed, Overloaded
 from eventmill.http import problems, streams
 from eventmill.http.endpoints.blocking import watched
 from eventmill.http.endpoints.surroundings import Surroundings
@@ -84,10 +84,11 @@ class Function:
         try:
             if isinstance(answer, StreamingResponse):
                 held = streams.Held()
+                answer.body_iterator = self._contained(answer.body_iterator)
                 await self._around.streams.hold(answer(scope, receive, noting), held)
             else:
                 await answer(scope, receive, noting)
-        except Exception as error:  # as below
+        except FAILURES as error:  # as below
             if not has_begun:
                 raise self._failure(error) from error
             self._tell("response failed", error)  # its client sees that it is not whole
@@ -104,7 +105,7 @@ class Function:
             raise
         except HTTPException as error:
             return _problem(error)
-        except Exception as error:  # user code may raise anything; the caller hears which function
+        except FAILURES as error:  # user code may raise anything; the caller hears which function
             raise self._failure(error) from error
 
     async def _result(self, arguments: dict[str, Any], deadline: float | None) -> Any:
@@ -152,15 +153,23 @@ class Function:
                     yield frame, last
         except EventmillError:
             raise
-        except Exception as error:  # as above; the stream itself tells of it
+        except FAILURES as error:  # as above; the stream itself tells of it
             self._tell("stream failed", error)
             raise self._failure(error) from error
 
-    def _tell(self, what: str, error: Exception) -> None:
+    async def _contained(self, content: Any) -> AsyncGenerator[Any, None]:
+        """Starlette reads it in tasks, and a `SystemExit` that leaves a task ends the process."""
+        try:
+            async for chunk in content:
+                yield chunk
+        except SystemExit as error:
+            raise self._failure(error) from error
+
+    def _tell(self, what: str, error: BaseException) -> None:
         told = type(error), error, of_users(error.__traceback__)
         log.error(what, place=self.route.place, exc_info=told)
 
-    def _failure(self, error: Exception) -> HandlerFailed:
+    def _failure(self, error: BaseException) -> HandlerFailed:
         name = self.route.function.__qualname__
         return HandlerFailed(
             f"{name} raised {type(error).__name__}: {error}",

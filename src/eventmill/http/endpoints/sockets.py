@@ -17,7 +17,7 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from eventmill.engine.tracebacks import of_users
-from eventmill.errors import EventmillError, RequestError
+from eventmill.errors import FAILURES, EventmillError, RequestError
 from eventmill.http import streams
 from eventmill.http.endpoints.line import FAILED, GOING_AWAY, LATER, NORMAL, REFUSED, Line
 from eventmill.http.endpoints.surroundings import Surroundings
@@ -75,7 +75,7 @@ class Socket:
         except EventmillError as error:
             log.warning("websocket ended", place=self.route.place, error=error.message)
             return FAILED
-        except Exception as error:  # user code may raise anything
+        except FAILURES as error:  # user code may raise anything
             told = type(error), error, of_users(error.__traceback__)
             log.error("websocket failed", place=self.route.place, exc_info=told)
             return FAILED

@@ -161,6 +161,17 @@ WORKFLOW_COMMANDS_MAX: Final = 16_384
 WAITS_AT_ONCE: Final = 1_000
 """Waits of workflows for one source that are held in memory for a batch of its events."""
 
+WAIT_LOOK_BACK_POSITIONS: Final = 1_000_000
+"""How far a wait looks back from the end of a shard: a second of reading. Steps that took so long that
+more was stored meanwhile may miss an event; that is told."""
+
+WAIT_TAKEN_MAX: Final = 8
+"""Sources and keys of which a workflow remembers the last event that it took: each line of its history
+tells them all, and after that many other waits nobody is so late that he reads the event again."""
+
+CLOCKS_APART_SECONDS: Final = 1.0
+"""How much the clocks of nodes may differ for positions to be found by times."""
+
 STOP_SECONDS: Final = 10.0
 """Time that a stop may take when the requests under way have been answered: handlers are cancelled,
 the last commit is written. Then the process ends as in a crash."""

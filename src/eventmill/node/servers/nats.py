@@ -53,8 +53,7 @@ class Nats:
         Raises `ConfigurationError`.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        text = CONFIGURATION.format(port=self.port, directory=self.directory / "data")
-        (self.directory / "server.conf").write_text(text + self.settings)
+        self.configure()
         self.process = process = self._launch()
         async with asyncio.timeout(START_SECONDS):
             while not await self._answers():
@@ -62,6 +61,11 @@ class Nats:
                     log = self.directory / "server.log"
                     raise ConfigurationError(f"the NATS server does not start: see {log}")
                 await asyncio.sleep(0.02)
+
+    def configure(self) -> None:
+        """Write the configuration, which a server reads when it starts."""
+        text = CONFIGURATION.format(port=self.port, directory=self.directory / "data")
+        (self.directory / "server.conf").write_text(text + self.settings)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it, by its process id: properly, or as told."""

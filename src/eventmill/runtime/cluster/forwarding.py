@@ -23,6 +23,7 @@ import msgspec
 import structlog
 
 from eventmill.errors import (
+    FAILURES,
     DeadlineExceeded,
     EventmillError,
     InternalError,
@@ -315,7 +316,7 @@ class Reception:
             return Answer(await self._reply(request))
         except EventmillError as error:
             return Answer(b"", failure_of(error))
-        except Exception as error:  # the sender must hear of it, whatever it is
+        except FAILURES as error:  # the sender must hear of it, whatever it is
             log.error("forwarded request failed", component=request.component, exc_info=error)
             return Answer(b"", failure_of(InternalError(f"{type(error).__name__}; see the log")))
 

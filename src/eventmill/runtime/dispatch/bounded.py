@@ -54,8 +54,8 @@ class _Bounded:
     async def find_end(self) -> int:
         return min(await self._source.find_end(), self._end)
 
-    async def position_at(self, time: int) -> int:
-        return min(await self._source.position_at(time), self._end)
+    async def position_at(self, time: int, *, after: int = 0) -> int:
+        return min(await self._source.position_at(time, after=after), self._end)
 
     def _cut(self, scan: Scan) -> Scan:
         if scan.position <= self._end:

@@ -13,7 +13,7 @@ from typing import Any
 from eventmill.engine import outgoing
 from eventmill.engine.causation import caused_by
 from eventmill.engine.outgoing import Author, Expansion
-from eventmill.errors import HandlerFailed, InvalidPayload, TopicFull
+from eventmill.errors import FAILURES, HandlerFailed, InvalidPayload, TopicFull
 from eventmill.model import limits
 from eventmill.model.definition import SKIP, ConsumerDefinition
 from eventmill.model.effect import Effect
@@ -105,7 +105,7 @@ class ConsumerReaction:
                     return
                 result = await self._result(entry, attempt)
                 handled.put(at, result)
-            if isinstance(result, Exception):
+            if isinstance(result, BaseException):
                 failed.add(queue_of(entry))
 
     async def _result(self, entry: Entry, attempt: int) -> Result:
@@ -115,7 +115,7 @@ class ConsumerReaction:
             if effect is None or not effect.outgoing:
                 return None
             return self._expanded(effect, entry)
-        except Exception as error:  # user code may raise anything; the entry is parked
+        except FAILURES as error:  # user code may raise anything; the entry is parked
             return error
 
     def _arguments(self, entry: Entry, attempt: int) -> tuple[Any, ...] | None:
@@ -165,7 +165,7 @@ class ConsumerReaction:
                 expansion = self._expanded(effect, taken[-1])
                 reacted.fills.append(expansion.add_to)
                 reacted.weight = expansion.weight
-        except Exception as error:  # user code may raise anything; see below
+        except FAILURES as error:  # user code may raise anything; see below
             if len(taken) > 1:
                 return await self._singly(entries, attempt)
             reacted.failed.append((taken[0], error))

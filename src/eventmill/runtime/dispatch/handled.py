@@ -18,7 +18,7 @@ from eventmill.model import limits
 from eventmill.model.entry import Entry
 from eventmill.runtime.dispatch.reaction import Queue, Reacted, queue_of
 
-Result = Expansion | Exception | None
+Result = Expansion | BaseException | None
 """Effects, an error, or nothing to do."""
 
 
@@ -84,7 +84,7 @@ class Handled:
                 reacted.left = self.entries[at:]
                 self._keep(at, early)
                 break
-            if isinstance(result, Exception):
+            if isinstance(result, BaseException):
                 failed.add(queue_of(entry))
                 reacted.failed.append((entry, result))
             elif result is not None:

@@ -15,7 +15,7 @@ import structlog
 
 from eventmill.engine import retry
 from eventmill.engine.causation import traced
-from eventmill.errors import Conflict, Unavailable
+from eventmill.errors import FAILURES, Conflict, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Letter, LetterStatus
 from eventmill.model.definition import Retry
@@ -29,7 +29,7 @@ LETTERS_BETWEEN_TURNS = 32
 class Reacted:
     """What a reaction made of a batch."""
 
-    __slots__ = ("behind", "failed", "fills", "left", "refused", "weight")
+    __slots__ = ("behind", "besides", "failed", "fills", "left", "refused", "weight")
 
     def __init__(self) -> None:
         self.fills: list[Callable[[Commit], None]] = []
@@ -41,6 +41,8 @@ class Reacted:
         self.refused: list[tuple[Entry, BaseException]] = []
         self.left: list[Entry] = []
         """The last entries, if it did not get to them: they are given again."""
+        self.besides = 0
+        """Entries that it only looked through, so that nobody counts them as handled."""
 
     def add(self, other: Reacted) -> None:
         """Take what became of the entries that came next."""
@@ -49,6 +51,7 @@ class Reacted:
         self.failed += other.failed
         self.behind += other.behind
         self.refused += other.refused
+        self.besides += other.besides
 
 
 class Reaction(Protocol):
@@ -122,7 +125,7 @@ async def react(
         return await reaction.react(entries, attempt)
     except (Unavailable, Conflict):
         raise
-    except Exception as error:  # a defect of the reaction must not end the loop
+    except FAILURES as error:  # a defect of the reaction must not end the loop
         log.error("reaction raised", subscription=subscription, exc_info=error)
         if len(entries) > 1:
             return None

@@ -322,7 +322,7 @@ class Subscription:
                 self.reaction.committed()
         finally:
             self.arriving = set()
-        self.handled += len(entries)
+        self.handled += len(entries) - reacted.besides
         if letters:
             self.blocked.note(letters)
             self.retries.changed.set()

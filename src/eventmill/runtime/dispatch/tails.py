@@ -59,8 +59,9 @@ class Source(Protocol):
         """Return the last position, looking for it if it may not be known."""
         ...
 
-    async def position_at(self, time: int) -> int:
-        """Return the position before the first entry of `time` (microseconds) or later."""
+    async def position_at(self, time: int, *, after: int = 0) -> int:
+        """Return the position before the first entry of `time` (microseconds) or later above
+        `after`."""
         ...
 
 
@@ -226,9 +227,9 @@ class Tails:
         ends = await asyncio.gather(*[self.find_end(shard) for shard in numbers])
         return dict(zip(numbers, ends, strict=True))
 
-    async def position_at(self, shard: int, time: int) -> int:
-        """Return the position before a shard's first entry of `time` or later."""
-        return await self._tails[shard].position_at(time)
+    async def position_at(self, shard: int, time: int, *, after: int = 0) -> int:
+        """Return the position before a shard's first entry of `time` or later above `after`."""
+        return await self._tails[shard].position_at(time, after=after)
 
 
 class Tail:
@@ -302,8 +303,8 @@ class Tail:
     async def find_end(self) -> int:
         return self.position
 
-    async def position_at(self, time: int) -> int:
-        return await self._journal.position_at(self.shard, time)
+    async def position_at(self, time: int, *, after: int = 0) -> int:
+        return await self._journal.position_at(self.shard, time, after=after)
 
     def _empty(self, position: int) -> None:
         """Nothing up to a position is in memory."""

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 
-from eventmill.errors import HandlerFailed, TopicFull
+from eventmill.errors import FAILURES, HandlerFailed, TopicFull
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Rows
 from eventmill.model.entry import Entry
@@ -135,7 +135,7 @@ class Folding(ABC):
                 done.append(entry)
             except TopicFull:
                 raise  # it is nobody's mistake: all is tried again until there is room
-            except Exception as error:  # user code may raise anything; the entry is parked
+            except FAILURES as error:  # user code may raise anything; the entry is parked
                 failed.add(queue_of(entry))
                 reacted.failed.append((entry, error))
                 await self._undo(self.key_of(entry), done)

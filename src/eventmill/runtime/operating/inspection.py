@@ -31,6 +31,9 @@ from eventmill.runtime.turns.restoring import restore
 PAGE_MAX = 1_000
 """Rows of one page."""
 
+_BEHIND_OURS = "$\x7f"
+"""Sorts behind the names of the platform's own timers, `$tick/…` and such, and before all others that do."""
+
 WAIT_SECONDS_MAX = 30.0
 """How long one tail request may wait for something new."""
 
@@ -310,9 +313,17 @@ class Inspection:
         is_end = not self._runtime.tails.lag(positions)
         return Messages(found, cursor.write(positions), sum(start.values()), is_end)
 
-    async def timers(self, *, after: str = "", limit: int = 100) -> list[Timer]:
-        """List timers by name."""
-        return await self._runtime.store.timers(after=after, limit=min(limit, PAGE_MAX))
+    async def timers(
+        self, *, after: str = "", limit: int = 100, everything: bool = False
+    ) -> list[Timer]:
+        """List users' timers by name; with `everything` also the platform's own."""
+        store, limit = self._runtime.store, min(limit, PAGE_MAX)
+        found = await store.timers(after=after, limit=limit)
+        if everything or not found:
+            return found
+        users = [timer for timer in found if not timer.name.startswith("$")]
+        # A page of nothing but the platform's: they stand together, users' go on behind them.
+        return users or await store.timers(after=_BEHIND_OURS, limit=limit)
 
     def _check_topic(self, id: str) -> None:
         """Raise `NotFound` for a topic that is neither the service's nor one that it follows."""

@@ -25,7 +25,7 @@ from eventmill.engine.replicated import (
     published,
     size_of_effect,
 )
-from eventmill.errors import EventmillError, Unavailable
+from eventmill.errors import FAILURES, EventmillError, Unavailable
 from eventmill.model import limits
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect
@@ -223,7 +223,7 @@ class Replicas(Entities):
             self._begin(cell, batch)
         try:
             reply = decide(cell.writer, effect, cell.state, cell.identity.now)
-        except Exception as error:
+        except FAILURES as error:
             if effect.merged:
                 self.cells.drop(key, cell, after=cell.batch)
             raise failure_of(handler, error) from error

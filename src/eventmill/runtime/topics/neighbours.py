@@ -164,8 +164,8 @@ class NeighbourTail:
     async def find_end(self) -> int:
         return self.position
 
-    async def position_at(self, time: int) -> int:
-        return 0 if self._journal is None else await self._journal.position_at(time)
+    async def position_at(self, time: int, *, after: int = 0) -> int:
+        return 0 if self._journal is None else await self._journal.position_at(time, after=after)
 
     def _own(self, scan: Scan) -> Scan:
         return Scan([own for entry in scan.entries if (own := self._adopted(entry))], scan.position)

@@ -110,10 +110,10 @@ class StreamTail:
             self._look(self.shard)
         return end
 
-    async def position_at(self, time: int) -> int:
+    async def position_at(self, time: int, *, after: int = 0) -> int:
         if not self.is_there:
             return self.position
-        return await self._broker.position_at(self.shard, time)
+        return max(after, await self._broker.position_at(self.shard, time))
 
     def _trim(self, count: int) -> None:
         self._floor = self._positions[count - 1] if count else self._floor

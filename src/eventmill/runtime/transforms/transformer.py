@@ -100,6 +100,9 @@ class Transformer(Folding):
     async def _react(self, entries: list[Entry], *, is_careful: bool) -> Reacted:
         reacted = await super()._react(entries, is_careful=is_careful)
         reacted.refused += self._late
+        if self._idle:
+            done = entries[: len(entries) - len(reacted.left)]
+            reacted.besides = sum(entry.source == COMMANDS for entry in done)
         return reacted
 
     def begin(self) -> None:

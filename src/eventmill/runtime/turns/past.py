@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from eventmill.engine.entity import Live
-from eventmill.errors import Conflict, Deleted, EventmillError, NotFound
+from eventmill.errors import FAILURES, Conflict, Deleted, EventmillError, NotFound
 from eventmill.model import codec, limits
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.entry import Entry
@@ -66,7 +66,7 @@ def answer(live: Live, handler: Handler[Any, Any], arguments: tuple[Any, ...]) -
         return codec.encode(handler.invoke(live.state, *arguments))
     except EventmillError:
         raise
-    except Exception as error:  # user code may raise anything; the caller hears which handler
+    except FAILURES as error:  # user code may raise anything; the caller hears which handler
         raise failure_of(handler, error) from error
 
 

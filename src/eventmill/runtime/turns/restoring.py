@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from eventmill.engine.entity import Live
+from eventmill.errors import HandlerFailed
 from eventmill.model import limits
 from eventmill.model.entry import Entry
 from eventmill.ports.store import Journal, is_last
@@ -35,7 +36,12 @@ async def fold(
         for entry in page:
             if is_wanted is not None and not is_wanted(entry):
                 return
-            live.apply(entry)
+            try:
+                live.apply(entry)
+            except (
+                SystemExit
+            ) as error:  # of a fold; whoever asked may be a task, which would end all
+                raise HandlerFailed(f"a fold of {live!r} raised SystemExit: {error}") from error
         if is_last(page, limits.SCAN_ROWS):
             return
         await asyncio.sleep(0)

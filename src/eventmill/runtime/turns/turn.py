@@ -22,6 +22,7 @@ from eventmill.engine import entity as engine
 from eventmill.engine.workflows import deciding
 from eventmill.engine.workflows.moving import NotNow
 from eventmill.errors import (
+    FAILURES,
     Busy,
     DeadlineExceeded,
     Deleted,
@@ -257,7 +258,7 @@ class Entities:
                 reply = self._guards.ask(cell, handler, envelope.arguments)
                 return self._released(cell, reply)
             effect = self._guards.run(cell, handler, envelope.arguments)
-        except Exception as error:  # user code may raise anything; the caller hears which handler
+        except FAILURES as error:  # user code may raise anything; the caller hears which handler
             return self._answer_failure(cell, handler, envelope, error, once)
         return self._decide(key, cell, handler, effect, envelope, once)
 
@@ -266,7 +267,7 @@ class Entities:
         cell: Cell,
         handler: Handler[Any, Any],
         envelope: Envelope,
-        error: Exception,
+        error: BaseException,
         once: bytes | None,
     ) -> bytes | asyncio.Future[bytes]:
         if not isinstance(error, EventmillError):
@@ -304,7 +305,7 @@ class Entities:
             )
         except NotNow as refusal:
             return self._answer_failure(cell, handler, envelope, refusal, once)
-        except Exception as error:
+        except FAILURES as error:
             # A fold may have torn the state; what was decided before is in batches and safe.
             self.cells.drop(key, cell, after=cell.batch)
             if isinstance(error, EventmillError):

@@ -17,7 +17,14 @@ from eventmill.engine import retry
 from eventmill.engine.entity import Live
 from eventmill.engine.tracebacks import told
 from eventmill.engine.workflows.deciding import Outcome
-from eventmill.errors import EventmillError, HandlerFailed, Rejected, Unavailable, storable
+from eventmill.errors import (
+    FAILURES,
+    EventmillError,
+    HandlerFailed,
+    Rejected,
+    Unavailable,
+    storable,
+)
 from eventmill.model import codec, limits
 from eventmill.model.definition import StepDefinition
 from eventmill.model.effect import Effect
@@ -76,7 +83,7 @@ class Attempts:
         try:
             found = await self._call(step, state, context, arguments)
             effect = found if found is not None else effect
-        except Exception as error:  # user code may raise anything
+        except FAILURES as error:  # user code may raise anything
             failed = _failed(error)
             log.warning(
                 "step failed",

@@ -5,15 +5,13 @@ row of the store (`engine.workflows.rows`); a commit that puts one makes the run
 at once. Rows whose workflow nobody looks at, because their node is gone, are found when a shard is taken.
 
 Invariants: a step begins only from a progress that is durable, and ends before anything that takes its
-place begins; an attempt is made once at a time; a row is only put again in the turn of its workflow,
-so that it never takes the place of a newer one.
+place begins; an attempt is made once at a time. Rows whose time has come are seen to by `due`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from functools import partial
+from collections.abc import Collection, Coroutine
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,7 +20,6 @@ import structlog
 from eventmill.engine.causation import caused_by
 from eventmill.engine.workflows import deciding, rows
 from eventmill.engine.workflows.deciding import Outcome
-from eventmill.engine.workflows.rows import Due, Owner
 from eventmill.errors import (
     Conflict,
     DataMisfit,
@@ -37,16 +34,17 @@ from eventmill.model.commit import Commit, Timer
 from eventmill.model.definition import StepDefinition
 from eventmill.model.effect import Effect
 from eventmill.model.envelope import Envelope
-from eventmill.model.orders import DUE, OUTCOME
+from eventmill.model.orders import OUTCOME
 from eventmill.model.progress import Run
-from eventmill.model.transition import TimedOut
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.committer import Committer
 from eventmill.runtime.turns.cells import Cell, Key
 from eventmill.runtime.turns.turn import Entities
 from eventmill.runtime.workflows.attempts import Attempts, invalid
+from eventmill.runtime.workflows.due import DueRows
 from eventmill.runtime.workflows.holding import Holding
+from eventmill.runtime.workflows.looking_back import LookBack
 
 log = structlog.get_logger()
 
@@ -82,6 +80,7 @@ class Runner:
         committer: Committer,
         clock: Clock,
         attempts: Attempts,
+        look_back: LookBack,
         held: Collection[int],
     ) -> None:
         self._entities = entities
@@ -89,6 +88,8 @@ class Runner:
         self._committer = committer
         self._clock = clock
         self._attempts = attempts
+        self.look_back = look_back
+        self.rows = DueRows(self, entities, store, committer, clock, look_back)
         self._held = held
         self.holding = Holding(clock)
         self._running: dict[Key, dict[Attempt, asyncio.Task[None] | None]] = {}
@@ -100,8 +101,6 @@ class Runner:
         """Tasks that only wait for the clock."""
         self._left_out = False
         """Whether there was no room for a step."""
-        self._handled: set[str] = set()
-        """Rows that are due and being seen to."""
         self.stuck: dict[Key, str] = {}
         """Workflows that this code cannot go on with, and why."""
         self._look = asyncio.Event()
@@ -223,13 +222,18 @@ class Runner:
         if len(self._tasks) >= limits.STEPS_MAX:
             self._left_out = True  # its row is found again when there is room
             return
-        task = asyncio.get_running_loop().create_task(self._run(key, number, attempt))
+        task = self.spawn(self._run(key, number, attempt))
         self._running.setdefault(key, {})[number, attempt] = task
-        self._tasks.add(task)
         task.add_done_callback(lambda done: self._ended(key, (number, attempt), done))
 
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin work that ends with the runner."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     def _ended(self, key: Key, attempt: Attempt, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
         if self._left_out and len(self._tasks) <= limits.STEPS_MAX // 2:
             self._left_out = False
             self._look.set()
@@ -282,10 +286,10 @@ class Runner:
                 try:
                     await self._entities.cells.load(key)
                 except DataMisfit as error:
-                    self._be_stuck(key, error.message)
+                    self.be_stuck(key, error.message)
                     return None
                 except Unavailable:
-                    await self._rest()
+                    await self.rest()
             elif cell.is_ahead:
                 settled = self._entities.settled()
                 await asyncio.wait({settled})
@@ -296,21 +300,22 @@ class Runner:
 
     def _known(self, key: Key, cell: Cell, run: Run) -> Ready | None:
         if why := deciding.stuck(cell):
-            self._be_stuck(key, why)
+            self.be_stuck(key, why)
             return None
         assert cell.definition.workflow is not None
         step = cell.definition.workflow.steps[run.step]
         try:
             return Ready(cell, run, step, step.handler.decode_arguments(bytes(run.input)))
         except InvalidPayload as error:
-            self._be_stuck(
+            self.be_stuck(
                 key,
                 f"workflow {key[0]}/{key[1]} has input for step {run.step!r} that it does not take any more: "
                 f"{error.message}; let it take what was stored, or terminate the workflow",
             )
             return None
 
-    def _be_stuck(self, key: Key, why: str) -> None:
+    def be_stuck(self, key: Key, why: str) -> None:
+        """Say that this code cannot go on with a workflow, and why."""
         if self.stuck.get(key) != why:
             log.error("workflow stuck", workflow=f"{key[0]}/{key[1]}", error=why)
         self.stuck[key] = why
@@ -328,7 +333,7 @@ class Runner:
                 return
             except Unavailable as error:
                 log.warning("outcome of a step not committed yet", error=str(error))
-                await self._rest()
+                await self.rest()
             except EventmillError as error:
                 (outcome,) = envelope.arguments
                 if outcome.ran.failed is not None:
@@ -336,7 +341,8 @@ class Runner:
                 ran = msgspec.structs.replace(outcome.ran, next=None, failed=invalid(error))
                 envelope.arguments = (Outcome(ran, Effect()),)
 
-    async def _rest(self) -> None:
+    async def rest(self) -> None:
+        """Wait a little for what is away."""
         self._resting += 1
         try:
             await self._clock.sleep(AGAIN_SECONDS)
@@ -356,99 +362,6 @@ class Runner:
                 if is_ours and is_known and due.at <= self._clock.now():
                     self.start((component, id), due.number, due.attempt)
             after = page[-1].name
-
-    def due(self, timers: list[Timer]) -> None:
-        """See to rows that are due."""
-        for timer in timers:
-            if timer.name not in self._handled:
-                self._handled.add(timer.name)
-                task = asyncio.get_running_loop().create_task(self._see_to(timer))
-                self._tasks.add(task)
-                task.add_done_callback(partial(self._seen_to, timer.name))
-
-    def _seen_to(self, name: str, task: asyncio.Task[None]) -> None:
-        self._handled.discard(name)
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a workflow's row was not seen to", row=name, exc_info=error)
-
-    async def _see_to(self, timer: Timer) -> None:
-        component, id, due = rows.read(timer)
-        try:
-            if component not in self._entities.definitions:
-                await self._later(timer)
-                return
-            cell = await self._loaded((component, id))
-            if cell is None:
-                await self._later(timer)
-            elif due.kind == rows.STEP:
-                await self._step_due(timer, cell, due)
-            else:
-                await self._timed_out(timer, cell, due)
-        except NotOwner:
-            return
-        except (Unavailable, Conflict) as error:
-            log.warning("a workflow's row was not seen to", row=timer.name, error=str(error))
-            await self._rest()
-
-    async def _loaded(self, key: Key) -> Cell | None:
-        while (cell := self._entities.cells.get(key)) is None:
-            if not self._entities.holds(self._store.placement.entity(key[1])):
-                raise NotOwner("its shard has moved")
-            try:
-                await self._entities.cells.load(key)
-            except DataMisfit as error:
-                self._be_stuck(key, error.message)
-                return None
-        return cell
-
-    async def _step_due(self, timer: Timer, cell: Cell, due: Due) -> None:
-        """Begin the next attempt, or look after one whose time is over: its node may be gone."""
-        assert cell.progress is not None
-        key, run = (cell.definition.id, cell.id), cell.progress.run(due.number)
-        if run is None or cell.deleted:
-            await self._remove(timer)
-            return
-        batch = self._committer.open_batch()
-        owner, now = Owner(*key, cell.shard), self._clock.now()
-        steps = cell.definition.workflow.steps if cell.definition.workflow else {}
-        seconds = steps[run.step].timeout if run.step in steps else limits.STUCK_SECONDS
-        if run.at <= now:
-            row = rows.step_row(owner, run, seconds, now)
-            batch.commit.timers[row.name] = row  # no await since it was looked up: it is the newest
-            if not cell.progress.suspended:
-                self.start(key, run.number, run.attempt)
-        await self._entities.settled()
-
-    async def _timed_out(self, timer: Timer, cell: Cell, due: Due) -> None:
-        key = cell.definition.id, cell.id
-        arguments = (TimedOut(due.kind, due.number),)
-        if cell.deleted or deciding.effect_of(cell, DUE, arguments) is None:
-            await self._remove(timer)
-            return
-        try:
-            answer = await self._entities.submit(Envelope(*key, DUE, arguments))
-        except Unavailable:
-            raise
-        except EventmillError as error:  # raised by the turn itself, so the row is still the newest
-            self._be_stuck(key, error.message)
-            self._put_off(timer, self._committer.open_batch().commit)
-            await self._entities.settled()
-            return
-        if not isinstance(answer, bytes):
-            await answer
-
-    async def _remove(self, timer: Timer) -> None:
-        """Remove a row that means nothing any more, unless another has taken its place."""
-        await self._committer.submit_alone(Commit(fired=[(timer.name, timer.due)]))
-
-    async def _later(self, timer: Timer) -> None:
-        """Look at a row again later whose workflow nobody can read here."""
-        await self._committer.write(lambda commit: self._put_off(timer, commit))
-
-    def _put_off(self, timer: Timer, commit: Commit) -> None:
-        due = self._clock.now() + round(limits.STUCK_SECONDS * 1e6)
-        commit.timers[timer.name] = Timer(timer.name, due, timer.command)
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from eventmill.runtime.workflows import waiting
 from eventmill.runtime.workflows.attempts import Attempts
+from eventmill.runtime.workflows.looking_back import LookBack
 from eventmill.runtime.workflows.runner import Runner
 
 if TYPE_CHECKING:
@@ -23,14 +24,20 @@ def runner_of(runtime: Runtime, luck: Callable[[], float]) -> Runner | None:
     clock = runtime.clock
     attempts = Attempts(runtime, clock, luck, guarded=runtime.guarded)
     runner = Runner(
-        runtime.entities, runtime.store, runtime.committer, clock, attempts, runtime.held
+        runtime.entities,
+        runtime.store,
+        runtime.committer,
+        clock,
+        attempts,
+        LookBack(runtime.store, runtime.tails),
+        runtime.held,
     )
-    runtime.scheduler.on_due = runner.due
+    runtime.scheduler.on_due = runner.rows.see_to
     return runner
 
 
 async def start(runtime: Runtime, runner: Runner) -> None:
     """Let every workflow go on where it was."""
-    await waiting.subscribe(runtime)
+    await waiting.subscribe(runtime, runner.look_back)
     runtime.supervisor.start("workflows", runner.run())
     runtime.supervisor.start("holding", runner.holding.run())

@@ -3,27 +3,30 @@
 Place on the road: dispatch, a reaction like the others: one subscription for each source that workflows
 of a component wait on. A wait is a row of the store, found by the source and the key; what is sent is a
 command in the same commit as the offset, so it comes exactly once in effect, wherever the workflow lives.
+What was read before there was a row is found by the wait itself (`looking_back`).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from eventmill.engine.causation import caused_by
 from eventmill.engine.workflows import rows
 from eventmill.engine.workflows.rows import Due
-from eventmill.model import codec, limits
+from eventmill.model import limits
 from eventmill.model.commit import Timer
 from eventmill.model.definition import EntityDefinition, Retry, Source, Start
-from eventmill.model.entry import COMMANDS, DELETED, STATE, STEP, Entry
+from eventmill.model.entry import COMMANDS, DELETED, STATE, Entry
 from eventmill.model.orders import ARRIVED, OF_WORKFLOWS
-from eventmill.model.progress import FINAL, decode_moved
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.dispatch.reaction import Reacted
+from eventmill.runtime.turns.cells import Key
+from eventmill.runtime.workflows.looking_back import LookBack
+from eventmill.runtime.workflows.matching import event_of
 
 if TYPE_CHECKING:
     from eventmill.runtime.runtime import Runtime
@@ -35,11 +38,11 @@ Found = dict[str, list[Timer]]
 """Waits by key."""
 
 
-async def subscribe(runtime: Runtime) -> None:
+async def subscribe(runtime: Runtime, look_back: LookBack) -> None:
     """Follow what the workflows of a service wait on, from now on where that is new."""
     for entity in runtime.service.entities.values():
         for source in entity.workflow.sources.values() if entity.workflow else ():
-            reaction = WaitReaction(entity, source, runtime.store, runtime.clock)
+            reaction = WaitReaction(entity, source, runtime.store, runtime.clock, look_back)
             name = f"$waits.{entity.id}.{source.id.replace('/', '.')}"
             await runtime.roster.subscribe(name, reaction, Start.LATEST)
 
@@ -55,7 +58,12 @@ class WaitReaction:
     quiet = 0.0
 
     def __init__(
-        self, definition: EntityDefinition, source: Source, store: Store, clock: Clock
+        self,
+        definition: EntityDefinition,
+        source: Source,
+        store: Store,
+        clock: Clock,
+        look_back: LookBack,
     ) -> None:
         self.sources = frozenset({source.id})
         self.skipped = frozenset({(source.id, STATE), (source.id, DELETED)})
@@ -63,6 +71,7 @@ class WaitReaction:
         self._source = source
         self._store = store
         self._clock = clock
+        self._look_back = look_back
 
     async def react(self, entries: list[Entry], attempt: int) -> Reacted:
         reacted = Reacted()
@@ -78,7 +87,7 @@ class WaitReaction:
             if found is None and entry.subject not in known:
                 known[entry.subject] = await self._waits_for(entry.subject)
             for wait in known.get(entry.subject, ()):
-                command = self._command(entry, wait)
+                command = await self._command(entry, wait)
                 if command is not None:
                     commands.append(command)
                     reacted.weight += len(command.payload) + len(command.metadata or b"")
@@ -114,47 +123,28 @@ class WaitReaction:
                 number += 1
             after, limit = page[-1].name, limits.WAITS_AT_ONCE
 
-    def _command(self, entry: Entry, wait: Timer) -> Entry | None:
+    async def _command(self, entry: Entry, wait: Timer) -> Entry | None:
         """Return the command that gives the event to the workflow, if it is the one."""
-        _, _, due = rows.read(wait)
-        event = self._ended(entry) if not due.types else self._event(entry, due)
+        component, id, due = rows.read(wait)
+        event = event_of(self._source, due, entry)
         if event is None:
             return None
-        payload = OF_WORKFLOWS[ARRIVED].encode_arguments((due.number, msgspec.Raw(event)))
+        if due.looks and (before := await self._before(entry, (component, id), due)) is not None:
+            event, entry = before
+        position = entry.position if due.types else 0
+        arguments = (due.number, msgspec.Raw(event), position)
+        payload = OF_WORKFLOWS[ARRIVED].encode_arguments(arguments)
         home = self._store.placement.home(entry.shard)
         now, cause = self._clock.now(), caused_by(entry)
         subject = wait.command.subject
         return Entry(COMMANDS, subject, 0, ARRIVED, 1, now, payload, cause, None, home)
 
-    def _event(self, entry: Entry, due: Due) -> bytes | None:
-        """Return the event as JSON in its newest version, if its type and fields are wanted."""
-        if entry.type not in due.types:
+    async def _before(self, entry: Entry, workflow: Key, due: Due) -> tuple[bytes, Entry] | None:
+        """Return the first event of a wait that has not looked back yet: it may have come before."""
+        if not due.types:
             return None
-        kind = self._source.event_types.get(entry.type)
-        if kind is None:
-            return None
-        payload = kind.encode(kind.decode(entry.payload, entry.version))
-        if due.where:
-            fields: dict[str, Any] = msgspec.json.decode(payload)
-            if any(fields.get(name) != value for name, value in due.where.items()):
-                return None
-        return payload
-
-    def _ended(self, entry: Entry) -> bytes | None:
-        if entry.type != STEP:
-            return None
-        progress = decode_moved(entry.payload).progress
-        if progress.status not in FINAL:
-            return None
-        error = progress.problem.error if progress.problem is not None else ""
-        return codec.encode(
-            {
-                "component": entry.source,
-                "id": entry.subject,
-                "status": progress.status,
-                "error": error,
-            }
-        )
+        found = await self._look_back.first(workflow, self._source, due, entry.position)
+        return (found.event, found.entry) if found is not None and found.entry else None
 
     def committed(self) -> None:
         """Nothing is kept in memory between batches."""
