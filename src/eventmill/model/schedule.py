@@ -72,8 +72,6 @@ class Schedule:
                 "this machine has no time zones at all, install the package tzdata"
             ) from error
         try:
-            if len(self.cron.split()) == 6:  # CronSim would take the first for seconds
-                raise CronSimError("Wrong number of fields")
             first = self.next_after(0)
         except CronSimError as error:
             raise ConfigurationError(
