@@ -306,6 +306,24 @@ async def test_an_answer_of_a_service_beside_may_come_as_early() -> None:
         assert await host.call(Member.content, "m1") == 7
 
 
+async def test_a_wait_looks_back_when_the_service_beside_is_there_again() -> None:
+    async with Host(members, beside=[service]) as host:
+        gate.close()
+        await host.call(Member.join, "m1")
+        await gate.reached("join")
+        orders = host.beside["orders"]
+        await pay(orders, 7, order="m1")
+        await read(host)
+        assert orders.runtime.beside is not None
+        await orders.runtime.beside.close()
+        gate.open()
+        with capture_logs() as logs:
+            await until(lambda: "a wait could not look back yet" in [log["event"] for log in logs])
+        await host.restart(crash=True)
+        await host.advance(timedelta(seconds=1))
+        assert await host.call(Member.content, "m1") == 7
+
+
 async def test_a_wait_that_looked_back_in_vain_has_its_time(store: FaultyStore) -> None:
     async with Host(service, store=store) as host:
         await host.call(Order.start, "o1")
