@@ -9,6 +9,8 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from eventmill import Effect, Service, Workflow, component, query, step
+from eventmill.engine.workflows import rows
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.entry import Entry
@@ -43,6 +45,14 @@ async def pay(host: Host, *amounts: int, order: str = "o1") -> None:
 def gives(commit: Commit) -> bool:
     """Whether a commit gives a workflow what it waits for."""
     return any(name.startswith("$wait/") and row is None for name, row in commit.timers.items())
+
+
+def has_looked(commit: Commit) -> bool:
+    """Whether a commit lets a wait wait that has looked back in vain."""
+    return any(
+        name.startswith("$wait/") and row is not None and not rows.read(row)[2].looks
+        for name, row in commit.timers.items()
+    )
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -322,6 +332,43 @@ async def test_a_wait_looks_back_when_the_service_beside_is_there_again() -> Non
         await host.restart(crash=True)
         await host.advance(timedelta(seconds=1))
         assert await host.call(Member.content, "m1") == 7
+
+
+async def test_a_wait_on_what_this_code_does_not_wait_on_any_more_has_its_time(
+    store: FaultyStore,
+) -> None:
+    async with Host(service, store=store) as host:
+        gate.close()
+        await host.call(Order.start, "o1")
+        await gate.reached("ask")
+        gate.open()
+        store.fail(matching=has_looked)
+        await until(lambda: store.injected == 1)
+
+    @component("order")
+    class Deaf(Workflow):
+        waits_on = (Desk,)
+
+        heard: str = ""
+
+        @query
+        def content(self) -> tuple[str, str]:
+            return self.status, self.heard
+
+        @step
+        async def was_paid(self, event: Paid) -> Effect[None]:
+            return self.end()
+
+        @step
+        async def too_late(self) -> Effect[None]:
+            return self.update(heard="too late").pause()
+
+    deaf = Service("orders", components=[Deaf, Desk], topics=[payments])
+    async with Host(deaf, store=store) as host:
+        await host.advance(LONG - timedelta(seconds=1))
+        assert await host.call(Deaf.content, "o1") == ("waiting", "")
+        await host.advance(timedelta(seconds=1))
+        assert await host.call(Deaf.content, "o1") == ("paused", "too late")
 
 
 async def test_a_wait_that_looked_back_in_vain_has_its_time(store: FaultyStore) -> None:
