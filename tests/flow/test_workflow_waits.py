@@ -272,6 +272,35 @@ async def test_what_a_late_reader_brings_again_is_not_taken_twice(store: FaultyS
         assert await host.call(Order.content, "o1") == ("ended", [1, 2, 3, 4], "")
 
 
+async def test_a_late_reader_gives_a_wait_what_was_not_taken(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.operations.pause("$waits.order.payments")
+        gate.close()
+        await host.call(Order.start, "o1", 2)
+        await gate.reached("ask")
+        await pay(host, 1)
+        gate.open()
+        await host.settle()
+        await host.call(Order.listen_now, "o1")
+        await pay(host, 2)
+        await host.operations.resume("$waits.order.payments")
+        await host.settle()
+        assert await host.call(Order.content, "o1") == ("ended", [1, 2], "")
+
+
+async def test_of_many_events_a_wait_is_given_one(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        for number in range(20):
+            await host.call(Order.start, f"o{number}")
+        await host.settle()
+        before = host.runtime.committer.entries
+        for number in range(20):
+            await pay(host, *range(50), order=f"o{number}")
+        await host.settle()
+        written = host.runtime.committer.entries - before
+        assert written < 20 * (50 + 10), "and not a command for each event"
+
+
 async def test_many_waits_look_back_together(store: FaultyStore) -> None:
     ids = [f"o{number}" for number in range(60)]
     async with Host(service, store=store) as host:
