@@ -16,6 +16,9 @@ from hypothesis import HealthCheck, settings
 from eventmill.testing.nats_server import NatsServer
 from eventmill.testing.postgres import Server
 
+# Before whichever test imports it first.
+pytest.register_assert_rewrite("eventmill.testing.contract")
+
 # A busy machine makes examples slow, which says nothing about the code. They are other ones in each
 # run; `make soak` takes many.
 busy = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -19,6 +19,7 @@
     │   ├── DeadlineExceeded       the caller's deadline passed before the commit
     │   ├── NotOwner               another node holds the shard by now
     │   ├── Unreachable            nobody serves that address: nothing was sent
+    │   ├── NotEverywhere          it is durable, but not yet on as many nodes as wanted
     │   ├── BrokerUnavailable      the broker cannot store or read messages now
     │   ├── StoreUnavailable       the store cannot write now
     │   └── StoreFull              the store has no space left
@@ -197,6 +198,12 @@ class Unreachable(Unavailable):
     """Nobody serves that address now; nothing was sent."""
 
     code = "unavailable.unreachable"
+
+
+class NotEverywhere(Unavailable):
+    """The change is durable, but too few nodes have it yet."""
+
+    code = "unavailable.consistency"
 
 
 class BrokerUnavailable(Unavailable):

@@ -73,7 +73,7 @@ def test_errors_are_problem_documents(node: RunningNode) -> None:
         ("GET", "/entities/account/state", None, (400, "request.payload")),
         ("GET", "/entities/account/state?id=a&sequence=x", None, (400, "request.payload")),
         ("GET", "/entities/account/state?id=a&time=2026-01-01", None, (400, "request.payload")),
-        ("GET", "/entities/statistics/state?id=a&sequence=1", None, (409, "conflict")),
+        ("GET", "/entities/statistics/state?id=a&sequence=1", None, (404, "entity.no_sequence")),
         ("GET", "/dead-letters?status=lost", None, (400, "request.payload")),
         ("POST", "/consumers/mover/reset", b"{}", (400, "request.payload")),
         ("POST", "/consumers/mover/reset", b'{"position": "1"}', (400, "request.payload")),

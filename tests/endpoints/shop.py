@@ -35,6 +35,13 @@ from eventmill.errors import NotFound
 SITE = Path(__file__).parent / "site"
 
 
+STORY = 20_000
+"""Parts of 1 KiB: more than the system holds for one who does not read."""
+
+TOLD: list[int] = []
+"""How many parts of each story were made."""
+
+
 class ItemAdded(Event):
     sku: str
     quantity: int
@@ -70,6 +77,16 @@ class Cart(EventSourcedEntity):
 class Wish(Record):
     who: str
     sku: str
+
+
+async def story() -> AsyncIterator[bytes]:
+    told = 0
+    try:
+        while told < STORY:
+            told += 1
+            yield b"x" * 1_024
+    finally:
+        TOLD.append(told)
 
 
 @endpoint("/shop")
@@ -114,6 +131,11 @@ class Shop:
         while True:
             number += 1
             yield ServerSentEvent({"number": number}, id=str(number), event="number")
+
+    @endpoint.get("/long")
+    async def long(self) -> AsyncIterator[str]:
+        async for part in story():
+            yield part.decode()
 
     @endpoint.get("/live/{id}")
     async def live(self, ctx: RequestContext, id: str) -> AsyncIterator[dict[str, int]]:
@@ -202,6 +224,11 @@ async def endless() -> StreamingResponse:
     return StreamingResponse(content())
 
 
+@endpoint.get("/long")
+async def long() -> StreamingResponse:
+    return StreamingResponse(story())
+
+
 @endpoint.get("/stubborn")
 async def stubborn(seconds: float) -> None:
     await asyncio.sleep(0)
@@ -248,6 +275,6 @@ site = endpoint.files("/site", SITE)
 
 service = Service(
     "web-shop",
-    components=[Cart, Shop, fail, odd, slow, blocking, echo, endless, broken, stubborn, site],
+    components=[Cart, Shop, fail, odd, slow, blocking, echo, endless, long, broken, stubborn, site],
     topics=[wishes],
 )

@@ -21,7 +21,7 @@ from eventmill import Client
 from eventmill.model import limits
 from eventmill.node.config import NodeConfig
 from eventmill.node.node import Node
-from tests.endpoints.shop import Cart, service
+from tests.endpoints.shop import STORY, TOLD, Cart, service
 
 HANDSHAKE = (
     "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
@@ -182,6 +182,21 @@ async def test_clients_that_vanish_are_noticed(tmp_path: Path) -> None:
         for _, writer in gone + flooded:
             writer.transport.abort()
         await streams_of(http, 0)
+
+
+@pytest.mark.parametrize("path", ["/shop/long", "/long"])
+async def test_nobody_is_told_a_long_story(tmp_path: Path, path: str) -> None:
+    """Its function never waits, and the server takes at once what is for who has gone."""
+    TOLD.clear()
+    async with serving(tmp_path) as node, aiohttp.ClientSession(node.url) as http:
+        gone = [await asyncio.open_connection(*address_of(node), limit=2_048) for _ in range(30)]
+        for _, writer in gone:
+            writer.write(f"GET {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+        await streams_of(http, len(gone))
+        for _, writer in gone:
+            writer.transport.abort()
+        await streams_of(http, 0)
+    assert STORY not in TOLD
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from eventmill import (
     Deleted,
     Effect,
     Event,
+    Rejected,
     Retry,
     Service,
     StepContext,
@@ -22,6 +24,7 @@ from eventmill import (
 )
 from eventmill.errors import HandlerFailed
 from eventmill.model import limits
+from eventmill.runtime.operating.workflows import Workflows
 from eventmill.testing import FaultyStore, Host
 
 
@@ -47,6 +50,10 @@ class Counter(Workflow):
     @command
     def keep(self, until: int) -> Effect[None]:
         return self.update(until=until).begin(Counter.undoable)
+
+    @command
+    def stray(self) -> Effect[None]:
+        return self.begin(Counter.here)
 
     @command
     def vanish(self) -> Effect[None]:
@@ -98,6 +105,14 @@ class Counter(Workflow):
     @step(retry=Retry(attempts=2))
     async def unreadable(self) -> Effect[None]:
         raise FileNotFoundError("report-\udcff.txt")
+
+    @step(failover="there", retry=Retry(attempts=1), compensate="back")
+    async def here(self) -> Effect[None]:
+        raise ValueError("not here")
+
+    @step(failover="here")
+    async def there(self) -> Effect[None]:
+        raise Rejected("not there")
 
     @step
     async def mistake(self) -> Effect[None]:
@@ -155,6 +170,22 @@ async def test_so_much_can_be_undone(store: FaultyStore, monkeypatch: pytest.Mon
         await host.settle()
         assert await host.call(Counter.content, "c1") == ("compensated", 4)
         assert await host.call(Counter.backwards, "c1") == 5  # also the one that could not go on
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "undone"), [("WORKFLOW_RUNS_MAX", 10, 5), ("WORKFLOW_UNDO_MAX", 3, 3)]
+)
+async def test_failovers_to_each_other_come_to_an_end(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, undone: int
+) -> None:
+    monkeypatch.setattr(limits, bound, value)
+    async with Host(service, store=store) as host:
+        await host.call(Counter.stray, "c1")
+        async with asyncio.timeout(20):
+            await host.settle()
+        assert await host.call(Counter.content, "c1") == ("compensated", 0)
+        assert await host.call(Counter.backwards, "c1") == undone
+        assert "no failover" in (await Workflows(host.runtime).show("counter", "c1")).error
 
 
 async def test_steps_that_have_no_room_begin_when_others_have_ended(

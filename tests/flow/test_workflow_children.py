@@ -57,6 +57,10 @@ class Parcel(Workflow):
         return self.go(Parcel.hand_over)
 
     @command
+    def lose(self) -> Effect[None]:
+        return self.delete()
+
+    @command
     def unpack(self) -> Effect[None]:
         return self.compensate()
 
@@ -221,6 +225,15 @@ async def test_a_parent_that_is_deleted_leaves_no_child(store: FaultyStore) -> N
         assert await host.call(Parcel.where, "o-1") == "terminated"
         with pytest.raises(Deleted):
             await host.call(Order.content, "o")
+
+
+async def test_a_child_that_is_deleted_has_ended_for_who_waits(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.call(Order.start, "o")
+        await host.settle()
+        await host.call(Parcel.lose, "o-1")
+        await host.settle()
+        assert await host.call(Order.content, "o") == ("paused", "ended")
 
 
 async def test_the_end_of_children_is_in_the_commit_that_ends_their_parent(

@@ -235,6 +235,27 @@ async def test_an_answer_that_takes_too_long_is_unavailable() -> None:
     assert network.keys == [None] * 3, "a query needs no key"
 
 
+async def test_who_waits_for_others_gets_the_next_turn() -> None:
+    async def answer(request: web.Request, attempt: int) -> web.StreamResponse:
+        if attempt == limits.CLIENT_REQUESTS_MAX:
+            all_call.set()
+        return web.json_response(7)
+
+    async def again_and_again() -> None:
+        while not is_done:
+            await client.call(Barrel.content, "b1")
+
+    is_done, all_call, network = False, asyncio.Event(), Network(answer)
+    async with network.client(timeout_seconds=1) as client, asyncio.TaskGroup() as group:
+        for _ in range(limits.CLIENT_REQUESTS_MAX):
+            group.create_task(again_and_again())
+        await all_call.wait()
+        try:
+            assert await client.call(Barrel.content, "b2") == 7
+        finally:
+            is_done = True
+
+
 async def test_nobody_listens() -> None:
     async def sleep(seconds: float) -> None:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from eventmill import (
     WorkflowMoved,
 )
 from eventmill.errors import NotFound
+from eventmill.model import limits
 from eventmill.node.config import NodeConfig
 from eventmill.node.node import Node
 from tests.flow import journeys
@@ -97,6 +98,21 @@ async def test_changes_of_a_replicated_entity_are_its_values(tmp_path: Path) -> 
         async with aclosing(client.changes(Player, "p", after=0)) as changes:
             (change,) = await take(changes, 1)
         assert change.event == {"points": 5, "name": "nobody", "badges": [], "games": {"go": 1}}
+
+
+async def test_streams_leave_room_for_requests(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path) as node,
+        Client(node.url, timeout_seconds=1) as client,
+        AsyncExitStack() as stack,
+    ):
+        await client.call(Barrel.fill, "b1", 7)
+        for _ in range(limits.CLIENT_REQUESTS_MAX):
+            changes = await stack.enter_async_context(
+                aclosing(client.changes(Barrel, "b1", after=0))
+            )
+            await take(changes, 1)
+        assert await client.call(Barrel.content, "b1") == 7
 
 
 async def test_a_stream_goes_on_at_another_life_of_the_node(tmp_path: Path) -> None:

@@ -223,3 +223,24 @@ def test_a_frame_stays_one_frame() -> None:
     assert frame.count(b"\n") == 4
     data = frame.split(b"\n")[2].removeprefix(b"data: ")
     assert json.loads(data) == json.loads(pretty)
+
+
+async def test_many_streams_leave_turns_to_others_and_to_each_other() -> None:
+    async def endless() -> streams.Items:
+        while True:
+            yield b"data: 1\n\n", ""
+
+    node = streams.Streams(VirtualClock())
+    connections = [Connection() for _ in range(10 * limits.STREAM_TURNS)]
+    async with asyncio.TaskGroup() as group:
+        for connection in connections:
+            answer = node.answer(endless())
+            group.create_task(answer(SCOPE, connection.receive, connection.send))
+        await connections[-1].until(lambda: len(connections[-1].messages) > 3)
+        before = sum(len(connection.messages) for connection in connections)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        counts = [len(connection.messages) for connection in connections]
+        node.stop()
+    assert 0 < sum(counts) - before <= 20 * limits.STREAM_TURNS
+    assert max(counts) - min(counts) <= 1

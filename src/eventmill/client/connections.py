@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -36,6 +37,7 @@ class Connections:
             total=None, sock_connect=timeout_seconds, sock_read=SILENCE_SECONDS
         )
         self._session: aiohttp.ClientSession | None = None
+        self._turns = asyncio.Semaphore(limits.CLIENT_REQUESTS_MAX)
 
     async def send(
         self, method: str, url: URL, headers: dict[str, str], body: bytes | None
@@ -44,11 +46,12 @@ class Connections:
 
         Raises the error that the answer stands for, or `Unavailable` if there is none.
         """
-        with _noticing(url, f"within {self._timeout.total} seconds"):
-            async with self._opened().request(
-                method, url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                answer = await response.read()
+        async with self._turns:
+            with _noticing(url, f"within {self._timeout.total} seconds"):
+                async with self._opened().request(
+                    method, url, data=body, headers=headers, allow_redirects=False
+                ) as response:
+                    answer = await response.read()
         _check(response, answer)
         return answer
 
@@ -71,8 +74,11 @@ class Connections:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
+            # A connector's own limit counts streams too, and serves whoever asks next, not first.
             self._session = aiohttp.ClientSession(
-                timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
 

@@ -14,7 +14,7 @@ import msgspec
 from eventmill.engine import outgoing
 from eventmill.engine.entity import NULL
 from eventmill.engine.outgoing import Author, Expansion
-from eventmill.errors import HandlerFailed, InvalidPayload, TooLarge
+from eventmill.errors import FAILURES, HandlerFailed, InvalidPayload, TooLarge
 from eventmill.model import codec, limits
 from eventmill.model.definition import EntityDefinition
 from eventmill.model.effect import Effect, Publication
@@ -22,9 +22,6 @@ from eventmill.model.entry import DELETED, DELTAS, STATE, Entry
 from eventmill.model.handler import Handler
 from eventmill.model.placement import Placement
 from eventmill.model.replicated.causal import Causal, Writer, decode, encode
-
-_GONE = ("",)
-"""Where a state says that it is deleted; no field has that name. Nothing ever removes it."""
 
 
 def is_deleted(state: Causal) -> bool:
@@ -35,8 +32,16 @@ def is_deleted(state: Causal) -> bool:
 def size_of_effect(handler: Handler[Any, Any], effect: Effect[Any], size: int) -> int:
     """Return how many bytes of values an effect brings to an entity that has `size`.
 
-    Raises `TooLarge`.
+    Raises `TooLarge`, and `HandlerFailed` for what no replicated entity can cause.
     """
+    if effect.events or effect.changes is not None:
+        raise HandlerFailed(
+            f"{handler.place}: a replicated entity changes with self.update(…) of its operations"
+        )
+    if effect.expire_after is not None or effect.metadata:
+        raise HandlerFailed(
+            f"{handler.place}: a replicated entity has no .expiring(…) and no .with_metadata(…)"
+        )
     brought = 0
     for one in effect.merged:
         brought += one.size
@@ -46,17 +51,6 @@ def size_of_effect(handler: Handler[Any, Any], effect: Effect[Any], size: int) -
             f"{limits.REPLICA_BYTES_MAX} are possible: it is stored whole; use several entities"
         )
     return brought
-
-
-def is_plain(effect: Effect[Any]) -> bool:
-    """Whether an effect does nothing but change the entity and reply: the usual case."""
-    return not (
-        effect.outgoing
-        or effect.events
-        or effect.metadata
-        or effect.changes is not None
-        or effect.expire_after is not None
-    )
 
 
 def published(
@@ -71,14 +65,6 @@ def published(
 
     Raises `HandlerFailed`, `TooLarge`.
     """
-    if effect.events or effect.changes is not None:
-        raise HandlerFailed(
-            f"{handler.place}: a replicated entity changes with self.update(…) of its operations"
-        )
-    if effect.expire_after is not None or effect.metadata:
-        raise HandlerFailed(
-            f"{handler.place}: a replicated entity has no .expiring(…) and no .with_metadata(…)"
-        )
     if any(not isinstance(one, Publication) for one in effect.outgoing):
         raise HandlerFailed(
             f"{handler.place}: a replicated entity publishes, but sends and schedules nothing: it "
@@ -91,18 +77,21 @@ def published(
         raise HandlerFailed(f"{handler.place}: {error.message}", code="guard.event") from error
 
 
-def change(writer: Writer, effect: Effect[Any], now: int) -> None:
-    """Make an effect's changes; the writer's delta has them then. It cannot fail."""
+def decide(writer: Writer, effect: Effect[Any], state: Any, now: int) -> bytes:
+    """Make an effect's changes, which the writer's delta has then; return the encoded reply, on the
+    state after them.
+
+    If the reply raises, the delta has nothing of them, and the caller throws the state away: what
+    the reply was made of never becomes true.
+    """
     writer.apply(effect.merged, now)
-    if effect.deleted:
-        writer.put(_GONE, ())
-
-
-def reply_of(effect: Effect[Any], state: Any) -> bytes:
-    """Encode the reply, on the state after the changes."""
-    if effect.function is not None:
-        return codec.encode(effect.function(state))
-    return NULL if effect.value is None else codec.encode(effect.value)
+    try:
+        if effect.function is not None:
+            return codec.encode(effect.function(state))
+        return NULL if effect.value is None else codec.encode(effect.value)
+    except FAILURES:
+        writer.undo()
+        raise
 
 
 def delta_entry(component: str, id: str, delta: Causal, now: int, placement: Placement) -> Entry:

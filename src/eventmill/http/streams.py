@@ -8,6 +8,7 @@ client is the slowest; a client then comes back with the last id it saw, to this
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, Final
@@ -62,6 +63,8 @@ class Streams:
         self._sending: dict[Held, int] = {}
         """Bytes by stream; whose client keeps it waiting longest comes first."""
         self._bytes = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+        """Streams that have sent something and wait for their next turn."""
 
     def __repr__(self) -> str:
         return f"<Streams [{self.open} open]>"
@@ -84,6 +87,24 @@ class Streams:
             yield
         finally:
             self._bytes -= self._sending.pop(stream, 0)
+
+    async def turn(self) -> None:
+        """Wait for the next turn: few streams have one in each round of the loop, so that all of them
+        together hold up nothing else."""
+        loop = asyncio.get_running_loop()
+        if not self._queue:
+            loop.call_soon(self._let_on)
+        turn = loop.create_future()
+        self._queue.append(turn)
+        await turn
+
+    def _let_on(self) -> None:
+        for _ in range(min(limits.STREAM_TURNS, len(self._queue))):
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+        if self._queue:
+            asyncio.get_running_loop().call_soon(self._let_on)
 
     def stop(self) -> None:
         """End every stream, and refuse new ones."""
@@ -185,7 +206,8 @@ class EventStream(Held):
                     self._last_id = id
                     if frames:
                         await self._send(send, frames)
-                    frames = b""  # not held until there is something new
+                        frames = b""  # not held until there is something new
+                        await self._streams.turn()
         except EventmillError as error:
             await self._send(send, _problem(error))
         except Exception as error:  # the status is sent already: the stream itself tells of it

@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 
+_FIELDS: Final = 5
 _MINUTE: Final = timedelta(minutes=1)
 _DAY: Final = timedelta(days=1)
 
@@ -26,8 +27,10 @@ def moments(expression: str, zone: ZoneInfo, after: datetime) -> Iterator[dateti
 
     It ends where nothing matches for 50 years. Raises `CronSimError` for what is no expression.
     """
-    minute, _, hour = expression.partition(" ")
-    is_fixed = not minute.startswith("*") and not hour.lstrip().startswith("*")
+    fields = expression.split()
+    if len(fields) != _FIELDS:  # CronSim would take a sixth, of seconds, in front
+        raise CronSimError("Wrong number of fields")
+    is_fixed = not any(field.startswith("*") for field in fields[:2])
     found = _fixed(expression, zone, after) if is_fixed else _passing(expression, zone, after)
     last = after
     for moment in found:

@@ -29,8 +29,6 @@ CHANGES: Final = "changes"
 NO_VALUES = [""]
 """The texts of an empty list: a parameter that is left out has its default instead."""
 
-_NULL = b"null"
-
 _EXACT = (str, int, bool)
 
 
@@ -43,6 +41,10 @@ class Handler(Generic[P, R_co]):
     """Whether its component is a workflow."""
     leading: int = 1
     """Parameters in front that no caller gives: self, and in a step the context."""
+    invoke: Callable[..., Any]
+    """Calls the method with its component and the arguments, in the parameters' order."""
+    decode_reply: Callable[[bytes], Any]
+    """Decodes a reply into the result type; null of any type is None."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -88,6 +90,7 @@ class Handler(Generic[P, R_co]):
         self.parameters = [parameter.name for parameter in parameters]
         self._keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         self._positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        self.invoke = self._invoke_with_keywords if self._keywords else self.function
         try:
             self.arguments_type = msgspec.defstruct(
                 f"{self.name}_arguments", fields, forbid_unknown_fields=True, kw_only=True
@@ -98,7 +101,7 @@ class Handler(Generic[P, R_co]):
             """Whether what fits the types is read back as it was: no struct inside it holds a value
             that nobody checked, no number is a NaN."""
             self._decode = codec.decoder(self.arguments_type).decode
-            self._decode_reply = codec.decoder(self.result_type).decode
+            self.decode_reply = codec.decoder(self.result_type | None).decode
         except TypeError as error:
             raise ConfigurationError(f"{self.place}: {error}") from error
         self._resolved = True
@@ -202,19 +205,10 @@ class Handler(Generic[P, R_co]):
         """Encode arguments as the JSON object that `decode_arguments` reads."""
         return codec.encode(dict(zip(self.parameters, arguments, strict=True)))
 
-    def invoke(self, component: Any, arguments: tuple[Any, ...]) -> Any:
-        """Call the method itself."""
-        if self._keywords:
-            split = len(self._positional)
-            named = dict(zip(self._keywords, arguments[split:], strict=True))
-            return self.function(component, *arguments[:split], **named)
-        return self.function(component, *arguments)
-
-    def decode_reply(self, reply: bytes) -> Any:
-        """Decode a reply into the handler's result type."""
-        if reply == _NULL:
-            return None
-        return self._decode_reply(reply)
+    def _invoke_with_keywords(self, component: Any, *arguments: Any) -> Any:
+        split = len(self._positional)
+        named = dict(zip(self._keywords, arguments[split:], strict=True))
+        return self.function(component, *arguments[:split], **named)
 
 
 def _field(parameter: inspect.Parameter, annotation: Any) -> Any:

@@ -33,23 +33,32 @@ Reply = tuple["asyncio.Future[Any]", Any]
 class Batch:
     """What one commit will write, and who waits for it."""
 
-    __slots__ = ("_durable", "commit", "done", "holders", "replies")
+    __slots__ = ("_durable", "_loop", "commit", "done", "holders", "replies")
 
     def __init__(self) -> None:
         self.commit = Commit()
         self.replies: list[Reply] = []
         self._durable: asyncio.Future[Any] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.holders: list[Any] = []
         """Entities whose memory is ahead of the store until this batch is committed."""
         self.done = False
+
+    def later(self, answer: Any = None) -> asyncio.Future[Any]:
+        """Return a future that is done with an answer when this is durable, or holds the error; an
+        answer that is an exception is raised."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()  # once: it asks the system who we are
+        future = self._loop.create_future()
+        self.replies.append((future, answer))
+        return future
 
     def durable(self, answer: Any = None) -> asyncio.Future[Any]:
         """Return the one future of all who need no answer of their own: done when it is durable, with
         the first one's answer, or holds the error. Nobody may cancel it."""
         if self._durable is None:
-            self._durable = asyncio.get_running_loop().create_future()
+            self._durable = self.later(answer)
             self._durable.add_done_callback(look_at)
-            self.replies.append((self._durable, answer))
         return self._durable
 
     def let_go(self) -> None:
@@ -140,9 +149,7 @@ class Committer:
         fill(commit)
         commit.bytes += size_of_all(commit.entries[entries:])
         commit.bytes += size_of_all(letter.entry for letter in commit.letters[letters:])
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        batch.replies.append((future, None))
-        return future
+        return batch.later()
 
     def submit_alone(self, commit: Commit) -> asyncio.Future[None]:
         """Let something that may be refused be a commit of its own, so that nobody fails with it.
@@ -188,8 +195,7 @@ class Committer:
         """Return when all that was added before is committed, or has failed."""
         if self._idle or self._closing:
             return
-        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue[-1].replies.append((end, None))
+        end = self._queue[-1].later()
         await asyncio.wait({end})
         end.exception()  # looked at: whoever waits for an answer has got it
 

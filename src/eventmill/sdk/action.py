@@ -123,13 +123,10 @@ def _named(function: Callable[..., Any]) -> str:
 def _reaction_of(action: Action[Any], place: str) -> ConsumerDefinition:
     handler, options = action.handler, action.options
 
-    def invoke(ctx: Context, *arguments: Any) -> Any:
-        return handler.invoke(ctx, arguments)
-
     return ConsumerDefinition(
         id=action.id,
         source=Source(CALLS + action.id, {}),
-        route=Route(invoke, (), takes_context=True),
+        route=Route(handler.invoke, (), takes_context=True),
         group="",
         ignore_unknown=True,
         start=Start.BEGINNING,

@@ -25,7 +25,7 @@ from eventmill.model.definition import Consistency
 from eventmill.model.effect import EntityEffect
 from eventmill.model.problems import Problems
 from eventmill.model.replicated.causal import Causal, decode, encode
-from eventmill.model.replicated.change import Change
+from eventmill.model.replicated.change import Change, deletion
 from eventmill.model.replicated.value import Kind, Value, kind_of
 from eventmill.sdk import guards
 from eventmill.sdk.component import place_of
@@ -68,7 +68,7 @@ class ReplicatedEntity(Bound):
 
     def delete(self) -> EntityEffect[Self, None]:
         """Delete the entity: later commands are refused, on each node as soon as it knows."""
-        return guards.made(EntityEffect(deleted=True))
+        return guards.made(EntityEffect(merged=(deletion(),), deleted=True))
 
 
 def kinds_of(cls: type[ReplicatedEntity]) -> dict[str, Kind[Any]]:

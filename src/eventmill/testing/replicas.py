@@ -131,21 +131,20 @@ class ReplicasKit(Generic[S]):
     ) -> bytes:
         writer, now = replica.writer, replica.identity.now
         engine.size_of_effect(handler, effect, replica.bytes)
-        if not engine.is_plain(effect):
+        if effect.outgoing:
             author = Author(handler.place)
             engine.published(handler, effect, now, replica.identity.metadata, author).add_to(
                 Commit()
             )
         before = encode(replica.causal)
         writer.seal(self._actors[node])
-        engine.change(writer, effect, now)
         try:
-            reply = engine.reply_of(effect, replica.state)
-        except Exception:
+            reply = engine.decide(writer, effect, replica.state, now)
+        except FAILURES:
             replica.take(decode(before), len(before))
             raise
         replica.deleted = engine.is_deleted(replica.causal)
-        if effect.merged or effect.deleted:
+        if effect.merged:
             self._seen[node].add(len(self._deltas))
             self._deltas.append(encode(writer.delta))
         return reply

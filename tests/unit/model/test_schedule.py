@@ -234,6 +234,7 @@ def test_the_last_ticks_are_those_that_a_walk_ends_with(
     ("schedule", "said"),
     [
         (Schedule(cron="0 3 * *"), "Wrong number of fields; write minute, hour"),
+        (Schedule(cron="0 0 3 * * *"), "Wrong number of fields; write minute, hour"),
         (Schedule(cron="0 25 * * *"), "Bad hour"),
         (Schedule(cron="0 0 30 2 *"), "Bad day-of-month"),
         (Schedule(cron="* * */20 * 1L"), "never due"),

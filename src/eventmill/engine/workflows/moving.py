@@ -1,8 +1,6 @@
 """Moving: a workflow's progress, and what happens to it → its next progress and its rows. Pure.
 
-Invariants: a run's number is given once; a run that has begun and is given up, or ended without being
-refused, is on the stack of what can be undone; a run that was decided but not begun (`fresh`) leaves
-no trace when something else comes first; there is at most one row per branch, pause, wait and limit.
+What is decided here is done by `under_way`, which keeps the progress and its rows in step.
 """
 
 from __future__ import annotations
@@ -14,11 +12,10 @@ import msgspec
 
 from eventmill.engine import outgoing, retry
 from eventmill.engine.workflows import rows, waits
-from eventmill.engine.workflows.planning import Plans
 from eventmill.engine.workflows.rows import Owner
+from eventmill.engine.workflows.under_way import UnderWay
 from eventmill.errors import HandlerFailed, NotFound, Rejected, TooLarge
 from eventmill.model import codec, limits
-from eventmill.model.commit import Timer
 from eventmill.model.definition import StepDefinition, WorkflowDefinition
 from eventmill.model.progress import (
     FINAL,
@@ -29,7 +26,6 @@ from eventmill.model.progress import (
     Progress,
     Run,
     Status,
-    Undo,
     Wait,
 )
 from eventmill.model.transition import (
@@ -53,7 +49,7 @@ class NotNow(Rejected):
     """The workflow cannot do that where it is; nothing has changed."""
 
 
-class Move:
+class Move(UnderWay):
     """One move of a workflow.
 
     Parameters: `fresh` are the numbers of runs that have not begun; `place` is whose effect it is.
@@ -68,22 +64,12 @@ class Move:
         now: int,
         place: str,
     ) -> None:
-        self.progress = msgspec.structs.replace(
-            progress, runs=[*progress.runs], undo=[*progress.undo]
-        )
-        self.timers: dict[str, Timer | None] = {}
-        self.orphans: list[Child] = []
-        """Children that it leaves behind."""
-        self.fresh = set(fresh)
+        super().__init__(definition, owner, progress, fresh, now, place)
         self.sets_off = self._was_idle = not progress.runs
         """Whether what runs after this has to do with nothing that ran before."""
         self.by_event = False
         """Whether it is set off by an event that may be followed by others like it."""
-        self._definition = definition
-        self._owner = owner
-        self._now = now
         self._place = place
-        self._plans = Plans(definition, place)
 
     def adopt(self, children: Sequence[Child]) -> None:
         """Take workflows that it starts as its own: they end with it.
@@ -200,10 +186,10 @@ class Move:
                 self._compensate(None)
 
     def delete(self) -> None:
-        """Leave nothing outstanding."""
+        """Leave nothing outstanding, and nobody who waits for its end."""
         self._clear()
-        self._leave_children()
-        self.timers[rows.deadline_name(self._owner)] = None
+        if self.progress.status not in FINAL:
+            self._finish(Status.ENDED)
 
     def _need_going(self) -> None:
         status = self.progress.status
@@ -258,20 +244,8 @@ class Move:
                 self._compensate(self._plans.of(then) if then is not None else None)
 
     def _need_room(self) -> None:
-        """All that is outstanding and can be undone is in each entry of history."""
-        progress = self.progress
-        inputs = [undo.input for undo in progress.undo] + [run.input for run in progress.runs]
-        size = sum(len(bytes(input)) for input in inputs)
-        if (
-            progress.number >= limits.WORKFLOW_RUNS_MAX
-            or len(progress.undo) >= limits.WORKFLOW_UNDO_MAX
-            or size >= limits.PAYLOAD_BYTES_MAX
-        ):
-            raise TooLarge(
-                f"workflow {self._owner.component}/{self._owner.id} has had {progress.number} steps, "
-                f"{len(progress.undo)} of which can be undone, with {size} bytes of input: start "
-                "another one that goes on where it ends"
-            )
+        if why := self._lack_of_room():
+            raise TooLarge(why)
 
     def _begin(self) -> None:
         self.progress.began = self._now
@@ -351,9 +325,11 @@ class Move:
         had_effect = failed.trouble is not Trouble.REJECTED
         self._drop(run, had_effect=had_effect)
         if step.failover and not run.undoes:
-            planned = Planned(step.failover, self._plans.part(step.failover, run.input))
-            self._start(planned, branch=run.branch, error=failed.error)
-            return
+            if not (lack := self._lack_of_room()):
+                planned = Planned(step.failover, self._plans.part(step.failover, run.input))
+                self._start(planned, branch=run.branch, error=failed.error)
+                return
+            failed = msgspec.structs.replace(failed, error=f"{failed.error}; no failover: {lack}")
         if run.branch and self._leave_branch(run):
             return
         given_up, join = [run, *self.progress.runs], self.progress.join
@@ -419,68 +395,3 @@ class Move:
             raise self._not_now(f"no step of it has failed, it is {progress.status}")
         else:
             self._again(progress.runs)  # stuck, or lost by a node that is gone
-
-    def _again(self, runs: list[Run]) -> None:
-        for run in [*runs]:
-            current = self.progress.run(run.number)
-            assert current is not None
-            self._replace(current, run)
-
-    def _start(
-        self, planned: Planned, *, branch: int = 0, undoes: int = 0, error: str = ""
-    ) -> None:
-        progress = self.progress
-        progress.number += 1
-        if progress.status is not Status.COMPENSATING:
-            progress.status = Status.RUNNING
-        run = Run(progress.number, planned.step, planned.input, branch, undoes=undoes, error=error)
-        self._outstanding(run)
-
-    def _outstanding(self, run: Run) -> None:
-        self.progress.runs.append(run)
-        self.fresh.add(run.number)
-        self._put(run)
-
-    def _replace(self, run: Run, by: Run) -> None:
-        self.progress.runs = [by if one is run else one for one in self.progress.runs]
-        self._put(by)
-
-    def _put(self, run: Run) -> None:
-        seconds = self._plans.step(run.step).timeout
-        row = rows.step_row(self._owner, run, seconds, self._now)
-        self.timers[row.name] = row
-
-    def _drop(self, run: Run, *, had_effect: bool = True) -> None:
-        """A run is over: remember how to undo it."""
-        self.progress.runs = [one for one in self.progress.runs if one is not run]
-        self.timers[rows.step_name(self._owner, run.branch)] = None
-        began = run.number not in self.fresh
-        self.fresh.discard(run.number)
-        step = self._definition.steps.get(run.step)
-        if step is not None and step.compensate and began and had_effect and not run.undoes:
-            input = self._plans.part(step.compensate, run.input)
-            self.progress.undo.append(Undo(run.number, step.compensate, input))
-
-    def _clear(self) -> None:
-        """Give up everything that is outstanding."""
-        for run in [*self.progress.runs]:
-            self._drop(run)
-        self.progress.join = None
-        wait, self.progress.wait = self.progress.wait, None
-        if wait is not None and wait.source:
-            self.timers[rows.wait_name(self._owner, wait.source, wait.key)] = None
-        elif wait is not None and wait.on_timeout:
-            self.timers[rows.pause_name(self._owner)] = None
-
-    def _finish(self, status: Status) -> None:
-        self.progress.status = status
-        self.progress.ended = self._now
-        self.progress.suspended = False
-        if self.progress.has_deadline:
-            self.timers[rows.deadline_name(self._owner)] = None
-            self.progress.has_deadline = False
-        self._leave_children()
-
-    def _leave_children(self) -> None:
-        self.orphans += self.progress.children
-        self.progress.children = []

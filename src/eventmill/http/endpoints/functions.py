@@ -80,6 +80,9 @@ class Function:
             check_answer(message)
             await send(message)
             has_begun = True
+            if message.get("more_body"):
+                # The server takes what is for nobody without waiting: the word of it must come through.
+                await asyncio.sleep(0)
 
         try:
             if isinstance(answer, StreamingResponse):

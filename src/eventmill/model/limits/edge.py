@@ -44,6 +44,10 @@ CONNECTIONS_WAITING_MAX: Final = 1_024
 ADMIN_CONNECTIONS_MAX: Final = 128
 """Connections of the operating surface: few people, some scripts."""
 
+CLIENT_REQUESTS_MAX: Final = 100
+"""Requests of one `Client` on their way, a connection each; further ones wait in turn. Streams come on
+top."""
+
 FILES_RESERVED: Final = 768
 """File descriptors for everything but the service's connections: the operating surface, 256
 connections to sinks, the store and the interpreter."""
@@ -83,6 +87,9 @@ SOCKET_BYTES_AHEAD: Final = 64 << 10
 
 SOCKET_CLOSE_SECONDS: Final = 1.0
 """Time for the last word on a WebSocket, whose client may not be reading."""
+
+STREAM_TURNS: Final = 8
+"""Chunks that all streams together send in one round of the loop: half a MiB, some milliseconds."""
 
 HEARTBEAT_SECONDS: Final = 15.0
 """Silence on a stream after which a comment is sent (the HTML standard advises 15 seconds)."""

@@ -233,7 +233,8 @@ class Writer:
         self.state = state
         self.now = 0
         """Microseconds since the epoch."""
-        self._undo: list[tuple[Leaf, Dot, tuple[Any, ...] | None, bool]] = []
+        self._undo: list[tuple[Leaf, Dot, tuple[Any, ...] | None]] = []
+        """What dots were in the delta before; None of those that it did not know."""
         self._counts: dict[Path, Place] = {}
         """Where this actor counts in this delta."""
         self.seal(actor)
@@ -256,13 +257,12 @@ class Writer:
     def undo(self) -> None:
         """Take what was written since `apply` began out of the delta. The state is of no use any
         more."""
-        for told, dot, before, is_new in reversed(self._undo):
+        for told, dot, before in reversed(self._undo):
             if before is None:
                 told.pop(dot, None)
+                self.delta.context.cloud.discard(dot)
             else:
                 told[dot] = before
-            if is_new:
-                self.delta.context.cloud.discard(dot)
         self._undo.clear()
 
     def put(
@@ -288,15 +288,14 @@ class Writer:
 
     def count(self, path: Path, up: int, down: int) -> None:
         """Add to what this actor has counted in a leaf: one entry, under its latest dot."""
-        if not up and not down:
-            return
         place = self._counts.get(path)
         if place is None:
-            self._counts[path] = self._begin_count(path, up, down)
+            if up or down:
+                self._counts[path] = self._begin_count(path, up, down)
             return
         mine, told, dot = place
         before = mine[dot]
-        self._undo.append((told, dot, before, False))
+        self._undo.append((told, dot, before))
         mine[dot] = told[dot] = (before[0] + up, before[1] + down)
 
     def _begin_count(self, path: Path, up: int, down: int) -> Place:
@@ -323,11 +322,8 @@ class Writer:
 
     def _note(self, told: Leaf, dot: Dot) -> None:
         """Put a dot into the delta's context; it is a plain set there, without a clock."""
-        cloud = self.delta.context.cloud
-        is_new = dot not in cloud
-        if is_new:
-            cloud.add(dot)
-        self._undo.append((told, dot, told.get(dot), is_new))
+        self._undo.append((told, dot, told.get(dot)))
+        self.delta.context.cloud.add(dot)
 
 
 def _reach(root: Map, path: Path) -> Leaf:

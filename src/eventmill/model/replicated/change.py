@@ -11,28 +11,33 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from eventmill.model.replicated.causal import Path
+import msgspec
+
+from eventmill.model.replicated.causal import Path, Writer
 
 notes: ContextVar[list[Change] | None] = ContextVar("eventmill_changes", default=None)
 """In development and tests, the changes that were made by the handler that runs."""
 
 
-class Change:
+class Change(msgspec.Struct, eq=False, gc=False):
     """A change of one replicated value, to be returned with `self.update(…)`."""
 
-    __slots__ = ("arguments", "function", "path", "size")
+    function: Callable[..., object]
+    """Called with a writer, the path and the arguments."""
+    path: Path
+    arguments: tuple[Any, ...] = ()
+    size: int = 0
+    """Bytes of the values that it brings."""
 
-    def __init__(
-        self, function: Callable[..., None], path: Path, *arguments: Any, size: int = 0
-    ) -> None:
-        self.function = function
-        self.path = path
-        self.arguments = arguments
-        self.size = size
-        """Bytes of the values that it brings."""
+    def __post_init__(self) -> None:
         made = notes.get()
         if made is not None:
             made.append(self)
 
     def __repr__(self) -> str:
         return f"<Change {self.function.__name__.strip('_')} of {'.'.join(self.path)}>"
+
+
+def deletion() -> Change:
+    """Return the change that deletes an entity. Nothing ever removes it; no field has its name."""
+    return Change(Writer.put, ("",), ((),))

@@ -34,7 +34,7 @@ class GCounter(Value):
 
         Raises `ValueError` for a negative amount.
         """
-        return Change(Writer.count, self._path, _checked(amount), 0)
+        return Change(Writer.count, self._path, (_checked(amount), 0))
 
 
 class PNCounter(Value):
@@ -54,13 +54,13 @@ class PNCounter(Value):
         """Count up, or down by a negative amount."""
         if amount < 0:
             return self.decrement(-amount)
-        return Change(Writer.count, self._path, _checked(amount), 0)
+        return Change(Writer.count, self._path, (_checked(amount), 0))
 
     def decrement(self, amount: int = 1) -> Change:
         """Count down, or up by a negative amount."""
         if amount < 0:
             return self.increment(-amount)
-        return Change(Writer.count, self._path, 0, _checked(amount))
+        return Change(Writer.count, self._path, (0, _checked(amount)))
 
 
 def _checked(amount: int) -> int:

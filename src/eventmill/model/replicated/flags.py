@@ -70,11 +70,11 @@ class Vote(Value):
     def cast(self, voter: str, in_favour: bool = True) -> Change:
         """Say yes or no for a voter."""
         text = _YES if in_favour else _NO
-        return Change(write, (*self._path, voter), text, "default", size=len(voter))
+        return Change(write, (*self._path, voter), (text, "default"), len(voter))
 
     def withdraw(self, voter: str) -> Change:
         """Take a voter's word back."""
-        return Change(remove, self._path, [voter])
+        return Change(remove, self._path, ([voter],))
 
 
 _YES, _NO = "true", "false"

@@ -65,7 +65,7 @@ class ORMap(Value, Generic[K, V]):
 
     def remove(self, *keys: K) -> Change:
         """Take keys out, with what this node has seen under them; missing ones are fine."""
-        return Change(remove, self._path, [self._texts.write(key) for key in keys])
+        return Change(remove, self._path, ([self._texts.write(key) for key in keys],))
 
 
 class CounterMap(ORMap[K, PNCounter]):

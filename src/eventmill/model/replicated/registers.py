@@ -78,7 +78,7 @@ class LWWRegister(Value, Generic[T]):
             clock = int(self._clock(written[0] if written else _BEGINNING, value))
         else:
             clock = self._clock
-        return Change(write, self._path, text, clock, size=len(text))
+        return Change(write, self._path, (text, clock), len(text))
 
 
 class MVRegister(Value, Generic[T]):
@@ -104,7 +104,7 @@ class MVRegister(Value, Generic[T]):
         Raises `TypeError` for one of another type.
         """
         text = self._texts.write(value)
-        return Change(_replace, self._path, text, size=len(text))
+        return Change(_replace, self._path, (text,), len(text))
 
 
 def _unwritten(cls: Any) -> Any:

@@ -57,7 +57,7 @@ class GSet(_Set[T]):
         Raises `TypeError` for one of another type.
         """
         texts = self._written(elements)
-        return Change(_add_missing, self._path, texts, size=sum(map(len, texts)))
+        return Change(_add_missing, self._path, (texts,), sum(map(len, texts)))
 
 
 class ORSet(_Set[T]):
@@ -72,11 +72,11 @@ class ORSet(_Set[T]):
         Raises `TypeError` for one of another type.
         """
         texts = self._written(elements)
-        return Change(add, self._path, texts, size=sum(map(len, texts)))
+        return Change(add, self._path, (texts,), sum(map(len, texts)))
 
     def remove(self, *elements: T) -> Change:
         """Take elements out, as far as this node has seen them come in; missing ones are fine."""
-        return Change(remove, self._path, self._written(elements))
+        return Change(remove, self._path, (self._written(elements),))
 
     def clear(self) -> Change:
         """Take out all elements that this node sees."""

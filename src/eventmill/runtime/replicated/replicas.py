@@ -18,13 +18,11 @@ from typing import Any
 from eventmill.engine.entity import NULL
 from eventmill.engine.outgoing import Author, Expansion
 from eventmill.engine.replicated import (
-    change,
+    decide,
     delta_entry,
     delta_of,
     is_deleted,
-    is_plain,
     published,
-    reply_of,
     size_of_effect,
 )
 from eventmill.errors import FAILURES, EventmillError, Unavailable
@@ -206,40 +204,35 @@ class Replicas(Entities):
         """In the log, as any node may write it."""
         return DELTAS, f"{component}/{id}"
 
-    def _decide(
+    def _decide(  # type: ignore[override]  # its cells are replicas
         self,
         key: Key,
-        cell: Cell,
+        cell: Replica,
         handler: Handler[Any, Any],
         effect: Effect[Any],
         envelope: Envelope,
         once: bytes | None,
     ) -> bytes | asyncio.Future[bytes]:
-        assert isinstance(cell, Replica)
         batch = self._committer.open_batch()
         try:
             brought = size_of_effect(handler, effect, cell.bytes)
-            also = None if is_plain(effect) else self._published(cell, handler, effect, envelope)
+            also = self._published(cell, handler, effect, envelope) if effect.outgoing else None
         except EventmillError as error:
             raise self._guards.disclosed(handler, error) from error.__cause__
-        is_changed = effect.merged or effect.deleted
-        if is_changed:
-            if cell.part is None or cell.part.batch is not batch:
-                self._begin(cell, batch)
-            change(cell.writer, effect, cell.identity.now)
-            cell.deleted = effect.deleted
+        if effect.merged and (cell.part is None or cell.part.batch is not batch):
+            self._begin(cell, batch)
         try:
-            reply = reply_of(effect, cell.state)
+            reply = decide(cell.writer, effect, cell.state, cell.identity.now)
         except FAILURES as error:
-            if is_changed:  # what the reply was made of is a state that never becomes true
-                cell.writer.undo()
+            if effect.merged:
                 self.cells.drop(key, cell, after=cell.batch)
             raise failure_of(handler, error) from error
+        cell.deleted = effect.deleted
         key_of_outcome = once if envelope.origin is None else envelope.origin.encode()
         if key_of_outcome is not None:
             batch.commit.outcomes.append(self._outcome(cell, key_of_outcome, reply, None))
             batch.commit.bytes += len(reply)
-        elif not is_changed and also is None:
+        elif not (effect.merged or effect.outgoing):
             return self._released(cell, reply)
         if also is not None:
             also.add_to(batch.commit)

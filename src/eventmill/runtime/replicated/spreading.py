@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
-from eventmill.errors import Conflict, EventmillError, Unavailable
+from eventmill.errors import Conflict, EventmillError, NotEverywhere, Unavailable
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.definition import Consistency
@@ -209,7 +209,7 @@ class Spreading:
     async def reached(self, shard: int, position: int, consistency: Consistency) -> None:
         """Return when so many nodes have read a shard up to a position.
 
-        Raises `Unavailable` if they have not in time.
+        Raises `NotEverywhere` if they have not in time.
         """
         waiting = Waiting(shard, position, consistency)
         if self._is_reached(waiting):
@@ -269,10 +269,9 @@ class Spreading:
         return any(self._log.positions.get(s, 0) < position for s, position in wanted.items())
 
 
-def _too_late(consistency: Consistency) -> Unavailable:
+def _too_late(consistency: Consistency) -> NotEverywhere:
     nodes = "all other nodes" if consistency == "all" else "a majority of the nodes"
-    return Unavailable(
+    return NotEverywhere(
         f"the change is durable and will reach every node, but {nodes} did not have it within "
-        f"{WAIT_SECONDS:g} s",
-        code="unavailable.consistency",
+        f"{WAIT_SECONDS:g} s"
     )

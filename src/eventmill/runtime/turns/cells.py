@@ -139,7 +139,6 @@ class Cells:
     def _bar(self, key: Key, until: Batch) -> None:
         """Let loads of an entity wait for a batch, whatever becomes of it."""
         loading = self._loading[key] = asyncio.get_running_loop().create_future()
-        gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def open_up(gate: asyncio.Future[None]) -> None:
             if not gate.cancelled():
@@ -147,8 +146,7 @@ class Cells:
             del self._loading[key]
             loading.set_result(None)
 
-        gate.add_done_callback(open_up)
-        until.replies.append((gate, None))
+        until.later().add_done_callback(open_up)
 
     async def _wait(self, key: Key, loading: asyncio.Future[None]) -> None:
         if (

@@ -33,7 +33,7 @@ class Guards:
         if self.enabled:
             effect = _guarded(live, handler, arguments)
         else:
-            effect = handler.invoke(live.state, arguments)
+            effect = handler.invoke(live.state, *arguments)
         if not isinstance(effect, Effect):
             raise HandlerFailed(
                 f"{handler.place} returned {type(effect).__name__}; a command returns an effect: "
@@ -49,8 +49,8 @@ class Guards:
         """
         if self.enabled:
             with _unchanged(live, handler):
-                return codec.encode(handler.invoke(live.state, arguments))
-        return codec.encode(handler.invoke(live.state, arguments))
+                return codec.encode(handler.invoke(live.state, *arguments))
+        return codec.encode(handler.invoke(live.state, *arguments))
 
     def disclosed(self, handler: Handler[Any, Any], error: EventmillError) -> EventmillError:
         """Return an error as the handler's callers hear of it: where the handler is written is told
@@ -71,7 +71,7 @@ class Guards:
 
 def _guarded(live: Live, handler: Handler[Any, Any], arguments: tuple[Any, ...]) -> Any:
     with _unchanged(live, handler), guards.watch(handler.place) as returned:
-        returned.effect = handler.invoke(live.state, arguments)
+        returned.effect = handler.invoke(live.state, *arguments)
     return returned.effect
 
 

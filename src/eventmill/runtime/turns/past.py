@@ -113,7 +113,7 @@ def answer(live: Live, handler: Handler[Any, Any], arguments: tuple[Any, ...]) -
     if live.deleted:
         raise Deleted(f"{live.definition.id}/{live.id} was deleted by then")
     try:
-        return codec.encode(handler.invoke(live.state, arguments))
+        return codec.encode(handler.invoke(live.state, *arguments))
     except EventmillError:
         raise
     except FAILURES as error:  # user code may raise anything; the caller hears which handler

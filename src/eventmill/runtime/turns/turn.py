@@ -13,7 +13,7 @@ anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from typing import Any, Protocol
 
 import msgspec
@@ -150,31 +150,18 @@ class Entities:
                 return handler
         return self.handler(component, name)
 
-    async def execute(self, envelope: Envelope) -> bytes:
-        """Run one command or query; return its encoded reply when all it caused is durable.
+    def execute(self, envelope: Envelope) -> Awaitable[bytes]:
+        """Run one command or query; its encoded reply is there when all it caused is durable.
 
-        Raises `Rejected`, `Deleted`, `HandlerFailed`, `DeadlineExceeded`, `Overloaded`,
-        `StoreUnavailable` and their kin.
+        Raises, here or when it is waited for, `Rejected`, `Deleted`, `HandlerFailed`,
+        `DeadlineExceeded`, `Overloaded`, `StoreUnavailable` and their kin.
         """
-        if envelope.idempotency_key is not None:
-            # A key belongs to a command: the same one with another is no repetition.
-            return await self._execute_once(envelope, f"{envelope.name} {envelope.idempotency_key}")
         key = (envelope.component, envelope.id)
         cell = self.cells.get(key)
-        try:
-            if cell is not None:  # the usual case, without a coroutine more
-                answer = self._turn(key, cell, envelope, None)
-            else:
-                answer = await self.submit(envelope)
-        except (Rejected, Deleted, HandlerFailed):
-            if envelope.origin is not None:
-                # Whoever delivers it is elsewhere, and hears of no state that may never be true.
-                await self.settled()
-            raise
-        if isinstance(answer, bytes):
-            return answer
-        # Others may wait for what a sent command waits for.
-        return await (answer if envelope.origin is None else asyncio.shield(answer))
+        if cell is None or envelope.idempotency_key is not None or envelope.origin is not None:
+            return self._execute(envelope)
+        answer = self._turn(key, cell, envelope, None)  # the usual case, without a coroutine more
+        return _known(answer) if isinstance(answer, bytes) else answer
 
     async def submit(
         self, envelope: Envelope, once: bytes | None = None
@@ -205,9 +192,23 @@ class Entities:
 
     def settled(self) -> asyncio.Future[bytes]:
         """Return a future that is done with the commit of everything decided so far."""
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._committer.open_batch().replies.append((future, engine.NULL))
-        return future
+        return self._committer.open_batch().later(engine.NULL)
+
+    async def _execute(self, envelope: Envelope) -> bytes:
+        if envelope.idempotency_key is not None:
+            # A key belongs to a command: the same one with another is no repetition.
+            return await self._execute_once(envelope, f"{envelope.name} {envelope.idempotency_key}")
+        try:
+            answer = await self.submit(envelope)
+        except (Rejected, Deleted, HandlerFailed):
+            if envelope.origin is not None:
+                # Whoever delivers it is elsewhere, and hears of no state that may never be true.
+                await self.settled()
+            raise
+        if isinstance(answer, bytes):
+            return answer
+        # Others may wait for what a sent command waits for.
+        return await (answer if envelope.origin is None else asyncio.shield(answer))
 
     async def _execute_once(self, envelope: Envelope, text: str) -> bytes:
         key = (envelope.component, envelope.id, text)
@@ -335,11 +336,7 @@ class Entities:
         if cell.batch is not batch:
             cell.batch = batch
             batch.holders.append(cell)
-        if is_sent:
-            return batch.durable(engine.NULL)
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        batch.replies.append((future, reply))
-        return future
+        return batch.durable(engine.NULL) if is_sent else batch.later(reply)
 
     def _released(self, cell: Cell, answer: Any) -> bytes | asyncio.Future[bytes]:
         """Answer now, or with the commit of what the answer depends on."""
@@ -348,9 +345,7 @@ class Entities:
             if isinstance(answer, Exception):
                 raise answer
             return answer  # type: ignore[no-any-return]
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        batch.replies.append((future, answer))
-        return future
+        return batch.later(answer)
 
     def _refused(self, cell: Cell, rejection: Rejected, once: bytes) -> asyncio.Future[bytes]:
         batch = self._committer.open_batch()
@@ -416,7 +411,6 @@ def changes_state(effect: Effect[Any]) -> bool:
         or effect.deleted
         or effect.changes is not None
         or effect.transition is not None
-        or effect.merged
     )
 
 
@@ -441,6 +435,10 @@ def repeat(outcome: Outcome) -> bytes:
         return outcome.reply
     problem = msgspec.json.decode(outcome.reply)
     raise Rejected(problem["message"], code=outcome.rejection, details=problem["details"])
+
+
+async def _known(answer: bytes) -> bytes:
+    return answer
 
 
 def _expire(entity: Any) -> None:
