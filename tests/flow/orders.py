@@ -109,6 +109,10 @@ class Order(Workflow):
         return self.go_all(branch(Order.branch_one), branch(Order.branch_two), then=Order.listen)
 
     @command
+    def listen_now(self) -> Effect[None]:
+        return self.wait_for(payments, Paid, self.entity_id, then=Order.was_paid)
+
+    @command
     def again(self) -> Effect[None]:
         return self.go(Order.ask)
 

@@ -247,6 +247,32 @@ async def test_what_is_replaced_while_somebody_asks_is_refused_not_guessed(
             await past.restore(cast(Journal, Slow()), definition, "p", sequence=None, time=time)
 
 
+async def test_what_is_removed_for_good_while_somebody_asks_is_not_guessed(
+    store: FaultyStore,
+) -> None:
+    async with Host(service, store=store) as host:
+        for cents in range(1, 9):
+            await host.call(Price.set, "p", cents)
+        journal = host.store.journal
+
+        class Slow:
+            """Between two reads the entity goes."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(journal, name)
+
+            async def latest(self, source: str, subject: str) -> Entry | None:
+                found = await journal.latest(source, subject)
+                purged = Commit(purged=[(source, subject)])
+                await host.runtime.committer.submit_alone(purged)
+                return found
+
+        definition, time = host.runtime.entities.definition("price"), host.clock.now()
+        slow = cast(Journal, Slow())
+        live = await past.restore(slow, definition, "p", sequence=None, time=time)
+        assert (live.identity.sequence, live.state.cents) == (0, 0)
+
+
 async def test_a_deleted_one_is_known_until_it_is_removed(store: FaultyStore) -> None:
     async with Host(service, store=store) as host:
         await host.call(Price.set, "p", 5)

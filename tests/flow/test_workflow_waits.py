@@ -9,6 +9,8 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from eventmill import Effect, Service, Workflow, component, query, step
+from eventmill.engine.workflows import rows
 from eventmill.model import limits
 from eventmill.model.commit import Commit
 from eventmill.model.entry import Entry
@@ -43,6 +45,14 @@ async def pay(host: Host, *amounts: int, order: str = "o1") -> None:
 def gives(commit: Commit) -> bool:
     """Whether a commit gives a workflow what it waits for."""
     return any(name.startswith("$wait/") and row is None for name, row in commit.timers.items())
+
+
+def has_looked(commit: Commit) -> bool:
+    """Whether a commit lets a wait wait that has looked back in vain."""
+    return any(
+        name.startswith("$wait/") and row is not None and not rows.read(row)[2].looks
+        for name, row in commit.timers.items()
+    )
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -262,6 +272,35 @@ async def test_what_a_late_reader_brings_again_is_not_taken_twice(store: FaultyS
         assert await host.call(Order.content, "o1") == ("ended", [1, 2, 3, 4], "")
 
 
+async def test_a_late_reader_gives_a_wait_what_was_not_taken(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        await host.operations.pause("$waits.order.payments")
+        gate.close()
+        await host.call(Order.start, "o1", 2)
+        await gate.reached("ask")
+        await pay(host, 1)
+        gate.open()
+        await host.settle()
+        await host.call(Order.listen_now, "o1")
+        await pay(host, 2)
+        await host.operations.resume("$waits.order.payments")
+        await host.settle()
+        assert await host.call(Order.content, "o1") == ("ended", [1, 2], "")
+
+
+async def test_of_many_events_a_wait_is_given_one(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        for number in range(20):
+            await host.call(Order.start, f"o{number}")
+        await host.settle()
+        before = host.runtime.committer.entries
+        for number in range(20):
+            await pay(host, *range(50), order=f"o{number}")
+        await host.settle()
+        written = host.runtime.committer.entries - before
+        assert written < 20 * (50 + 10), "and not a command for each event"
+
+
 async def test_many_waits_look_back_together(store: FaultyStore) -> None:
     ids = [f"o{number}" for number in range(60)]
     async with Host(service, store=store) as host:
@@ -304,6 +343,61 @@ async def test_an_answer_of_a_service_beside_may_come_as_early() -> None:
         gate.open()
         await host.settle()
         assert await host.call(Member.content, "m1") == 7
+
+
+async def test_a_wait_looks_back_when_the_service_beside_is_there_again() -> None:
+    async with Host(members, beside=[service]) as host:
+        gate.close()
+        await host.call(Member.join, "m1")
+        await gate.reached("join")
+        orders = host.beside["orders"]
+        await pay(orders, 7, order="m1")
+        await read(host)
+        assert orders.runtime.beside is not None
+        await orders.runtime.beside.close()
+        gate.open()
+        with capture_logs() as logs:
+            await until(lambda: "a wait could not look back yet" in [log["event"] for log in logs])
+        await host.restart(crash=True)
+        await host.advance(timedelta(seconds=1))
+        assert await host.call(Member.content, "m1") == 7
+
+
+async def test_a_wait_on_what_this_code_does_not_wait_on_any_more_has_its_time(
+    store: FaultyStore,
+) -> None:
+    async with Host(service, store=store) as host:
+        gate.close()
+        await host.call(Order.start, "o1")
+        await gate.reached("ask")
+        gate.open()
+        store.fail(matching=has_looked)
+        await until(lambda: store.injected == 1)
+
+    @component("order")
+    class Deaf(Workflow):
+        waits_on = (Desk,)
+
+        heard: str = ""
+
+        @query
+        def content(self) -> tuple[str, str]:
+            return self.status, self.heard
+
+        @step
+        async def was_paid(self, event: Paid) -> Effect[None]:
+            return self.end()
+
+        @step
+        async def too_late(self) -> Effect[None]:
+            return self.update(heard="too late").pause()
+
+    deaf = Service("orders", components=[Deaf, Desk], topics=[payments])
+    async with Host(deaf, store=store) as host:
+        await host.advance(LONG - timedelta(seconds=1))
+        assert await host.call(Deaf.content, "o1") == ("waiting", "")
+        await host.advance(timedelta(seconds=1))
+        assert await host.call(Deaf.content, "o1") == ("paused", "too late")
 
 
 async def test_a_wait_that_looked_back_in_vain_has_its_time(store: FaultyStore) -> None:

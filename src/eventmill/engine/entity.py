@@ -255,7 +255,7 @@ def _entries_of(
     extra = extra_of(handler, effect, metadata) if metadata or effect.metadata else None
     if len(effect.events) > limits.EVENTS_PER_EFFECT_MAX:
         raise _too_many(effect.events, handler)
-    if live.marks:
+    if definition.is_key_value:
         origin = live.origin_of(origin)
     entries, events = [], []
     for event in effect.events:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -46,7 +46,7 @@ class Expansion(msgspec.Struct):
             commit.timers.update(self.timers)
 
 
-class Author(NamedTuple):
+class Author(msgspec.Struct, frozen=True):
     """Whose effects they are."""
 
     place: str
@@ -142,7 +142,8 @@ def message_entry(
     if own_key is not None:
         key = own_key
     check_subject(f"a key of topic {topic.id!r}", key, least=0)
-    _check_size(f"an event of topic {topic.id!r}", payload)
+    if len(payload) > limits.PAYLOAD_BYTES_MAX:
+        raise _too_large(f"an event of topic {topic.id!r}", payload)
     shard = placement.message(topic.id, key)
     return Entry(topic.id, key, 0, kind.name, kind.written, now, payload, metadata, None, shard)
 
@@ -162,7 +163,8 @@ def command_entry(sending: Sending, now: int, metadata: bytes | None, home: int 
     payload = handler.encode_arguments(sending.arguments)
     if not handler.is_exact:
         handler.decode_arguments(payload)
-    _check_size(f"the command {handler.component}.{handler.name}", payload)
+    if len(payload) > limits.PAYLOAD_BYTES_MAX:
+        raise _too_large(f"the command {handler.component}.{handler.name}", payload)
     subject = f"{handler.component}/{sending.id}"
     return Entry(COMMANDS, subject, 0, handler.name, 1, now, payload, metadata, None, home)
 
@@ -231,12 +233,11 @@ def _weigh(expansion: Expansion, place: str) -> None:
     expansion.weight = max(expansion.bytes, len(entries) * LEAST_WEIGHT)
 
 
-def _check_size(what: str, payload: bytes) -> None:
-    if len(payload) > limits.PAYLOAD_BYTES_MAX:
-        raise TooLarge(
-            f"{what} has {len(payload)} bytes, {limits.PAYLOAD_BYTES_MAX} are possible: send a "
-            "reference instead"
-        )
+def _too_large(what: str, payload: bytes) -> TooLarge:
+    return TooLarge(
+        f"{what} has {len(payload)} bytes, {limits.PAYLOAD_BYTES_MAX} are possible: send a "
+        "reference instead"
+    )
 
 
 def due_after(what: str, after: timedelta, now: int) -> int:

@@ -138,7 +138,7 @@ class Commit(msgspec.Struct):
     compacted: list[tuple[str, str, int]] = []
     """(source, subject, sequence): entries of the subject below the sequence are removed. Beside an
     entry of the subject it is that one's, and a stored one above shows a stale writer and refuses the
-    commit."""
+    commit. Without one it does nothing where all are below: the entity was removed, and has begun anew."""
     purged: list[tuple[str, str]] = []
     """(source, subject): the entity is removed, with its entries and its snapshot. Outcomes of keyed
     requests stay until they expire: a repetition gets the first answer, not a second life."""

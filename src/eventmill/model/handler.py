@@ -101,6 +101,7 @@ class Handler(Generic[P, R_co]):
             """Whether what fits the types is read back as it was: no struct inside it holds a value
             that nobody checked, no number is a NaN."""
             self._decode = codec.decoder(self.arguments_type).decode
+            self._written = msgspec.defstruct(f"{self.name}_written", self.parameters)
             self.decode_reply = codec.decoder(self.result_type | None).decode
         except TypeError as error:
             raise ConfigurationError(f"{self.place}: {error}") from error
@@ -203,7 +204,7 @@ class Handler(Generic[P, R_co]):
 
     def encode_arguments(self, arguments: tuple[Any, ...]) -> bytes:
         """Encode arguments as the JSON object that `decode_arguments` reads."""
-        return codec.encode(dict(zip(self.parameters, arguments, strict=True)))
+        return codec.encode(self._written(*arguments))  # faster than a dict, to make and to encode
 
     def _invoke_with_keywords(self, component: Any, *arguments: Any) -> Any:
         split = len(self._positional)

@@ -35,10 +35,10 @@ class Placement(msgspec.Struct, frozen=True):
 
     def message(self, topic: str, key: str) -> int:
         """Shard that a topic's message is written to."""
-        if not self.topics:
-            return self.entity(key)
         if self.shards == 1:  # perhaps an embedded store
             return self.topics.get(topic, 0)
+        if not self.topics:
+            return self.entity(key)
         return self.topics[topic] * self.shards + self.entity(key)
 
     def home(self, shard: int) -> int:

@@ -115,14 +115,14 @@ class Topic(Generic[E]):
         self.replicas = replicas
         self.types = types
         self.key = key
-        self._key_of = attrgetter(key) if isinstance(key, str) and key else key
+        self._key_of = _key_of(key)
 
     def __repr__(self) -> str:
         return f"<Topic {self.id} [{', '.join(t.__name__ for t in self.types)}]>"
 
     def subject_of(self, event: E, /) -> str:
         """Return the key of an event as text."""
-        return str(self._key_of(event)) if callable(self._key_of) else ""
+        return str(self._key_of(event))
 
     def version_of(self, type: str) -> int:
         """Return the current version of a type; 1 of one that it does not carry."""
@@ -168,6 +168,13 @@ class Topic(Generic[E]):
         kind = event_type_of(type(event))
         payload, event = kind.stored(event)
         return kind, self.subject_of(event), payload
+
+
+def _key_of(key: Key) -> Callable[[Any], Any]:
+    """Return what makes the key of an event."""
+    if callable(key):
+        return key
+    return attrgetter(key) if key else lambda event: ""
 
 
 def is_foreign(id: str) -> bool:

@@ -94,8 +94,10 @@ class Journal:
                 self.sequences.setdefault(subject, {})[entry.sequence] = entry
 
     def compact(self, subject: Subject, sequence: int) -> None:
-        """Remove a subject's entries below a sequence."""
+        """Remove a subject's entries below a sequence, unless all of them are."""
         entries = self.sequences.get(subject, {})
+        if not entries or max(entries) < sequence:
+            return
         for old in [number for number in entries if number < sequence]:
             self._remove(entries.pop(old))
 

@@ -158,14 +158,19 @@ def _entries(plan: Plan, entries: list[Entry], last: Mapping[Subject, int]) -> N
 
 
 def _compact(plan: Plan, last: Mapping[Subject, int], entries: list[Entry]) -> None:
-    rows = [(source, stored(subject), sequence) for (source, subject), sequence in last.items()]
-    plan.add("compacted", rows)
-    # The unique index cannot see a stale writer whose sequence was compacted away.
     written = {(entry.source, entry.subject) for entry in entries}
-    newest = [row for row, subject in zip(rows, last, strict=True) if subject in written]
-    if newest:
-        plan.add("beyond", newest)
+    beside: list[tuple[str, str, int]] = []
+    alone: list[tuple[str, str, int]] = []
+    for subject, sequence in last.items():
+        rows = beside if subject in written else alone
+        rows.append((subject[0], stored(subject[1]), sequence))
+    if beside:
+        plan.add("compacted", beside)
+        # The unique index cannot see a stale writer whose sequence was compacted away.
+        plan.add("beyond", beside)
         plan.demand(0, "beyond")
+    if alone:
+        plan.add("outlived", alone)
 
 
 def _offsets(plan: Plan, offsets: list[Offset]) -> None:

@@ -40,10 +40,18 @@ WHERE entry.source = c.source AND entry.subject = c.subject AND entry.sequence >
   AND entry.sequence < c.sequence
 
 -- name: beyond
-SELECT 1 FROM entry_home AS entry JOIN unnest(:newest_sources::text[], :newest_subjects::text[],
-    :newest_sequences::bigint[]) AS newest (source, subject, sequence)
-  ON entry.source = newest.source AND entry.subject = newest.subject
-WHERE entry.sequence > 0 AND entry.sequence > newest.sequence
+SELECT 1 FROM entry_home AS entry JOIN unnest(:compacted_sources::text[], :compacted_subjects::text[],
+    :compacted_sequences::bigint[]) AS c (source, subject, sequence)
+  ON entry.source = c.source AND entry.subject = c.subject
+WHERE entry.sequence > 0 AND entry.sequence > c.sequence
+
+-- name: outlived
+DELETE FROM entry_home AS entry USING unnest(:outlived_sources::text[], :outlived_subjects::text[],
+    :outlived_sequences::bigint[]) AS c (source, subject, sequence)
+WHERE entry.source = c.source AND entry.subject = c.subject AND entry.sequence > 0
+  AND entry.sequence < c.sequence
+  AND EXISTS (SELECT FROM entry_home AS newer WHERE newer.source = c.source
+    AND newer.subject = c.subject AND newer.sequence >= c.sequence)
 
 -- name: snapshots
 INSERT INTO snapshot (source, subject, sequence, time, schema, state, marks)

@@ -167,6 +167,8 @@ class Unfiled:
     def compact(self, db: apsw.Connection, change: Change, key: Key, below: int) -> None:
         """Delete an entity's entries below a sequence: never the newest one."""
         mine = change.added.get(key, [])
+        if not mine and self._last(db, change, key) < below:
+            return
         here = [*self._remaining(change, key), *mine]
         self._delete(db, key, [entry for entry in here if entry.sequence < below], below)
         change.compacted[key] = below

@@ -46,6 +46,12 @@ class Due(msgspec.Struct, frozen=True, omit_defaults=True):
     """Sequence of the workflow's own entry since which an event counts; 0: all behind `after` do."""
     after: int = 0
     """Position of the last event that was taken of this source and key."""
+    store: str = ""
+    """Identity of the store in which that is its position."""
+
+    def took(self, position: int, store: str) -> bool:
+        """Whether what is at a position of a store was taken before there was this wait."""
+        return position <= self.after and store == self.store
 
 
 class Owner(msgspec.Struct, frozen=True):

@@ -45,13 +45,15 @@ def looking_back(
     """
     if not due.types:
         return msgspec.structs.replace(due, looks=True)
-    if not after_steps:
-        return due
     last = progress.last_taken(source, due.key, store)
     after = last.position if last is not None else 0
+    if last is not None:
+        due = msgspec.structs.replace(due, after=after, store=store)
+    if not after_steps:
+        return due
     is_next = last is not None and progress.by_event and last is progress.taken[-1]
     since = 0 if is_next else progress.since
-    return msgspec.structs.replace(due, looks=bool(since or after), since=since, after=after)
+    return msgspec.structs.replace(due, looks=bool(since or after), since=since)
 
 
 def take(progress: Progress, wait: Wait, position: int, store: str) -> None:

@@ -45,6 +45,10 @@ class _Bounded:
     def position(self) -> int:
         return min(self._source.position, self._end)
 
+    @property
+    def is_there(self) -> bool:
+        return self._source.is_there
+
     async def read(self, after: int, *, limit: int, sources: frozenset[str]) -> Scan:
         return self._cut(await self._source.read(after, limit=limit, sources=sources))
 

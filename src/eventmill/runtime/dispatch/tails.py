@@ -46,6 +46,11 @@ class Source(Protocol):
         """The last position that is known."""
         ...
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it can be read; not yet, perhaps, if it is another service's."""
+        ...
+
     async def read(self, after: int, *, limit: int, sources: frozenset[str]) -> Scan:
         """Read up to `limit` positions after a position, from memory if they are there; fewer when
         the entries have `SCAN_BYTES_MAX` bytes."""
@@ -213,6 +218,10 @@ class Tails:
                 break
         return Stretch(entries, moved, next(reversed(moved), -1) + 1)
 
+    def is_there(self, shard: int) -> bool:
+        """Whether a shard can be read: what is missing now may come with all that was in it."""
+        return self._tails[shard].is_there
+
     async def between(self, shard: int, low: int, high: int, sources: frozenset[str]) -> Scan:
         """Read what is above a position of a shard, up to another one, or a part of it."""
         return await self._tails[shard].between(low, high, sources)
@@ -237,6 +246,8 @@ class Tail:
 
     Parameters: `entries_max` and `bytes_max` bound what is kept in memory.
     """
+
+    is_there = True
 
     def __init__(
         self, journal: Journal, shard: int, position: int, *, entries_max: int, bytes_max: int

@@ -151,6 +151,10 @@ class NeighbourTail:
     def position(self) -> int:
         return 0 if self._journal is None else self._journal.position
 
+    @property
+    def is_there(self) -> bool:
+        return self._journal is not None
+
     async def read(self, after: int, *, limit: int, sources: frozenset[str]) -> Scan:
         if self._journal is None:
             return Scan([], after)

@@ -7,6 +7,7 @@ effect: its outcome is stored in the same commit as the message.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 
@@ -16,7 +17,6 @@ from eventmill.engine import outgoing
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Outcome
 from eventmill.model.entry import Entry
-from eventmill.model.subject import check_subject
 from eventmill.model.topic import Topic
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
@@ -56,57 +56,61 @@ class Publisher:
         key: str | None = None,
     ) -> int:
         """Publish Python events, under `key` if the topic shall not make it; see `messages`."""
-        if key is not None:
-            check_subject(f"a key of topic {topic.id!r}", key, least=0)
-        now = self._clock.now()
-        entries = [outgoing.message_entry(topic, event, now, metadata) for event in events]
-        messages = [
-            Message(
-                e.type,
-                e.version,
-                e.subject if key is None else key,
-                e.payload,
-                metadata,
-                dedupe and f"{dedupe}/{i}",
-            )
-            for i, e in enumerate(entries)
+        now, placement = self._clock.now(), self._store.placement
+        entries = [
+            outgoing.message_entry(topic, event, now, metadata, placement, key) for event in events
         ]
-        return await self.messages(topic.id, messages)
+        keys: list[bytes | None] = [None] * len(entries)
+        if dedupe is not None:
+            keys = [_digest(f"{dedupe}/{i}") for i in range(len(entries))]
+        return await self._publish(topic.id, entries, keys)
 
     async def messages(self, topic: str, messages: list[Message]) -> int:
         """Append messages in order, all or none; return how many were not duplicates.
 
         Durable when it returns. Raises `StoreUnavailable`, `Overloaded`, `TopicFull` and their kin.
         """
-        fresh: dict[bytes, Message] = {}
-        plain: list[tuple[Message, bytes | None]] = []
+        now = self._clock.now()
+        entries = [self._entry(topic, message, now) for message in messages]
+        keys = [None if m.dedupe is None else _digest(m.dedupe) for m in messages]
+        return await self._publish(topic, entries, keys)
+
+    def _entry(self, topic: str, m: Message, now: int) -> Entry:
+        shard = self._store.placement.message(topic, m.subject)
+        return Entry(
+            topic, m.subject, 0, m.type, m.version, now, m.payload, m.metadata, None, shard
+        )
+
+    async def _publish(self, topic: str, entries: list[Entry], keys: list[bytes | None]) -> int:
+        fresh: list[Entry] = []
+        keyed: dict[bytes, Entry] = {}
         others: list[asyncio.Task[int]] = []
-        for message in messages:
-            key = _digest(message.dedupe) if message.dedupe is not None else None
+        for entry, key in zip(entries, keys, strict=True):
             if key is None:
-                plain.append((message, None))
+                fresh.append(entry)
             elif (claim := self._claims.get((topic, key))) is not None:
                 others.append(claim)
-            elif key not in fresh:
-                fresh[key] = message
-                plain.append((message, key))
+            elif key not in keyed:
+                keyed[key] = entry
+                fresh.append(entry)
         # Claimed before the store is asked: whoever comes with the same key waits for this one.
-        work = self._append(topic, plain, list(fresh))
-        count = await asyncio.shield(self._claims.start([(topic, key) for key in fresh], work))
+        work = self._append(topic, fresh, keyed)
+        count = await asyncio.shield(self._claims.start([(topic, key) for key in keyed], work))
         for other in others:
             # A duplicate of a message under way is acknowledged only when that one is durable.
             await asyncio.shield(other)
         return count
 
-    async def _append(
-        self, topic: str, messages: list[tuple[Message, bytes | None]], keys: list[bytes]
-    ) -> int:
-        known = await self._known(topic, keys)
-        new = [pair for pair in messages if pair[1] not in known] if known else messages
-        if new:
+    async def _append(self, topic: str, entries: list[Entry], keyed: dict[bytes, Entry]) -> int:
+        """Append entries, some of them under a dedupe key, but for those whose key is known."""
+        known = await self._known(topic, list(keyed))
+        if known:
+            repeated = {id(keyed.pop(key)) for key in known}
+            entries = [entry for entry in entries if id(entry) not in repeated]
+        if entries:
             self._room.check([topic])
-            await self._committer.write(lambda commit: self._fill(commit, topic, new))
-        return len(new)
+            await self._committer.write(lambda commit: self._fill(commit, topic, entries, keyed))
+        return len(entries)
 
     async def _known(self, topic: str, keys: list[bytes]) -> set[bytes]:
         if not keys:
@@ -115,19 +119,12 @@ class Publisher:
         outcomes = await self._store.journal.outcomes(topic, "", keys)
         return {outcome.key for outcome in outcomes if outcome.expires > now}
 
-    def _fill(self, commit: Commit, topic: str, fresh: list[tuple[Message, bytes | None]]) -> None:
-        now = self._clock.now()
-        expires = now + limits.IDEMPOTENCY_SECONDS * 1_000_000
-        placement = self._store.placement
-        for m, key in fresh:
-            shard = placement.message(topic, m.subject)
-            commit.entries.append(
-                Entry(
-                    topic, m.subject, 0, m.type, m.version, now, m.payload, m.metadata, None, shard
-                )
-            )
-            if key is not None:
-                commit.outcomes.append(Outcome(topic, "", key, expires, b""))
+    def _fill(
+        self, commit: Commit, topic: str, entries: list[Entry], keys: Iterable[bytes]
+    ) -> None:
+        expires = self._clock.now() + limits.IDEMPOTENCY_SECONDS * 1_000_000
+        commit.entries += entries
+        commit.outcomes += [Outcome(topic, "", key, expires, b"") for key in keys]
 
 
 def _digest(text: str) -> bytes:

@@ -47,13 +47,11 @@ async def restore(
         return not is_later and (sequence is None or entry.sequence <= sequence)
 
     live = Live(definition, id)
-    page = await journal.history(
-        definition.id, id, limit=1 if definition.is_whole else limits.SCAN_ROWS
-    )
-    if not definition.is_whole:
+    if definition.is_whole:
+        await _jump(journal, live, is_wanted)
+    else:
+        page = await journal.history(definition.id, id, limit=limits.SCAN_ROWS)
         await fold(journal, live, page, is_wanted)
-    elif page:
-        await _jump(journal, live, page[0], is_wanted)
     if sequence is not None and time is None and live.identity.sequence < sequence:
         count = live.identity.sequence
         raise NotFound(
@@ -65,12 +63,13 @@ async def restore(
     return live
 
 
-async def _jump(
-    journal: Journal, live: Live, oldest: Entry, is_wanted: Callable[[Entry], bool]
-) -> None:
+async def _jump(journal: Journal, live: Live, is_wanted: Callable[[Entry], bool]) -> None:
     """Take the last stored state that is wanted: sequences have no gaps, so it is found by halving what
     is left. Where a clock was set back, it is one of those that fit."""
     component, id = live.definition.id, live.id
+    oldest = next(iter(await journal.history(component, id, limit=1)), None)
+    if oldest is None:
+        return
     if not is_wanted(oldest):
         if oldest.sequence > 1:
             raise _not_kept(live, oldest)
@@ -80,10 +79,10 @@ async def _jump(
     middle = high  # most ask for what is still so
     while found.sequence < high:
         page = await journal.history(component, id, after=middle - 1, limit=1)
-        if page and page[0].sequence > middle:  # what is before has just been removed
-            await _jump(journal, live, page[0], is_wanted)
+        if not page or page[0].sequence > middle:  # it has just been removed, perhaps all of it
+            await _jump(journal, live, is_wanted)
             return
-        if page and is_wanted(page[0]):
+        if is_wanted(page[0]):
             found = page[0]
         else:
             high = middle - 1

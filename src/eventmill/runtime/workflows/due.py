@@ -135,7 +135,10 @@ class DueRows:
             await self._remove(timer)
             return
         if wait.source not in sources:
-            await self._later(timer)
+            if due.at <= self._clock.now():
+                await self._timed_out(timer, cell, due)
+            else:
+                await self._later(timer, due.at)
             return
         key = cell.definition.id, cell.id
         try:
@@ -188,10 +191,10 @@ class DueRows:
         """Remove a row that means nothing any more, unless another has taken its place."""
         await self._committer.submit_alone(Commit(fired=[(timer.name, timer.due)]))
 
-    async def _later(self, timer: Timer) -> None:
-        """Look at a row again later whose workflow nobody can read here."""
-        await self._committer.write(lambda commit: self._put_off(timer, commit))
+    async def _later(self, timer: Timer, latest: int = rows.NEVER) -> None:
+        """Look at a row again later that means nothing to this code."""
+        await self._committer.write(lambda commit: self._put_off(timer, commit, latest))
 
-    def _put_off(self, timer: Timer, commit: Commit) -> None:
-        due = self._clock.now() + round(limits.STUCK_SECONDS * 1e6)
+    def _put_off(self, timer: Timer, commit: Commit, latest: int = rows.NEVER) -> None:
+        due = min(self._clock.now() + round(limits.STUCK_SECONDS * 1e6), latest)
         commit.timers[timer.name] = Timer(timer.name, due, timer.command)

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from eventmill.engine.workflows.rows import Due
+from eventmill.errors import BrokerUnavailable
 from eventmill.model import limits
 from eventmill.model.definition import Source
 from eventmill.model.entry import STEP, Entry
@@ -109,12 +110,16 @@ class LookBack:
         """Return the first thing a wait can be given, of what is there now; None if nothing is.
 
         Parameter: `until` is the last position to look at, if not the end.
+
+        Raises `Unavailable` for what cannot be read now.
         """
         placement = self._store.placement
         (shard,) = placement.read_by(placement.entity(due.key), [source.id])
         async with self._room:
             if not due.types:
                 return await self._end(source.id, due.key)
+            if not self._tails.is_there(shard):
+                raise BrokerUnavailable(f"topic {source.id} cannot be read yet")
             end = await self._end_at(shard)
             begin, time = await self._begin(workflow, due, shard, end)
             if begin < (farthest := end - limits.WAIT_LOOK_BACK_POSITIONS):

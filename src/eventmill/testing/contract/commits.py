@@ -81,6 +81,15 @@ class CommitContract(Harness):
         await put(store, entry(sequence=6))
         assert [e.sequence for e in await store.journal.history("cart", "c1", limit=9)] == [5, 6]
 
+    async def test_a_commit_that_only_compacts_leaves_an_entity_that_has_begun_anew(
+        self, store: Store
+    ) -> None:
+        await put(store, *(entry(sequence=n) for n in range(1, 6)))
+        await store.commit(Commit(purged=[("cart", "c1")]))
+        await put(store, entry(), entry(sequence=2))
+        await store.commit(Commit(compacted=[("cart", "c1", 5)]))
+        assert [e.sequence for e in await store.journal.history("cart", "c1", limit=9)] == [1, 2]
+
     async def test_messages_and_commands_never_clash(self, store: Store) -> None:
         await put(store, message(), message(), command(), command())
         assert await store.journal.end(SHARD) == 4
