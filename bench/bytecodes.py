@@ -7,6 +7,7 @@ it, and bytecodes differ in cost: a step is proven by `python -m bench --rows â€
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 from collections import Counter
@@ -17,6 +18,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 import click
+import structlog
 import uvloop
 from rich.console import Console
 from rich.table import Table
@@ -109,6 +111,7 @@ async def _counted(work: Work, folder: Path, number: int) -> Counts:
 @click.option("--top", default=30, show_default=True, help="How many functions are shown.")
 def main(work: str, number: int, top: int) -> None:
     """Count the bytecodes of one command, event or increment."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     HOME.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=HOME) as folder:
         counts = uvloop.run(_counted(WORKS[work], Path(folder), number))

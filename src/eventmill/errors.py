@@ -47,6 +47,12 @@ def storable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def described(error: BaseException) -> str:
+    """Return what went wrong in one line: not every exception has a text."""
+    name, text = type(error).__name__, str(error)
+    return f"{name}: {text}" if text else name
+
+
 FAILURES: Final = (Exception, SystemExit)
 """What user code may end with: a failure stays where it happened, so `sys.exit()` in a handler fails
 the handler and does not end the node."""

@@ -76,6 +76,10 @@ class Door(EventSourcedEntity):
         leave("query")
         return self.opened
 
+    @query
+    def leave_silently(self) -> int:
+        sys.exit()
+
     @on(Opened)
     def was_opened(self, event: Opened) -> None:
         leave("fold")
@@ -165,6 +169,12 @@ async def test_a_query_that_exits_has_failed(store: FaultyStore) -> None:
         leaving.add("query")
         with pytest.raises(HandlerFailed, match="raised SystemExit: done"):
             await host.call(Door.count, "front")
+
+
+async def test_an_exit_without_a_word_is_told_without_one(store: FaultyStore) -> None:
+    async with Host(service, store=store) as host:
+        with pytest.raises(HandlerFailed, match=r"raised SystemExit$"):
+            await host.call(Door.leave_silently, "front")
 
 
 async def test_a_fold_that_exits_fails_whoever_needs_the_entity(store: FaultyStore) -> None:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from eventmill.errors import DeliveryFailed, InvalidPayload
+from eventmill.errors import DeliveryFailed, InvalidPayload, described
 from eventmill.model import limits
 from eventmill.ports.clock import Clock
 from eventmill.ports.sender import UNREACHABLE, Answer
@@ -97,7 +97,7 @@ class HttpSender:
         except TimeoutError as error:
             raise DeliveryFailed(f"{url} did not answer within {seconds:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise DeliveryFailed(f"{url}: {type(error).__name__}: {error}") from error
+            raise DeliveryFailed(f"{url}: {described(error)}") from error
 
     async def close(self) -> None:
         if self._session is not None:

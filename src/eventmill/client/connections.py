@@ -12,7 +12,7 @@ import msgspec
 from yarl import URL
 
 from eventmill import errors
-from eventmill.errors import EventmillError, Unavailable
+from eventmill.errors import EventmillError, Unavailable, described
 from eventmill.model import limits
 from eventmill.model.failure import KINDS
 
@@ -92,7 +92,7 @@ def _noticing(url: URL, patience: str) -> Iterator[None]:
         text = f"{url.origin()} did not answer {patience}"
         raise Unavailable(text, code=TIMED_OUT) from error
     except (aiohttp.ClientError, OSError) as error:
-        text = f"{url.origin()} cannot be reached: {type(error).__name__}: {error}"
+        text = f"{url.origin()} cannot be reached: {described(error)}"
         raise Unavailable(text, code=LOST) from error
 
 

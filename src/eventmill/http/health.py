@@ -13,7 +13,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from eventmill.errors import EventmillError
+from eventmill.errors import EventmillError, described
 from eventmill.model.commit import Commit
 from eventmill.runtime.committer import Batch
 from eventmill.runtime.runtime import Runtime
@@ -51,7 +51,7 @@ class Health:
         """Say why requests should go elsewhere; empty when they should not."""
         runtime = self._runtime
         problems = [
-            f"loop {name!r} ended: {type(error).__name__}: {error}"
+            f"loop {name!r} ended: {described(error)}"
             for name, error in runtime.supervisor.failures.items()
         ]
         if not runtime.ready:

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar, cast, dataclass_transform
 
 import msgspec
 
-from eventmill.errors import FAILURES, ConfigurationError, InvalidPayload
+from eventmill.errors import FAILURES, ConfigurationError, InvalidPayload, described
 from eventmill.model import limits
 
 C = TypeVar("C", bound=type)
@@ -125,7 +125,7 @@ class EventType:
             name = getattr(caster, "__qualname__", repr(caster))
             raise InvalidPayload(
                 f"event type {self.name!r} version {version}: {name} raised "
-                f"{type(error).__name__}: {error}; mend it"
+                f"{described(error)}; mend it"
             ) from error
 
 

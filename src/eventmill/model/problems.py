@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from eventmill.errors import ConfigurationError
+from eventmill.errors import ConfigurationError, described
 
 
 class Problems:
@@ -28,7 +28,7 @@ class Problems:
         except Exception as error:
             if not place:
                 raise
-            self.found.append(f"{place}: {type(error).__name__}: {error}")
+            self.found.append(f"{place}: {described(error)}")
 
     def refuse(self) -> None:
         """Raise `ConfigurationError` that tells all of them, if there are any."""

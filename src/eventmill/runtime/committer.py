@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 
-from eventmill.errors import Conflict, Overloaded, Unavailable
+from eventmill.errors import Conflict, Overloaded, Unavailable, described
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Snapshot
 from eventmill.model.entry import size_of_all
@@ -295,6 +295,6 @@ def _answer_to(error: Exception) -> Unavailable:
     elif isinstance(error, Unavailable):
         answer = type(error)(error.message)
     else:
-        answer = Unavailable(f"the commit failed: {type(error).__name__}: {error}")
+        answer = Unavailable(f"the commit failed: {described(error)}")
     answer.__cause__ = error
     return answer

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from eventmill.engine.ticks import TICK
-from eventmill.errors import EventmillError, InvalidPayload
+from eventmill.errors import EventmillError, InvalidPayload, described
 from eventmill.model.definition import ServiceDefinition
 from eventmill.model.entry import STATE, STEP, Entry
 from eventmill.model.handler import Handler
@@ -61,7 +61,7 @@ def failure(decode: Decode, payload: bytes) -> str:
     except EventmillError as error:
         return error.message
     except (msgspec.DecodeError, ValueError, TypeError, KeyError) as error:
-        return f"{type(error).__name__}: {error}"
+        return described(error)
     return ""
 
 

@@ -20,7 +20,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from eventmill.engine.tracebacks import of_users
-from eventmill.errors import FAILURES, DeadlineExceeded, EventmillError, HandlerFailed, Overloaded
+from eventmill.errors import (
+    FAILURES,
+    DeadlineExceeded,
+    EventmillError,
+    HandlerFailed,
+    Overloaded,
+    described,
+)
 from eventmill.http import problems, streams
 from eventmill.http.endpoints.blocking import watched
 from eventmill.http.endpoints.surroundings import Surroundings
@@ -175,7 +182,7 @@ class Function:
     def _failure(self, error: BaseException) -> HandlerFailed:
         name = self.route.function.__qualname__
         return HandlerFailed(
-            f"{name} raised {type(error).__name__}: {error}",
+            f"{name} raised {described(error)}",
             details={"handler": name, "endpoint": self.route.id},
         )
 

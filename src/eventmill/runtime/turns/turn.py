@@ -32,6 +32,7 @@ from eventmill.errors import (
     Rejected,
     UnknownComponent,
     UnknownHandler,
+    described,
 )
 from eventmill.model import codec, limits
 from eventmill.model.commit import Outcome
@@ -422,7 +423,7 @@ def changes_anything(effect: Effect[Any]) -> bool:
 def failure_of(handler: Handler[Any, Any], error: BaseException) -> HandlerFailed:
     """Wrap what a handler raised, naming the handler."""
     failure = HandlerFailed(
-        f"{handler.function.__qualname__} raised {type(error).__name__}: {error}",
+        f"{handler.function.__qualname__} raised {described(error)}",
         details={"handler": handler.name, "component": handler.component},
     )
     failure.__cause__ = error

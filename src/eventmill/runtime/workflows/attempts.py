@@ -23,6 +23,7 @@ from eventmill.errors import (
     HandlerFailed,
     Rejected,
     Unavailable,
+    described,
     storable,
 )
 from eventmill.model import codec, limits
@@ -181,7 +182,7 @@ def _failed(error: BaseException) -> Failed:
         trouble = Trouble.FAILED
     is_ours = isinstance(error, EventmillError)
     code = error.code if isinstance(error, EventmillError) else type(error).__qualname__
-    text = str(error) if is_ours else f"{type(error).__name__}: {error}"
+    text = str(error) if is_ours else described(error)
     return Failed(trouble, storable(code), storable(text[: limits.ERROR_CHARACTERS_MAX]))
 
 
