@@ -66,7 +66,7 @@ def test_the_past_of_an_entity(node: RunningNode) -> None:
     assert shown[1].startswith("to   3 (20")
     assert [line.split() for line in shown[3:] if line.startswith("/")] == [["/balance", "7", "8"]]
     assert "The states are the same." in node.run(*diff, "--from", "3", "--to", now).out
-    assert "no event 9" in node.run(*diff, "--from", "9").err
+    assert "no sequence 9" in node.run(*diff, "--from", "9").err
     assert "a time with its zone" in node.run(*diff, "--from", "yesterday").err
     assert node.run("entities", "diff", "statistics", "x", "--from", "1").code == 1
 

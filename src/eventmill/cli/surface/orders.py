@@ -21,5 +21,5 @@ def order(group: click.Group, things: str, word: str, text: str, said: str) -> N
     @options.node
     def give(client: Client, output: str, name: str) -> None:
         answer = client.post(f"{things}/{name}/{word}")
-        shown = {field: to_second(value) for field, value in answer.items()}
-        done(said.format(**{**shown, "name": name}), answer, output)
+        times = {field: to_second(text) for field, text in answer.items() if isinstance(text, str)}
+        done(said.format(**{**answer, **times, "name": name}), answer, output)
