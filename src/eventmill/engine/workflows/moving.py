@@ -5,25 +5,23 @@ What is decided here is done by `under_way`, which keeps the progress and its ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
 from eventmill.engine import outgoing, retry
 from eventmill.engine.workflows import rows, waits
-from eventmill.engine.workflows.rows import Owner
 from eventmill.engine.workflows.under_way import UnderWay
 from eventmill.errors import HandlerFailed, NotFound, Rejected, TooLarge
 from eventmill.model import codec, limits
-from eventmill.model.definition import StepDefinition, WorkflowDefinition
+from eventmill.model.definition import StepDefinition
 from eventmill.model.progress import (
     FINAL,
     Child,
     Join,
     Planned,
     Problem,
-    Progress,
     Run,
     Status,
     Wait,
@@ -50,26 +48,7 @@ class NotNow(Rejected):
 
 
 class Move(UnderWay):
-    """One move of a workflow.
-
-    Parameters: `fresh` are the numbers of runs that have not begun; `place` is whose effect it is.
-    """
-
-    def __init__(
-        self,
-        definition: WorkflowDefinition,
-        owner: Owner,
-        progress: Progress,
-        fresh: Iterable[int],
-        now: int,
-        place: str,
-    ) -> None:
-        super().__init__(definition, owner, progress, fresh, now, place)
-        self.sets_off = self._was_idle = not progress.runs
-        """Whether what runs after this has to do with nothing that ran before."""
-        self.by_event = False
-        """Whether it is set off by an event that may be followed by others like it."""
-        self._place = place
+    """One move of a workflow."""
 
     def adopt(self, children: Sequence[Child]) -> None:
         """Take workflows that it starts as its own: they end with it.

@@ -42,9 +42,14 @@ class UnderWay:
         self.orphans: list[Child] = []
         """Children that it leaves behind."""
         self.fresh = set(fresh)
+        self.sets_off = self._was_idle = not progress.runs
+        """Whether what runs after this has to do with nothing that ran before."""
+        self.by_event = False
+        """Whether it is set off by an event that may be followed by others like it."""
         self._definition = definition
         self._owner = owner
         self._now = now
+        self._place = place
         self._plans = Plans(definition, place)
 
     def _start(
