@@ -17,7 +17,7 @@ from eventmill.engine.causation import caused_by
 from eventmill.engine.transforms.joins import Held, JoinStage
 from eventmill.engine.transforms.state import EPOCH, Stage, State, microseconds
 from eventmill.engine.transforms.windows import stage_of
-from eventmill.errors import HandlerFailed, Rejected
+from eventmill.errors import FAILURES, HandlerFailed, Rejected
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Rows, Timer
 from eventmill.model.definition import SKIP
@@ -150,6 +150,15 @@ class Transformer(Folding):
             return entry.subject.removeprefix(self._commands)
         return entry.subject
 
+    def _fold_and_check(self, entry: Entry) -> None:
+        given, late, weight = len(self._given), len(self._late), self.weight
+        try:
+            super()._fold_and_check(entry)
+        except FAILURES:  # its state cannot be kept: what came of it comes when it is tried again
+            del self._given[given:], self._late[late:]
+            self.weight = weight
+            raise
+
     async def _undo(self, key: str, done: list[Entry]) -> None:
         self._touched.pop(key, None)
         await super()._undo(key, done)
@@ -271,6 +280,7 @@ class Transformer(Folding):
     ) -> None:
         """Publish what came of an entry; keep what is late and has no topic for people to see."""
         definition = self.definition
+        self.made += len(results)
         made = map(self._finish, results)
         events = [(definition.target, event) for event in made if event is not SKIP]
         if is_late and definition.late is not None:
