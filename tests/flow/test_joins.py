@@ -45,10 +45,13 @@ def at(event: Any) -> datetime:
     return NOON + timedelta(seconds=event.second)
 
 
-def meeting(is_kept: Callable[[Pair[Asked, Said]], object] = lambda pair: True) -> Transform:
+def meeting(
+    is_kept: Callable[[Pair[Asked, Said]], object] = lambda pair: True,
+    idle: timedelta | None = None,
+) -> Transform:
     return (
         Stream(asked)
-        .join(Stream(said), within=timedelta(hours=1), time=(at, at))
+        .join(Stream(said), within=timedelta(hours=1), time=(at, at), idle=idle)
         .filter(is_kept)
         .map(lambda pair: Met(key=pair.key, asked=pair.left.second, said=pair.right.second))
         .to(met, id="meeting")
@@ -74,6 +77,21 @@ async def test_an_event_that_cannot_be_held_has_published_nothing(store: FaultyS
         assert (letter.code, letter.attempts) == ("transform.too_large", 8)
         assert "within=" in (letter.error or "")
         assert await results.expect_one(Met) == Met(key="b", asked=0, said=2)
+
+
+async def test_a_key_whose_events_are_parked_is_not_silent(store: FaultyStore) -> None:
+    broken = {0}
+    transform = meeting(lambda pair: pair.left.second not in broken or 1 / 0, timedelta(minutes=1))
+    async with Host(service(transform), store=store) as host:
+        results = host.probe(met)
+        await host.publish(asked, Asked(key="a", second=0))
+        await host.publish(said, Said(key="a", second=5))
+        await host.advance(timedelta(hours=1))
+        assert [letter.subscription for letter in await host.letters()] == ["meeting"]
+        broken.clear()
+        await host.operations.redrive("meeting")
+        await host.settle(retries=True)
+        assert await results.expect_one(Met) == Met(key="a", asked=0, said=5)
 
 
 async def test_commands_pass_while_pairs_are_made(store: FaultyStore) -> None:

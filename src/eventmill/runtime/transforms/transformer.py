@@ -26,7 +26,7 @@ from eventmill.model.events import EventType
 from eventmill.model.transform import IDLE, Input, Joining, TransformDefinition, composed
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
-from eventmill.runtime.dispatch.reaction import Reacted
+from eventmill.runtime.dispatch.reaction import Queue, Reacted
 from eventmill.runtime.dispatch.taking import event_of
 from eventmill.runtime.folding.folding import Folding, fetched
 from eventmill.runtime.folding.rows import TableRows
@@ -95,6 +95,8 @@ class Transformer(Folding):
         """By shard: when the last event that was read from it had been taken."""
         self.is_read: Callable[[int], bool] = lambda shard: False
         """Whether a shard was read to its end before this batch; its subscription says so."""
+        self.is_parked: Callable[[Queue], bool] = lambda queue: False
+        """Whether entries of a key are parked; its subscription says so, too."""
 
     def __repr__(self) -> str:
         return f"<Transformer {self.definition.id}>"
@@ -239,6 +241,8 @@ class Transformer(Folding):
             self._arm(state, key, end)
         elif not self._is_known_until(end, home):
             self._arm(state, key, self._now + AGAIN_MICROSECONDS)
+        elif self._has_parked(key, home):
+            self._arm(state, key, self._now + self._idle)
         elif stage.is_open(state):
             self._give(stage.close(state, key), entry)
             self._arm(state, key, end + KEPT_MICROSECONDS)
@@ -255,6 +259,14 @@ class Transformer(Folding):
         return all(
             shard == home or self._newest.get(shard, 0) >= time or self.is_read(shard)
             for shard in self._placement.read_by(home, self._inputs)
+        )
+
+    def _has_parked(self, key: str, home: int) -> bool:
+        """Whether events of a key wait to be tried again: then it is not silent."""
+        return any(
+            self.is_parked((shard, f"{source}/{key}"))
+            for source in self._inputs
+            for shard in self._placement.read_by(home, [source])
         )
 
     def _arm(self, state: State, key: str, due: int) -> None:
