@@ -180,12 +180,12 @@ class Transformer(Folding):
             return
         side, kinds, made_of, time_of, one = way
         kind = kinds.get(entry.type)
-        if kind is not None:
-            value = kind.decode(entry.payload, entry.version)
+        if kind is not None:  # the usual case
+            value = made_of(kind.decode(entry.payload, entry.version))
         else:
             value = event_of(one.source, entry, one.types, self.definition.ignore_unknown)
-        if value is not SKIP:
-            value = made_of(value)
+            if value is not SKIP:
+                value = made_of(value)
         if idle := self._idle:
             self._newest[entry.shard] = entry.time
         if value is SKIP:
