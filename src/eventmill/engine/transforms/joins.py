@@ -84,11 +84,7 @@ class JoinStage:
             return None
         own, others = state.held[side], state.held[1 - side]
         if len(own) >= limits.JOIN_EVENTS_MAX:
-            raise HandlerFailed(
-                f"the join holds {len(own):,} events of key {key!r} already, which wait for the other "
-                "side; this one is tried again when that has come on",
-                code="transform.join_full",
-            )
+            raise self._full(key, own, time)
         payload = msgspec.Raw(entry.payload)
         one = Held(time, False, entry.type, entry.version, payload, value)
         low = bisect_left(others, time - self._within, key=_time_of)
@@ -142,6 +138,23 @@ class JoinStage:
                 alone = [one for one in held[:count] if not one.has_met]
             del held[:count]
         return [Pair(key, self._value(0, one), None) for one in alone]
+
+    def _full(self, key: str, own: list[Held], time: int) -> HandlerFailed:
+        span = self._within + self._lateness
+        if time - own[0].time <= span:
+            remedy = (
+                "that is what it has within= and lateness=, so waiting does not help: make them shorter, "
+                "or give both topics a finer key"
+            )
+        else:
+            remedy = (
+                "the other side of this key has not come as far: this one is tried again, and if it is "
+                "dead by then, redrive it; where that side is silent, publish something for it"
+            )
+        return HandlerFailed(
+            f"the join holds {len(own):,} events of key {key!r} and this side already; {remedy}",
+            code="transform.join_full",
+        )
 
     def _pair(self, key: str, side: int, one: Held, other: Held) -> Pair[Any, Any]:
         left, right = (one, other) if side == 0 else (other, one)

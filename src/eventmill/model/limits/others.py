@@ -146,6 +146,9 @@ JOIN_EVENTS_MAX: Final = 1_000
 """Events of one key and one side that a join holds until the other side has come as far; beyond it
 they are parked and tried again. One event may meet all of the other side in one effect."""
 
+RESULTS_BETWEEN_TURNS: Final = 1_000
+"""Results of a transform after which commands pass: some 15 ms. Of one event there may be as many."""
+
 TRANSFORM_KEY_SECONDS: Final = 7 * 24 * 3600
 """A key with nothing open is remembered for so long after its last event, so that a late one is known to
 be late: a week, as a deleted entity's events. Where a transform has `idle`; else for ever."""

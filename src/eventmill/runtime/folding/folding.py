@@ -36,6 +36,9 @@ class Folding(ABC):
     weight = 0
     """Bytes that the effects of the batch under way bring, beside its rows."""
 
+    made = 0
+    """Results since the loop last had a turn: one entry may have many, be they dropped afterwards."""
+
     def __init__(self, tables: Mapping[str, TableRows]) -> None:
         self.tables = tables
         self._uncommitted = False
@@ -126,6 +129,9 @@ class Folding(ABC):
         for count, entry in enumerate(entries):
             if self.weight >= most:
                 return count
+            if self.made >= limits.RESULTS_BETWEEN_TURNS:
+                self.made = 0
+                await asyncio.sleep(0)
             if failed and queue_of(entry) in failed:
                 reacted.behind.append(entry)
                 continue

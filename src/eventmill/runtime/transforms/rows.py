@@ -62,7 +62,8 @@ class StateCodec(_EachAlone):
         if len(stored) > limits.VIEW_ROW_BYTES_MAX:
             raise HandlerFailed(
                 f"what is open of key {key!r} has {len(stored):,} bytes, "
-                f"{limits.VIEW_ROW_BYTES_MAX:,} are possible: keep less in its aggregates",
+                f"{limits.VIEW_ROW_BYTES_MAX:,} are possible: keep less in its aggregates; in a join, "
+                "make within= and lateness= shorter, or its events smaller",
                 code="transform.too_large",
             )
         return key, row.generation, stored.decode()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eventmill.model.transform import Joining
 from eventmill.runtime.transforms.rows import tables_of
 from eventmill.runtime.transforms.transformer import Transformer
 
@@ -34,3 +35,6 @@ async def _start(runtime: Runtime, definition: TransformDefinition, *, is_known:
     transformer.is_read = lambda shard: (
         subscription.positions.get(shard, -1) >= subscription.tails.end(shard)
     )
+    if isinstance(definition.stage, Joining):
+        # What a window was closed without is late, and so told; an event of a join would meet nobody.
+        transformer.is_parked = subscription.blocked.__contains__

@@ -17,7 +17,7 @@ from eventmill.engine.causation import caused_by
 from eventmill.engine.transforms.joins import Held, JoinStage
 from eventmill.engine.transforms.state import EPOCH, Stage, State, microseconds
 from eventmill.engine.transforms.windows import stage_of
-from eventmill.errors import HandlerFailed, Rejected
+from eventmill.errors import FAILURES, HandlerFailed, Rejected
 from eventmill.model import limits
 from eventmill.model.commit import Commit, Rows, Timer
 from eventmill.model.definition import SKIP
@@ -26,7 +26,7 @@ from eventmill.model.events import EventType
 from eventmill.model.transform import IDLE, Input, Joining, TransformDefinition, composed
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
-from eventmill.runtime.dispatch.reaction import Reacted
+from eventmill.runtime.dispatch.reaction import Queue, Reacted
 from eventmill.runtime.dispatch.taking import event_of
 from eventmill.runtime.folding.folding import Folding, fetched
 from eventmill.runtime.folding.rows import TableRows
@@ -95,6 +95,8 @@ class Transformer(Folding):
         """By shard: when the last event that was read from it had been taken."""
         self.is_read: Callable[[int], bool] = lambda shard: False
         """Whether a shard was read to its end before this batch; its subscription says so."""
+        self.is_parked: Callable[[Queue], bool] = lambda queue: False
+        """Whether entries of a key are parked; its subscription says so, too."""
 
     def __repr__(self) -> str:
         return f"<Transformer {self.definition.id}>"
@@ -149,6 +151,15 @@ class Transformer(Folding):
         if entry.source == COMMANDS:
             return entry.subject.removeprefix(self._commands)
         return entry.subject
+
+    def _fold_and_check(self, entry: Entry) -> None:
+        given, late, weight = len(self._given), len(self._late), self.weight
+        try:
+            super()._fold_and_check(entry)
+        except FAILURES:  # its state cannot be kept: what came of it comes when it is tried again
+            del self._given[given:], self._late[late:]
+            self.weight = weight
+            raise
 
     async def _undo(self, key: str, done: list[Entry]) -> None:
         self._touched.pop(key, None)
@@ -230,6 +241,8 @@ class Transformer(Folding):
             self._arm(state, key, end)
         elif not self._is_known_until(end, home):
             self._arm(state, key, self._now + AGAIN_MICROSECONDS)
+        elif self._has_parked(key, home):
+            self._arm(state, key, self._now + self._idle)
         elif stage.is_open(state):
             self._give(stage.close(state, key), entry)
             self._arm(state, key, end + KEPT_MICROSECONDS)
@@ -246,6 +259,14 @@ class Transformer(Folding):
         return all(
             shard == home or self._newest.get(shard, 0) >= time or self.is_read(shard)
             for shard in self._placement.read_by(home, self._inputs)
+        )
+
+    def _has_parked(self, key: str, home: int) -> bool:
+        """Whether events of a key wait to be tried again: then it is not silent."""
+        return any(
+            self.is_parked((shard, f"{source}/{key}"))
+            for source in self._inputs
+            for shard in self._placement.read_by(home, [source])
         )
 
     def _arm(self, state: State, key: str, due: int) -> None:
@@ -271,6 +292,7 @@ class Transformer(Folding):
     ) -> None:
         """Publish what came of an entry; keep what is late and has no topic for people to see."""
         definition = self.definition
+        self.made += len(results)
         made = map(self._finish, results)
         events = [(definition.target, event) for event in made if event is not SKIP]
         if is_late and definition.late is not None:
