@@ -23,7 +23,7 @@ def start_bound(
     May be called in any thread.
     """
     bound = ended_with_parent(how)
-    return _starter().submit(subprocess.Popen, line, preexec_fn=bound, **options).result()
+    return _starter().submit(lambda: subprocess.Popen(line, preexec_fn=bound, **options)).result()
 
 
 def ended_with_parent(how: signal.Signals) -> Callable[[], None]:
