@@ -362,6 +362,7 @@ async def test_the_other_is_not_in_the_process(tmp_path: Path) -> None:
     process = Process([inventory], NodeConfig(data=tmp_path, port=0))
     with pytest.raises(ConfigurationError, match="run both in one process"):
         await process.start()
+    assert not list(tmp_path.rglob("eventmill.db")), "nothing is left that both would meet"
 
 
 async def test_who_is_not_there_is_told(host: Host) -> None:
