@@ -119,14 +119,24 @@ Step = tuple[bool, Callable[[Any], Any]]
 """Whether it is a filter, and the function."""
 
 
-def applied(steps: tuple[Step, ...], value: Any) -> Any:
-    """Return what steps make of a value, or `SKIP`."""
-    for is_filter, function in steps:
-        if not is_filter:
-            value = function(value)
-        elif not function(value):
-            return SKIP
-    return value
+def composed(steps: tuple[Step, ...]) -> Callable[[Any], Any]:
+    """Return the one function that steps are: it returns what they make of a value, or `SKIP`."""
+
+    def all_of_them(value: Any) -> Any:
+        for is_filter, function in steps:
+            if not is_filter:
+                value = function(value)
+            elif not function(value):
+                return SKIP
+        return value
+
+    match steps:
+        case ((True, condition),):  # the usual cases, without a loop for every event
+            return lambda value: value if condition(value) else SKIP
+        case ((False, function),):
+            return function
+        case _:
+            return all_of_them
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,16 +66,20 @@ def mean_of(of: str | Callable[[E], float]) -> Aggregate[E, float]:
     """The arithmetic mean of numbers."""
     get = _getter(of)
 
-    def add(state: list[Any], event: Any, time: int) -> list[Any]:
-        state[0] += 1
-        state[1] += get(event)
-        return state
+    def add(state: tuple[int, Any], event: Any, time: int) -> tuple[int, Any]:
+        number, total = state
+        return number + 1, total + get(event)
 
-    def merge(a: list[Any], b: list[Any]) -> list[Any]:
-        return [a[0] + b[0], a[1] + b[1]]
+    def merge(a: tuple[int, Any], b: tuple[int, Any]) -> tuple[int, Any]:
+        return a[0] + b[0], a[1] + b[1]
 
     return Aggregate(
-        "mean", list[int | float], lambda: [0, 0], add, merge, lambda state: state[1] / state[0]
+        "mean",
+        tuple[int, int | float],
+        lambda: (0, 0),
+        add,
+        merge,
+        lambda state: state[1] / state[0],
     )
 
 

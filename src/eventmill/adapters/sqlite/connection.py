@@ -24,6 +24,11 @@ CACHE_KIBIBYTES = 64 << 10
 BUSY_MILLISECONDS = 2_000
 SQLITE_NEEDED = (3, 51, 3)
 
+# A connection is used by one thread at a time, as all of them are: the store's lock is held until a
+# COMMIT on the other thread has returned. So SQLite need not lock it for every value that it gives.
+_WRITING = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
+_READING = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX
+
 
 def open_writer(
     path: Path,
@@ -42,7 +47,7 @@ def open_writer(
             "3.51.3 or later"
         )
     with errors():
-        db = apsw.Connection(str(path), vfs=vfs)
+        db = apsw.Connection(str(path), flags=_WRITING, vfs=vfs)
         db.set_busy_timeout(BUSY_MILLISECONDS)
         # The row must be read: an I/O error while switching can otherwise pass unnoticed.
         (mode,) = next(db.execute("PRAGMA journal_mode = wal"))
@@ -61,7 +66,7 @@ def open_reader(path: Path, vfs: str | None = None) -> apsw.Connection:
     """Open a connection that cannot write. It reads whatever the writer wrote: only queries of
     views are held to sizes (`view_query.restrict`)."""
     with errors():
-        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
+        db = apsw.Connection(str(path), flags=_READING, vfs=vfs)
         db.set_busy_timeout(BUSY_MILLISECONDS)
         db.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
         db.execute("PRAGMA query_only = ON")

@@ -11,7 +11,6 @@ import msgspec
 
 from eventmill.adapters.sqlite.connection import errors
 from eventmill.adapters.sqlite.names import Names
-from eventmill.adapters.sqlite.portion import take
 from eventmill.adapters.sqlite.statements import SQL
 from eventmill.adapters.sqlite.unfiled import Unfiled
 from eventmill.model import limits
@@ -21,8 +20,6 @@ from eventmill.ports.store import Scan
 
 _decode_marks = msgspec.msgpack.Decoder(dict[str, int]).decode
 
-_SIZED = (7, 8)
-"""Columns that an entry's size is made of: payload and metadata."""
 TIMES_AT_ONCE = 4_096
 """Entries whose times are looked at before the loop does other work: a millisecond or so."""
 
@@ -79,7 +76,7 @@ class Journal:
             number = self._known().numbers.get(source)
             if here := self.unfiled.of(source, subject):
                 return here[-1]
-            found = self._entries(self._reader.execute(SQL["latest"], (number, subject)))
+            found, _ = self._taken(self._reader.execute(SQL["latest"], (number, subject)))
             found = found or self.unfiled.of_ending(self._reader, source, subject)
             return found[-1] if found else None
 
@@ -91,12 +88,14 @@ class Journal:
             return Scan([], after)
         with errors():
             known = self._known().numbers
-            rows, is_all = take(self._reader.execute(SQL["scan"], (after, until)), *_SIZED)
-        position = until if is_all else rows[-1][0]
-        if sources is not None:
-            wanted = {known.get(source) for source in sources}
-            rows = [row for row in rows if row[1] in wanted]
-        return Scan(self._entries(rows), position)
+            sql = SQL["scan"]
+            if sources is not None:
+                wanted = sorted(known[source] for source in sources if source in known)
+                if not wanted:
+                    return Scan([], until)
+                sql = _scan_of(wanted)
+            entries, is_all = self._taken(self._reader.execute(sql, (after, until)))
+        return Scan(entries, until if is_all else entries[-1].position)
 
     def has_room_for(self, types: Iterable[str]) -> bool:
         known = self.names.numbers
@@ -146,8 +145,7 @@ class Journal:
     def _page(self, source: str, subject: str, after: int, limit: int) -> list[Entry]:
         number = self.names.numbers[source]
         rows = self._reader.execute(SQL["history"], (number, subject, after, limit))
-        filed, is_all = take(rows, *_SIZED)
-        found = self._entries(filed)
+        found, is_all = self._taken(rows)
         if not is_all or len(found) == limit:
             return found
         left = limits.SCAN_BYTES_MAX - size_of_all(found)
@@ -164,12 +162,40 @@ class Journal:
                     break
         return found
 
-    def _entries(self, rows: Iterable[tuple[object, ...]]) -> list[Entry]:
-        texts = self.names.texts
-        return [
-            Entry(texts[r[1]], r[2], r[3], texts[r[4]], r[5], r[6], r[7], r[8], r[9], 0, r[0])  # type: ignore[arg-type,index]
-            for r in rows
-        ]
+    def _taken(self, rows: apsw.Cursor) -> tuple[list[Entry], bool]:
+        """Make entries of rows until they have `SCAN_BYTES_MAX` bytes; say whether that was the end."""
+        entries: list[Entry] = []
+        texts, left = self.names.texts, limits.SCAN_BYTES_MAX
+        # In one loop and by unpacking: whoever catches up spends a quarter of the time in here.
+        for position, source, subject, sequence, type, version, time, payload, meta, origin in rows:
+            entries.append(
+                Entry(
+                    texts[source],
+                    subject,
+                    sequence,
+                    texts[type],
+                    version,
+                    time,
+                    payload,
+                    meta,
+                    origin,
+                    0,
+                    position,
+                )
+            )
+            left -= len(payload)
+            if meta is not None:
+                left -= len(meta)
+            if left <= 0:
+                rows.close()  # an unfinished reader holds back checkpoints
+                return entries, False
+        return entries, True
+
+
+def _scan_of(sources: list[int]) -> str:
+    """Return the statement that reads some sources; their numbers are part of it, which is three times
+    as fast as a list that is bound."""
+    return SQL["scan_sources"].replace("(?)", f"({', '.join(map(str, sources))})")
 
 
 def _any_of(count: int) -> str:

@@ -64,6 +64,9 @@ SELECT sequence FROM history WHERE source = ? AND subject = ? ORDER BY sequence 
 -- name: scan
 SELECT * FROM entry WHERE position > ? AND position <= ? ORDER BY position
 
+-- name: scan_sources
+SELECT * FROM entry WHERE position > ? AND position <= ? AND source IN (?) ORDER BY position
+
 -- name: position_at
 SELECT min(position) FILTER (WHERE time >= :time), max(position) FROM (
     SELECT position, time FROM entry WHERE position > :after ORDER BY position LIMIT :limit)

@@ -28,7 +28,7 @@ from eventmill.model.transform import Aggregate, Hopping, Pane, Session, Tumblin
 class Windows(State):
     """The open windows of one key."""
 
-    __slots__ = ("end", "open", "watermark")
+    __slots__ = ("begin", "end", "latest", "open", "until", "watermark")
 
     def __init__(self, generation: int) -> None:
         super().__init__(generation)
@@ -37,6 +37,10 @@ class Windows(State):
         """By start: the end, then the state of each aggregate."""
         self.end = EVER
         """No window ends before it."""
+        self.begin = self.until = EVER
+        """Of the window that was looked for last, as long as it is open: the next event, too, is in it
+        as a rule."""
+        self.latest: list[Any] = []
 
 
 class Saved(msgspec.Struct, array_like=True):
@@ -149,6 +153,7 @@ class WindowStage:
             value = values[0] if len(values) == 1 else tuple(values)
             panes.append(Pane(key, moment(start), moment(end), value))
         state.end = _first_end(state)
+        state.begin = state.until = EVER
         return panes
 
 
@@ -158,14 +163,9 @@ class TumblingStage(WindowStage):
     def take(
         self, state: Windows, key: str, side: int, time: int, value: Any, entry: Entry
     ) -> list[Any] | None:
-        start = time - (time - self._offset) % self._size
-        window = state.open.get(start)
-        if window is None:
-            end = start + self._size
-            if end <= state.watermark:
-                return None
-            window = state.open[start] = self._begun(start, end)
-            state.end = min(state.end, end)
+        if not state.begin <= time < state.until and not self._find(state, time):
+            return None
+        window = state.latest
         for at, add in self._adds:
             window[at] = add(window[at], value, time)
         watermark = time - self._lateness
@@ -173,6 +173,19 @@ class TumblingStage(WindowStage):
             return _NOTHING
         state.watermark = watermark
         return self._closed(state, key, watermark) if watermark >= state.end else _NOTHING
+
+    def _find(self, state: Windows, time: int) -> bool:
+        """Look for the window of a time, or begin it; return whether it is open."""
+        start = time - (time - self._offset) % self._size
+        end = start + self._size
+        window = state.open.get(start)
+        if window is None:
+            if end <= state.watermark:
+                return False
+            window = state.open[start] = self._begun(start, end)
+            state.end = min(state.end, end)
+        state.begin, state.until, state.latest = start, end, window
+        return True
 
 
 class SessionStage(WindowStage):

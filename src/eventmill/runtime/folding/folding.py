@@ -121,6 +121,7 @@ class Folding(ABC):
         is_careful: bool,
     ) -> int:
         """Fold entries until a commit is full; return how many."""
+        fold = self._fold_and_check if is_careful else self.fold
         most = limits.COMMIT_BYTES_MAX
         for count, entry in enumerate(entries):
             if self.weight >= most:
@@ -129,9 +130,7 @@ class Folding(ABC):
                 reacted.behind.append(entry)
                 continue
             try:
-                self.fold(entry)
-                if is_careful:
-                    self._check(self.key_of(entry))
+                fold(entry)
                 done.append(entry)
             except TopicFull:
                 raise  # it is nobody's mistake: all is tried again until there is room
@@ -159,7 +158,9 @@ class Folding(ABC):
         for rows in self.tables.values():
             rows.clear()
 
-    def _check(self, key: str) -> None:
+    def _fold_and_check(self, entry: Entry) -> None:
+        self.fold(entry)
+        key = self.key_of(entry)
         for rows in self.tables.values():
             rows.check(key)
 

@@ -23,7 +23,7 @@ from eventmill.model.commit import Commit, Rows, Timer
 from eventmill.model.definition import SKIP
 from eventmill.model.entry import COMMANDS, Entry
 from eventmill.model.events import EventType
-from eventmill.model.transform import IDLE, Input, Joining, TransformDefinition, applied
+from eventmill.model.transform import IDLE, Input, Joining, TransformDefinition, composed
 from eventmill.ports.clock import Clock
 from eventmill.ports.store import Store
 from eventmill.runtime.dispatch.reaction import Reacted
@@ -68,7 +68,7 @@ class Transformer(Folding):
         self.definition = definition
         self.retry = definition.retry
         self._inputs = {
-            one.source.id: (side, _kinds_of(one), one.steps, one.time, one)
+            one.source.id: (side, _kinds_of(one), composed(one.steps), one.time, one)
             for side, one in enumerate(definition.inputs)
         }
         self._idle = microseconds(definition.idle) if definition.idle is not None else 0
@@ -78,6 +78,8 @@ class Transformer(Folding):
             for _, kinds, _, _, one in self._inputs.values()
             for name in one.source.event_types.keys() - kinds.keys()
         )
+        self._finish = composed(definition.steps)
+        """What becomes of a result."""
         self._placement = store.placement
         self._clock = clock
         self._room = room
@@ -165,19 +167,19 @@ class Transformer(Folding):
             if self._is_ours(entry):
                 self._look(entry)
             return
-        side, kinds, steps, time_of, one = way
+        side, kinds, made_of, time_of, one = way
         kind = kinds.get(entry.type)
-        if kind is not None:
-            value = kind.decode(entry.payload, entry.version)
+        if kind is not None:  # the usual case
+            value = made_of(kind.decode(entry.payload, entry.version))
         else:
             value = event_of(one.source, entry, one.types, self.definition.ignore_unknown)
-        if steps and value is not SKIP:
-            value = applied(steps, value)
-        stage, key, idle, results = self._stage, entry.subject, self._idle, _NOTHING
-        if idle:
+            if value is not SKIP:
+                value = made_of(value)
+        if idle := self._idle:
             self._newest[entry.shard] = entry.time
         if value is SKIP:
             return
+        stage = self._stage
         if stage is None:
             self._give([value], entry)
             return
@@ -190,9 +192,9 @@ class Transformer(Folding):
                 time = (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
             except (TypeError, AttributeError) as error:
                 raise _no_time(moment) from error
+        key = entry.subject
         state = self._touched.get(key) or self._touch(key, entry, stage)
-        if idle:
-            results = self._after_silence(stage, state, key, entry)
+        results = self._after_silence(stage, state, key, entry) if idle else _NOTHING
         taken = stage.take(state, key, side, time, value, entry)
         if taken or results or taken is None:
             self._give([*results, *(taken or ())], entry, value, is_late=taken is None)
@@ -269,7 +271,7 @@ class Transformer(Folding):
     ) -> None:
         """Publish what came of an entry; keep what is late and has no topic for people to see."""
         definition = self.definition
-        made = [applied(definition.steps, result) for result in results]
+        made = map(self._finish, results)
         events = [(definition.target, event) for event in made if event is not SKIP]
         if is_late and definition.late is not None:
             events.append((definition.late, value))
@@ -300,11 +302,12 @@ def _stage_of(definition: TransformDefinition) -> Stage | None:
         case None:
             return None
         case Joining() as joining:
+            made = [composed(one.steps) for one in definition.inputs]
 
             def read(side: int, held: Held) -> Any:
                 one = definition.inputs[side]
                 event = one.source.event_types[held.type].decode(bytes(held.payload), held.version)
-                return applied(one.steps, event)
+                return made[side](event)
 
             return JoinStage(joining, read)
         case windowing:
