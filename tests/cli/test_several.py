@@ -167,3 +167,19 @@ def test_one_of_several_that_has_problems_is_shown_last(tmp_path: Path) -> None:
     refused = eventmill("check", "two:bad", "two:good", cwd=tmp_path)
     assert (refused.code, refused.out.splitlines()[-1]) == (1, "1 problem")
     assert "its source 'absent' is not part" in refused.out
+
+
+def test_a_stream_that_the_other_does_not_have_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(
+        "from eventmill import *\n"
+        "class Made(Event):\n    n: int\n"
+        "@consumer('one', source=ServiceStream('maker', 'made'))\n"
+        "def one(event: Made) -> None: ...\n"
+        "reader = Service('reader', components=[one])\n"
+        "maker = Service('maker', topics=[Topic('made-anew', Made)])\n"
+    )
+    refused = eventmill("check", "two:maker", "two:reader", cwd=tmp_path)
+    assert (refused.code, refused.out.splitlines()[-1]) == (1, "1 problem")
+    assert "'maker/made' is followed here, but service 'maker' has no such topic" in refused.out
+    assert "it has made-anew" in refused.out
+    assert eventmill("check", "two:reader", cwd=tmp_path).code == 0, "who knows what it has?"

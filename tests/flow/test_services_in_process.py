@@ -4,6 +4,7 @@ stores, exactly once in effect, whoever dies when."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -362,6 +363,7 @@ async def test_the_other_is_not_in_the_process(tmp_path: Path) -> None:
     process = Process([inventory], NodeConfig(data=tmp_path, port=0))
     with pytest.raises(ConfigurationError, match="run both in one process"):
         await process.start()
+    assert os.listdir(tmp_path) == [], "nothing is left that both would meet"
 
 
 async def test_who_is_not_there_is_told(host: Host) -> None:

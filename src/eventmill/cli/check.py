@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +56,8 @@ def command(
     services = [examined(load(target)) for target in targets]
     if len(targets) > 1:
         found = [_check(*each, data and data / each[0].name, "") for each in services]
+        for each, (service, _) in zip(found, services, strict=True):
+            each.problems.extend(_unmet(service, services))
     else:
         found = [_check(*services[0], data, store)]
     if mermaid:
@@ -75,6 +78,21 @@ def _check(
     # What is stored is judged by the whole service only: half of it would find faults everywhere.
     seen = None if problems else stored.examined(service, data, store)
     return Checked(graph_of(service), problems, seen)
+
+
+def _unmet(
+    service: ServiceDefinition, services: list[tuple[ServiceDefinition, list[str]]]
+) -> Iterator[str]:
+    """Tell which topics a service follows that others, checked with it, do not have."""
+    known = {other.name: other for other, problems in services if not problems}
+    for topic in service.foreign.values():
+        other = known.get(topic.service)
+        if other is not None and topic.name not in other.topics:
+            has = ", ".join(other.topics) or "none"
+            yield (
+                f"topic {topic.id!r} is followed here, but service {other.name!r} has no such "
+                f"topic; it has {has}"
+            )
 
 
 def _graph(found: list[Checked]) -> Graph:

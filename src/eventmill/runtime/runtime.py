@@ -160,6 +160,9 @@ class Runtime(Doors):
 
         Raises as `start`.
         """
+        if self.streams is None:  # first: who is refused leaves no store, which others would meet
+            names = self.beside.names if self.beside is not None else ()
+            check_reachable(self.service.foreign, names)
         await self.store.open()
         async with self._stopped_on_error():
             await self._open()
@@ -183,8 +186,6 @@ class Runtime(Doors):
 
     async def _open(self) -> None:
         if self.streams is None:
-            names = self.beside.names if self.beside is not None else ()
-            check_reachable(self.service.foreign, names)
             is_alone = self.peers is None and self.store.placement.shards == 1
             check_in_store(self.service.topics.values(), is_alone=is_alone)
         topics = [*self.service.topics, *self.service.foreign]

@@ -21,6 +21,9 @@ Reaction = Callable[..., Awaitable[Effect[None] | None] | Effect[None] | None]
 class Consumer:
     """A consumer as declared; list it in the service's components. Call it as the function."""
 
+    mark = "@consumer"
+    """What is written before the function, for messages."""
+
     def __init__(self, function: Reaction, **options: Any) -> None:
         self.function = function
         self.options = options
@@ -40,7 +43,7 @@ class Consumer:
         Raises `ConfigurationError` that tells every problem and names the function.
         """
         options, problems = self.options, Problems()
-        place = f"@consumer {place_of(self.function)}"
+        place = f"{self.mark} {place_of(self.function)}"
         with problems.noting(place):
             if len(inspect.signature(self.function).parameters) > 2:
                 raise ConfigurationError(f"{place}: it takes the event and, if it wants, a Context")

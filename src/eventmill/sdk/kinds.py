@@ -80,10 +80,10 @@ class _Consumers(Kind):
         return thing.define()
 
     def place(self, thing: Consumer) -> str:
-        return f"@consumer {place_of(thing.function)}"
+        return f"{thing.mark} {place_of(thing.function)}"
 
     def title(self, thing: Consumer) -> str:
-        return f"consumer {place_of(thing.function)}"
+        return f"{thing.mark[1:]} {place_of(thing.function)}"
 
     def followed(self, thing: Consumer) -> Iterator[tuple[str, Any]]:
         yield self.place(thing), thing.options["source"]

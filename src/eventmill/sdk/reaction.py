@@ -142,8 +142,12 @@ def source_of(
     if is_state(thing) or issubclass_of(thing, EventSourcedEntity):
         # Said as the service says it of the class, which is then told once.
         raise ConfigurationError(no_component(thing))
+    hint = ""
+    if isinstance(getattr(thing, "topic", None), Topic):
+        hint = ": what a stream publishes is followed by its topic, as source=NAME.topic"
     raise ConfigurationError(
-        f"{place}: the source must be a topic or an entity class with @component, not {thing!r}"
+        f"{place}: the source must be a topic or an entity class with @component, "
+        f"not {thing!r}{hint}"
     )
 
 

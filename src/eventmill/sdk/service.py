@@ -80,10 +80,10 @@ class _Reader:
         for action in parts.actions.values():
             action.reaction.topics = parts.topics
 
-    def read_topic(self, topic: Any) -> None:
+    def read_topic(self, topic: Any, place: str = "") -> None:
         if not isinstance(topic, Topic):
             raise ConfigurationError(f"{topic!r} is no topic: topics= lists Topic(…) objects")
-        problems, place = Problems(), f"topic {topic.id!r}"
+        problems, place = Problems(), place or f"topic {topic.id!r}"
         with problems.noting():
             self.claim(topic.id, topic, place)
         with problems.noting():
@@ -135,7 +135,7 @@ class _Reader:
 
     def read_component(self, thing: Any) -> None:
         if isinstance(thing, Stream):
-            self.read_topic(thing.topic)
+            self.read_topic(thing.topic, f"stream {place_of(thing.function)}")
         if is_endpoint(thing):
             self.endpoints.read(thing)
             return

@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from types import NoneType
 from typing import Any, Final, Literal
 
-from eventmill.errors import ConfigurationError
+from eventmill.errors import ConfigurationError, InvalidPayload
 from eventmill.model.definition import ConsumerDefinition, Retry
 from eventmill.model.effect import Effect, Publication
 from eventmill.model.events import is_event_class
 from eventmill.model.topic import Key, Topic
 from eventmill.sdk import guards
-from eventmill.sdk.component import place_of
+from eventmill.sdk.component import check_name, place_of
 from eventmill.sdk.consumer import Consumer, consumer
 from eventmill.sdk.context import Context
 from eventmill.sdk.reaction import hints_of, members_of
@@ -37,11 +37,14 @@ class ServiceStream(Topic[Any]):
     """
 
     def __init__(self, service: str, id: str, *types: type) -> None:
+        check_name("service", service)
         super().__init__(id, *types, service=service)
 
 
 class Stream(Consumer):
     """A stream as declared; list it in the service's components. Call it as the function."""
+
+    mark = "@stream"
 
     def __init__(self, function: Callable[..., Any], declared: Consumer, topic: Any) -> None:
         super().__init__(function, **declared.options)
@@ -56,7 +59,7 @@ class Stream(Consumer):
 
         Raises `ConfigurationError` if the function does not say which events it makes.
         """
-        place = f"@stream {place_of(self.function)}"
+        place = f"{self.mark} {place_of(self.function)}"
         returned = hints_of(self.function).get("return")
         types = [kind for kind in members_of(returned) if kind not in (None, NoneType)]
         if not types or not all(map(is_event_class, types)):
@@ -68,8 +71,13 @@ class Stream(Consumer):
         return made
 
     def define(self) -> ConsumerDefinition:
-        place = f"@stream {place_of(self.function)}"
         definition, topic = super().define(), self.topic
+        place = definition.place
+        if definition.source.id == topic.id:
+            raise ConfigurationError(
+                f"{place}: it would read what it publishes, for ever: give it another id than its "
+                "source"
+            )
         if definition.is_async or definition.route.is_batch:
             raise ConfigurationError(
                 f"{place}: it only makes a public event of a private one: no async, no list; what "
@@ -77,7 +85,7 @@ class Stream(Consumer):
             )
         route = replace(
             definition.route,
-            function=_published(self.function, definition.route.takes_context, topic),
+            function=_published(self.function, place, definition.route.takes_context, topic),
             takes_context=True,
         )
         return replace(definition, route=route, stream=topic.id)
@@ -104,6 +112,7 @@ def stream(
     Parameters: `source` is an entity class, or a topic; `key`, `retention`, `bytes_max` and
     `replicas` are the topic's; the others those of a consumer.
     """
+    check_name("stream", id)
     filled = consumer(
         id + SUFFIX, source=source, ignore_unknown=ignore_unknown, start=start, retry=retry
     )
@@ -117,13 +126,19 @@ def stream(
 
 
 def _published(
-    function: Callable[..., Any], takes_context: bool, topic: Topic[Any]
+    function: Callable[..., Any], place: str, takes_context: bool, topic: Topic[Any]
 ) -> Callable[[Any, Context], Effect[None] | None]:
     @functools.wraps(function)
     def mapped(event: Any, ctx: Context) -> Effect[None] | None:
         public = function(event, ctx) if takes_context else function(event)
         if public is None:
             return None
+        if type(public) not in topic.types:
+            named = ", ".join(kind.__name__ for kind in topic.types)
+            raise InvalidPayload(
+                f"{place} returned {type(public).__name__}: return {named}, as it is annotated, "
+                "or None, which tells nothing"
+            )
         key = None if topic.key else ctx.subject
         return guards.made(Effect(outgoing=(Publication(topic, (public,), None, key),)))
 

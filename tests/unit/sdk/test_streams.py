@@ -12,6 +12,7 @@ from eventmill import (
     Effect,
     Event,
     EventSourcedEntity,
+    InvalidPayload,
     Record,
     Service,
     ServiceStream,
@@ -114,6 +115,56 @@ def test_its_id_is_its_own() -> None:
         return RoomOpened(event.room)
 
     assert "the id 'room' is already taken" in problems_of(Room, named_as_the_entity)
+
+
+def test_two_of_one_id_are_both_named() -> None:
+    @stream("rooms", source=Room)
+    def again(event: Opened) -> RoomOpened:
+        return RoomOpened(event.room)
+
+    (told,) = problems_of(Room, rooms, again).splitlines()
+    assert told.startswith("stream test_two_of_one_id_are_both_named")
+    assert "the id 'rooms' is already taken by stream rooms" in told
+
+
+def test_it_reads_nothing_that_it_publishes() -> None:
+    @stream("rooms", source=Topic("rooms", RoomOpened))
+    def endless(event: RoomOpened) -> RoomOpened:
+        return event
+
+    told = problems_of(endless)
+    assert "@stream" in told
+    assert "it would read what it publishes, for ever" in told
+
+
+@pytest.mark.parametrize("id", ["", "Rooms", "a/b"])
+def test_its_id_is_told_as_it_was_written(id: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^stream id {id!r}: use"):
+        stream(id, source=Room)
+
+
+def test_a_service_that_is_followed_has_a_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"^service id '': use"):
+        ServiceStream("", "rooms")
+
+
+def test_it_is_followed_by_its_topic() -> None:
+    @consumer("reader", source=rooms)
+    def reader(event: RoomOpened) -> None: ...
+
+    assert "is followed by its topic, as source=NAME.topic" in problems_of(Room, rooms, reader)
+
+
+@pytest.mark.parametrize("made", [[RoomClosed()], RoomClosed(), {"name": "r1"}, RoomOpened])
+async def test_what_it_must_not_return_is_said_of_the_function(made: Any) -> None:
+    @stream("odd", source=Room)
+    def odd(event: Opened) -> RoomOpened | None:
+        return made  # type: ignore[no-any-return]
+
+    with pytest.raises(InvalidPayload) as refused:
+        await ConsumerKit(odd).run(Opened("r1"))
+    assert "@stream test_what_it_must_not_return" in refused.value.message
+    assert f"returned {type(made).__name__}: return RoomOpened, as" in refused.value.message
 
 
 def test_followers_say_what_a_stream_carries_all_together() -> None:

@@ -39,6 +39,9 @@ class Folding(ABC):
     made = 0
     """Results since the loop last had a turn: one entry may have many, be they dropped afterwards."""
 
+    is_pressing = False
+    """Whether there may be too much of either: looked at before every entry."""
+
     def __init__(self, tables: Mapping[str, TableRows]) -> None:
         self.tables = tables
         self._uncommitted = False
@@ -64,7 +67,13 @@ class Folding(ABC):
 
     def begin(self) -> None:
         """Forget the effects of the batch before."""
-        self.weight = 0
+        self.weight, self.is_pressing = 0, False
+
+    def press(self) -> None:
+        """Note whether there is too much for one commit, or for one turn."""
+        self.is_pressing = (
+            self.weight >= limits.COMMIT_BYTES_MAX or self.made >= limits.RESULTS_BETWEEN_TURNS
+        )
 
     def effects(self) -> list[Callable[[Commit], None]]:
         """Return what lets the effects of the batch become true."""
@@ -125,12 +134,11 @@ class Folding(ABC):
     ) -> int:
         """Fold entries until a commit is full; return how many."""
         fold = self._fold_and_check if is_careful else self.fold
-        most = limits.COMMIT_BYTES_MAX
         for count, entry in enumerate(entries):
-            if self.weight >= most:
-                return count
-            if self.made >= limits.RESULTS_BETWEEN_TURNS:
-                self.made = 0
+            if self.is_pressing:
+                if self.weight >= limits.COMMIT_BYTES_MAX:
+                    return count
+                self.made, self.is_pressing = 0, False
                 await asyncio.sleep(0)
             if failed and queue_of(entry) in failed:
                 reacted.behind.append(entry)

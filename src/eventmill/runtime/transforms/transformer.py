@@ -306,6 +306,7 @@ class Transformer(Folding):
             )
             self._given.append(expansion.add_to)
             self.weight += expansion.weight
+        self.press()
         if is_late and definition.late is None:
             self._late.append((entry, _too_late(definition)))
 
