@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from eventmill.node.servers.parent import ended_with_parent
 
 HOME = Path(__file__).parents[1] / ".bench"
 
@@ -70,7 +73,14 @@ def run(command: list[str], environment: dict[str, str] | None = None) -> str:
     Raises:
         CannotMeasure: it failed; the text carries the end of what it said.
     """
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        preexec_fn=ended_with_parent(signal.SIGTERM),  # this thread waits for it
+    )
     if done.returncode:
         said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-SAID_LINES:])
         raise CannotMeasure(f"{' '.join(command[:6])} … failed ({done.returncode}):\n{said}")

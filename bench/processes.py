@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import msgspec
 
 from bench.environments import CannotMeasure, run
 from bench.figures import Sample
+from eventmill.node.servers.parent import start_bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,8 +43,9 @@ def running(
         CannotMeasure: it ended, or did not become ready in time; the end of its log is the text.
     """
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            list(command),
+        process = start_bound(
+            command,
+            signal.SIGTERM,
             stdout=out,
             stderr=subprocess.STDOUT,
             cwd=folder,

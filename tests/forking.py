@@ -26,6 +26,7 @@ from threading import Event, Thread
 from typing import IO, Any
 
 import eventmill
+from eventmill.node.servers.parent import ended_with_parent
 
 ROOT = Path(__file__).parents[1]
 REQUEST_BYTES_MAX = 1 << 20
@@ -108,6 +109,7 @@ def serve(number: int) -> None:
     """Fork for each request."""
     _import_everything()
     channel = socket.socket(fileno=number)
+    bound = ended_with_parent(signal.SIGKILL)
     while True:
         said, files, *_ = socket.recv_fds(channel, REQUEST_BYTES_MAX, 4)
         if not said:
@@ -116,6 +118,7 @@ def serve(number: int) -> None:
             said += channel.recv(REQUEST_BYTES_MAX)
         _forget_ended()
         if os.fork() == 0:
+            bound()
             channel.close()
             _run(json.loads(said), *files)
             os._exit(0)
@@ -144,7 +147,10 @@ def _run(request: dict[str, Any], told: int, *standard: int) -> None:
     waited for, but not every object is taken apart.
     """
 
+    bound = ended_with_parent(signal.SIGKILL)
+
     def main() -> None:
+        bound()
         os.close(told)
         for number, file in enumerate(standard):
             os.dup2(file, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
+from eventmill.node.servers.parent import start_bound
 from tests.cli.commands import PROJECT, SECONDS, environment
 
 
@@ -21,8 +23,9 @@ class RunningCluster:
     def __init__(self, data: Path, *targets: str, nodes: int = 2) -> None:
         self.data = data
         line = [sys.executable, "-m", "eventmill.cli", "dev", "cluster", *targets]
-        self.process = subprocess.Popen(
+        self.process = start_bound(
             [*line, "--nodes", str(nodes), "--data", str(data), "--log", "json"],
+            signal.SIGTERM,
             cwd=PROJECT,
             env=environment(),
             stderr=subprocess.PIPE,

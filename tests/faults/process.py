@@ -17,6 +17,7 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
+from eventmill.node.servers.parent import start_bound
 from tests.forking import Fork
 
 READY_SECONDS = 90.0
@@ -69,8 +70,9 @@ class NodeProcess:
         command = "from eventmill.cli.main import main; main()"
         line = ("run", self.target, "--data", str(self.data), "--port", str(self._port))
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = start_bound(
                 [sys.executable, "-c", command, *line, *self.options],
+                signal.SIGKILL,
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
                 stdout=log,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import IO, Final
 from eventmill.adapters.sqlite import lock
 from eventmill.errors import ConfigurationError
 from eventmill.node.servers.nats import Nats, program
-from eventmill.node.servers.parent import ended_with_parent
 from eventmill.node.servers.postgres import (
     START_SECONDS,
     Postgres,
@@ -76,12 +74,11 @@ class DevelopmentServers:
                 "unix_socket_directories": "",
                 "max_connections": "200",
             },
-            before=ended_with_parent(signal.SIGINT),
         )
         await _ended(self._postgres.directory / "data" / "postmaster.pid")
         _prepare(self._postgres, self._databases)
         self._postgres.start()
-        self._nats = Nats(self.directory / "nats", before=ended_with_parent(signal.SIGTERM))
+        self._nats = Nats(self.directory / "nats")
         await self._nats.start()
 
     def stop(self) -> None:

@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from eventmill.errors import ConfigurationError
+from eventmill.node.servers.parent import start_bound
 from eventmill.node.sockets import free_port
 
 START_SECONDS: Final = 30.0
@@ -28,16 +28,15 @@ jetstream {{
 
 
 class Nats:
-    """A server on a free port. Parameters: `directory` holds its data and its log; `before` is done
-    in the new process before it becomes the server."""
+    """A server on a free port; it ends with this process. Parameters: `directory` holds its data and
+    its log."""
 
-    def __init__(self, directory: Path, *, before: Callable[[], None] | None = None) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.port = free_port()
         self.settings = ""
         """More of the server's configuration, from the next start on."""
         self.process: subprocess.Popen[bytes] | None = None
-        self._before = before
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url} [{'running' if self.process else 'stopped'}]>"
@@ -76,13 +75,13 @@ class Nats:
 
     def _launch(self) -> subprocess.Popen[bytes]:
         with (self.directory / "server.log").open("ab") as log:
-            return subprocess.Popen(
+            return start_bound(
                 [program(), "--config", str(self.directory / "server.conf")],
+                signal.SIGTERM,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C on the terminal is not for it
-                preexec_fn=self._before,
             )
 
     async def _answers(self) -> bool:

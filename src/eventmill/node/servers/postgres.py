@@ -10,12 +10,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from eventmill.errors import ConfigurationError
+from eventmill.node.servers.parent import start_bound
 
 NOBODY: Final = 65_534
 START_SECONDS: Final = 20.0
@@ -27,20 +28,13 @@ _LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"
 
 
 class Postgres:
-    """A server. Parameters: `directory` holds `data` and `log`; `settings` are the server's own;
-    `before` is done in the new process before it becomes the server."""
+    """A server; it ends with this process. Parameters: `directory` holds `data` and `log`;
+    `settings` are the server's own."""
 
-    def __init__(
-        self,
-        directory: Path,
-        settings: Mapping[str, str],
-        *,
-        before: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
         self.directory = directory
         self.settings = dict(settings)
         self.process: subprocess.Popen[bytes] | None = None
-        self._before = before
         self._account = _account()
         if self._account:
             os.chown(directory, NOBODY, NOBODY)
@@ -69,14 +63,14 @@ class Postgres:
         """Run it; return when it takes connections. Raises `ConfigurationError`."""
         arguments = [p for item in self.settings.items() for p in ("-c", "=".join(item))]
         with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = start_bound(
                 [self._bin / "postgres", "-D", self.directory / "data", *arguments],
+                signal.SIGINT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
                 start_new_session=True,  # a Ctrl-C on the terminal is not for it
-                preexec_fn=self._before,
                 **self._account,
             )
         give_up = time.monotonic() + START_SECONDS
