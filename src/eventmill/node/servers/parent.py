@@ -49,3 +49,6 @@ def ended_with_parent(how: signal.Signals) -> Callable[[], None]:
 def _starter() -> ThreadPoolExecutor:
     """The thread that starts them: it lives as long as this process, which no other has to."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
+
+
+os.register_at_fork(after_in_child=_starter.cache_clear)  # threads stay behind in the parent
