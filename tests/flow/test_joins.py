@@ -94,6 +94,27 @@ async def test_a_key_whose_events_are_parked_is_not_silent(store: FaultyStore) -
         assert await results.expect_one(Met) == Met(key="a", asked=0, said=5)
 
 
+async def test_nor_is_it_when_its_next_event_comes(store: FaultyStore) -> None:
+    broken = {0}
+    transform = meeting(lambda pair: pair.left.second not in broken or 1 / 0, timedelta(minutes=1))
+    async with Host(service(transform), store=store) as host:
+        results = host.probe(met)
+        await host.operations.pause("meeting")
+        await host.publish(asked, Asked(key="a", second=0))
+        await host.publish(said, Said(key="a", second=5))
+        await host.operations.resume("meeting")
+        await host.settle()
+        await host.operations.pause("meeting")  # its timer must not look first
+        await host.advance(timedelta(hours=1))
+        await host.publish(asked, Asked(key="a", second=10))
+        broken.clear()
+        await host.operations.resume("meeting")
+        await host.operations.redrive("meeting")
+        await host.settle(retries=True)
+        found = await results.expect_n(2, Met)
+        assert {(one.asked, one.said) for one in found} == {(0, 5), (10, 5)}
+
+
 async def test_commands_pass_while_pairs_are_made(store: FaultyStore) -> None:
     made, most = 0, 0
 

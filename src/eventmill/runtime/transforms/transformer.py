@@ -225,7 +225,10 @@ class Transformer(Folding):
         if not now <= state.due <= want:
             self._arm(state, key, want)
         state.seen = max(seen, entry.time)
-        return stage.close(state, key) if entry.time - seen >= idle and stage.is_open(state) else []
+        is_silence = entry.time - seen >= idle and stage.is_open(state)
+        if not is_silence or self._has_parked(key, entry):
+            return []
+        return stage.close(state, key)
 
     def _look(self, entry: Entry) -> None:
         """A timer fired: close what a silent key has open, later forget the key."""
@@ -241,7 +244,7 @@ class Transformer(Folding):
             self._arm(state, key, end)
         elif not self._is_known_until(end, home):
             self._arm(state, key, self._now + AGAIN_MICROSECONDS)
-        elif self._has_parked(key, home):
+        elif self._has_parked(key, entry):
             self._arm(state, key, self._now + self._idle)
         elif stage.is_open(state):
             self._give(stage.close(state, key), entry)
@@ -261,12 +264,15 @@ class Transformer(Folding):
             for shard in self._placement.read_by(home, self._inputs)
         )
 
-    def _has_parked(self, key: str, home: int) -> bool:
-        """Whether events of a key wait to be tried again: then it is not silent."""
+    def _has_parked(self, key: str, entry: Entry) -> bool:
+        """Whether other events of a key wait to be tried again: then it was not silent. Those behind
+        the entry itself, if it is being tried again, came after it."""
+        home = self._placement.home(entry.shard)
         return any(
             self.is_parked((shard, f"{source}/{key}"))
             for source in self._inputs
             for shard in self._placement.read_by(home, [source])
+            if (shard, source) != (entry.shard, entry.source)
         )
 
     def _arm(self, state: State, key: str, due: int) -> None:
