@@ -134,6 +134,12 @@ def _import_everything() -> None:
     gc.freeze()  # what is here stays, in all of them, and is copied for none
 
 
+def hear_signals() -> None:
+    """Hear Ctrl-C and a terminal's end, also where tests run in the background and ignore them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def _forget_ended() -> None:
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
@@ -151,6 +157,7 @@ def _run(request: dict[str, Any], told: int, *standard: int) -> None:
 
     def main() -> None:
         bound()
+        hear_signals()
         os.close(told)
         for number, file in enumerate(standard):
             os.dup2(file, number)

@@ -20,7 +20,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from eventmill.cli.main import run
-from tests.forking import Fork
+from tests.forking import Fork, hear_signals
 
 PROJECT = Path(__file__).parent / "project"
 SECONDS = 30.0
@@ -135,7 +135,7 @@ class RunningNode:
         """Run a command that does not end by itself; interrupt it when it has said something."""
         line = [sys.executable, "-m", "eventmill.cli", *arguments, "--data", str(self.data)]
         with subprocess.Popen(
-            line, env=environment(), stdout=subprocess.PIPE, text=True
+            line, env=environment(), stdout=subprocess.PIPE, text=True, preexec_fn=hear_signals
         ) as process:
             assert process.stdout is not None
             said = process.stdout.readline()
