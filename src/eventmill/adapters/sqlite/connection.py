@@ -24,8 +24,8 @@ CACHE_KIBIBYTES = 64 << 10
 BUSY_MILLISECONDS = 2_000
 SQLITE_NEEDED = (3, 51, 3)
 
-# A connection is used by one thread at a time, as all of them are: the store's lock is held until a
-# COMMIT on the other thread has returned. So SQLite need not lock it for every value that it gives.
+# Each connection is used by one thread at a time: nobody writes until a COMMIT on the writer's thread
+# has returned, and queries have connections of their own. So SQLite need not lock one for every value.
 _WRITING = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
 _READING = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX
 
